@@ -1,0 +1,71 @@
+# `make` lists the targets. PYTHON=/path/to/python3.13 selects another interpreter and its own
+# environment (.venv-3.13); JOBS=1 runs the tests in one process.
+
+PYTHON ?= python3
+JOBS ?= 2
+ARGS ?=
+
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+ifeq ($(VERSION),)
+$(error no Python found as "$(PYTHON)": install Python 3.11 or newer, or give PYTHON=/path/to/it)
+endif
+
+VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(VERSION))
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(VERSION)
+WHEEL := build/wheel-$(VERSION)
+UV := $(shell command -v uv 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench docs wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## see slots, parking and hand-over at work in this terminal
+	@$(BIN)/python -m cachify_tasks.demo $(ARGS)
+
+# The wheel comes before the source on the path: a file that the wheel lacks fails the tests.
+test: wheel ## run the tests on the built wheel; ARGS='-k word' selects
+	@PYTHONPATH=$(CURDIR)/$(WHEEL)/site PYTHONSAFEPATH=1 CACHIFY_TEST_WHEEL=$(CURDIR)/$(WHEEL)/site \
+	  $(BIN)/pytest -n $(JOBS) $(ARGS)
+
+check: $(READY) ## format, lint, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## format, and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## run the benchmarks
+	@$(BIN)/pytest tests/benchmarks -p no:xdist -s --timeout 600 $(ARGS)
+
+docs: $(READY) ## build the documentation into build/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/docs
+	@echo "build/docs/index.html"
+
+wheel: $(READY)
+	@rm -rf $(WHEEL)
+	@log=$$($(BIN)/python -m hatchling build -t wheel -d $(WHEEL) 2>&1) || { echo "$$log"; exit 1; }
+	@$(BIN)/python -m zipfile -e $(WHEEL)/*.whl $(WHEEL)/site
+
+clean: ## remove the environments and everything built
+	@rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment of another Python version is not reused. A failed build leaves no stamp.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
+	@$(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' 2>/dev/null || rm -rf $(VENV)
+	@echo "Preparing $(VENV) (Python $(VERSION)); this takes up to a minute, once."
+ifneq ($(UV),)
+	@test -x $(BIN)/python || $(UV) venv --quiet --python "$$(command -v $(PYTHON))" $(VENV)
+	@$(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+else
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --no-input --disable-pip-version-check -c constraints.txt -e '.[dev]'
+endif
+	@touch $@
