@@ -1,0 +1,105 @@
+"""Fixtures for every test: servers of our own, servers given, and the check for leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from cachify_tasks._embedded import EmbeddedServer
+from tests.support.leaks import LeakCheck, allowed_leaks
+from tests.support.processes import adopt_orphans
+from tests.support.servers import given_server
+
+StartServer = Callable[..., EmbeddedServer]
+
+SHARED_SERVERS = pytest.StashKey[list[EmbeddedServer]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SHARED_SERVERS] = []
+    adopt_orphans()
+
+
+@pytest.fixture(autouse=True)
+def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that leaves a thread, a process or a key without TTL behind.
+
+    Daemon threads may stay. Keys are looked at where `redis_url` was used. What is left for a
+    reason is marked: @pytest.mark.leaks("keys", reason="...").
+    """
+    allowed = allowed_leaks(request.node)
+    servers = request.config.stash[SHARED_SERVERS]
+    check = LeakCheck()
+    yield
+    uses_store = "redis_url" in request.fixturenames
+    found = check.leaks(
+        allowed=allowed,
+        shared_pids=[server.pid for server in servers],
+        redis_url=servers[0].url if uses_store else None,
+    )
+    if found:
+        pytest.fail("left behind: " + "; ".join(found), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def redis_server(request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
+    """The server that the tests of this process share; not to be stopped or reconfigured."""
+    with EmbeddedServer() as server:
+        request.config.stash[SHARED_SERVERS].append(server)
+        yield server
+        request.config.stash[SHARED_SERVERS].clear()
+
+
+@pytest.fixture
+def _emptied_server(redis_server: EmbeddedServer) -> EmbeddedServer:
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server
+
+
+@pytest.fixture
+def redis_url(_emptied_server: EmbeddedServer) -> str:
+    """URL of an empty database on our own server, for the store; checked for leaked keys."""
+    return _emptied_server.url
+
+
+@pytest.fixture
+def broker_url(_emptied_server: EmbeddedServer) -> str:
+    """URL of another empty database on the same server, for a broker or a result backend.
+
+    Brokers keep keys without TTL, so this one is not checked.
+    """
+    return _emptied_server.url.removesuffix("/0") + "/1"
+
+
+@pytest.fixture
+def private_server() -> Iterator[StartServer]:
+    """Starts servers for this test alone, to be stopped, killed or configured as it likes.
+
+    Takes the options of EmbeddedServer; returns a started one, ended after the test.
+    """
+    started: list[EmbeddedServer] = []
+
+    def start(**options: Any) -> EmbeddedServer:
+        server = EmbeddedServer(**options)
+        started.append(server)
+        return server.start()
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def given_redis_url() -> str:
+    """URL of somebody else's Redis (CACHIFY_TEST_REDIS_URL): never flush it, use odd key names."""
+    return given_server("CACHIFY_TEST_REDIS_URL")
+
+
+@pytest.fixture
+def amqp_url() -> str:
+    """URL of a RabbitMQ (CACHIFY_TEST_AMQP_URL): give queues odd names, and delete them."""
+    return given_server("CACHIFY_TEST_AMQP_URL")
