@@ -64,9 +64,13 @@ def test_a_port_that_another_server_took_is_not_mistaken_for_ours(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
-def test_the_server_dies_with_a_parent_that_was_killed():
+def test_the_server_dies_with_a_parent_that_was_killed(tmp_path):
     parent = subprocess.Popen(
-        [sys.executable, "-c", ONE_SERVER_UNTIL_KILLED], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", ONE_SERVER_UNTIL_KILLED],
+        stdout=subprocess.PIPE,
+        text=True,
+        # Nobody is left to remove its temporary folder.
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     with parent:
         assert parent.stdout is not None
