@@ -133,9 +133,7 @@ class EmbeddedServer:
                 return self
             reasons.append(f"port {port}: {reason}")
         self.stop()
-        raise EmbeddedServerError(
-            f"{self._executable} did not start in {ATTEMPTS} attempts:\n" + "\n".join(reasons)
-        )
+        raise EmbeddedServerError(f"{self._executable} did not start in {ATTEMPTS} attempts:\n" + "\n".join(reasons))
 
     def stop(self) -> None:
         """Shut it down and remove its temporary files; harmless when it is not running."""

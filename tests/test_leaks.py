@@ -13,8 +13,7 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 SLEEP_IN_A_GRANDCHILD = [
     sys.executable,
     "-c",
-    "import subprocess as s; "
-    f"print(s.Popen({SLEEP!r}, stdout=s.DEVNULL, stderr=s.DEVNULL).pid, flush=True)",
+    f"import subprocess as s; print(s.Popen({SLEEP!r}, stdout=s.DEVNULL, stderr=s.DEVNULL).pid, flush=True)",
 ]
 
 

@@ -58,9 +58,7 @@ def test_latency_is_paid_each_way(proxy, client):
     assert 0.2 <= time.monotonic() - began < 0.4
 
 
-def test_a_dropped_reply_means_the_command_ran_and_the_client_lost_its_connection(
-    proxy, client, direct
-):
+def test_a_dropped_reply_means_the_command_ran_and_the_client_lost_its_connection(proxy, client, direct):
     proxy.drop_replies(1)
 
     with pytest.raises(redis.ConnectionError):
@@ -125,9 +123,7 @@ def test_a_black_hole_times_out_and_delivers_when_healed(proxy, client, direct):
     assert client.ping()
 
 
-@pytest.mark.parametrize(
-    ("fault", "seen_as"), [("cut", "closed by server"), ("reset", "reset by peer")]
-)
+@pytest.mark.parametrize(("fault", "seen_as"), [("cut", "closed by server"), ("reset", "reset by peer")])
 def test_an_ended_connection_is_an_error_and_a_new_one_is_welcome(proxy, client, fault, seen_as):
     connection = client.connection_pool.get_connection()
 
@@ -190,9 +186,7 @@ def test_messages_are_found_however_they_are_cut(size):
     splitter = Splitter()
 
     found = [
-        message
-        for start in range(0, len(stream), size)
-        for message in splitter.feed(stream[start : start + size])
+        message for start in range(0, len(stream), size) for message in splitter.feed(stream[start : start + size])
     ]
 
     assert found == messages

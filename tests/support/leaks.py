@@ -26,9 +26,7 @@ class LeakCheck:
         self._threads = set(threading.enumerate())
         self._processes = set(running_children())
 
-    def leaks(
-        self, *, allowed: frozenset[str], shared_pids: Iterable[int], redis_url: str | None
-    ) -> list[str]:
+    def leaks(self, *, allowed: frozenset[str], shared_pids: Iterable[int], redis_url: str | None) -> list[str]:
         """What is new and not allowed; `shared_pids` are servers that outlive the test."""
         found = []
         if "threads" not in allowed:
@@ -46,9 +44,7 @@ class LeakCheck:
     def _new_threads(self) -> list[str]:
         def running() -> list[str]:
             return [
-                thread.name
-                for thread in threading.enumerate()
-                if thread not in self._threads and not thread.daemon
+                thread.name for thread in threading.enumerate() if thread not in self._threads and not thread.daemon
             ]
 
         _give_time(lambda: not running())
@@ -67,9 +63,7 @@ class LeakCheck:
 def keys_without_ttl(redis_url: str) -> list[str]:
     """Name and type of every key that never expires."""
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        return sorted(
-            f"{key} ({client.type(key)})" for key in client.scan_iter() if client.ttl(key) == -1
-        )
+        return sorted(f"{key} ({client.type(key)})" for key in client.scan_iter() if client.ttl(key) == -1)
 
 
 def allowed_leaks(item: pytest.Item) -> frozenset[str]:

@@ -55,9 +55,7 @@ def _running_processes(only: int | None = None) -> Iterator[tuple[int, int, str]
                     command = (folder / "cmdline").read_text(encoding="utf-8", errors="replace")
                     yield int(folder.name), int(parent), command.replace("\0", " ").strip()
         return
-    listing = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
-    )
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)
     for line in listing.stdout.splitlines():
         pid, parent, state, command = (*line.split(None, 3), "")[:4]
         own_ps = command.startswith("ps -A -o pid=")

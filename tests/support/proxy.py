@@ -218,9 +218,7 @@ class FaultProxy:
         finally:
             sender.cancel()
 
-    async def _send(
-        self, due: asyncio.Queue[tuple[float, bytes | None]], writer: asyncio.StreamWriter
-    ) -> None:
+    async def _send(self, due: asyncio.Queue[tuple[float, bytes | None]], writer: asyncio.StreamWriter) -> None:
         assert self._passing is not None
         while True:
             when, data = await due.get()

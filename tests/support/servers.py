@@ -13,10 +13,7 @@ DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
 
 def servers_are_required() -> bool:
     """Whether a missing server fails a test instead of skipping it."""
-    return any(
-        os.getenv(name, "").lower() not in ("", "0", "false")
-        for name in ("CI", "CACHIFY_TEST_REQUIRE")
-    )
+    return any(os.getenv(name, "").lower() not in ("", "0", "false") for name in ("CI", "CACHIFY_TEST_REQUIRE"))
 
 
 def given_server(variable: str) -> str:

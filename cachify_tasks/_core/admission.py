@@ -1,0 +1,63 @@
+"""How a framework tells a gated function that its worker has let this run in already, or what to do instead.
+
+A framework's adapter registers a probe. The function asks the probes when it is called; the first answer counts. This
+keeps the general pool free of frameworks, and a task from being gated twice.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .decisions import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What is known of the run that calls the function.
+
+    Attributes:
+        engine: of the program that the task belongs to.
+        slot: the slot that its worker holds for it; None: it has none.
+        decision: what to do instead of running; None: run.
+        inline: nobody has asked yet (an eager task): ask here, with the defaults of tasks.
+    """
+
+    engine: Any
+    slot: Any = None
+    decision: Decision | None = None
+    inline: bool = False
+
+
+Probe = Callable[[Any], Admission | None]
+probes: Final[list[Probe]] = []
+
+
+def admission(policy: Any) -> Admission | None:
+    """What the frameworks know of the call of this policy's function that is being made."""
+    for probe in probes:
+        found = probe(policy)
+        if found is not None:
+            return found
+    return None
+
+
+# Decorated objects of frameworks, by the module of their class -> who can take in a policy over them.
+ADOPTERS: Final = {
+    "celery.local": "cachify_tasks.celery.adopt",
+    "celery.app.task": "cachify_tasks.celery.adopt",
+}
+
+
+def adopter(thing: Any) -> Callable[[Any, Callable[[Any], Any]], Any] | None:
+    """How a framework's object takes `@pooled` when it stands above the framework's decorator; None: it is a function.
+
+    `type(x)`, not isinstance: merely touching a lazy object of Celery creates a default app.
+    """
+    for cls in type(thing).__mro__:
+        module = ADOPTERS.get(cls.__module__)
+        if module:
+            return importlib.import_module(module).adopt  # type: ignore[no-any-return]
+    return None

@@ -1,0 +1,148 @@
+"""Keys with fields: "tenant-{tenant}" and the arguments of a call make the key of that call's pool."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from string import Formatter
+from typing import Any, Final, NamedTuple
+
+_FORMATTER: Final = Formatter()
+_VAR: Final = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+
+
+class _Field(NamedTuple):
+    literal: str  # the text before it
+    name: str  # of the argument; digits: a place in *args
+    path: tuple[tuple[bool, str | int], ...]  # what follows: (is an attribute, name), ...
+    conversion: str | None
+    spec: str
+
+
+class KeyTemplate:
+    """A key whose fields are filled from a function's arguments, however they are passed.
+
+    `{a}` takes an argument or its default, `{a.b}` and `{a[b]}` an attribute or item of it (`.b` reads a mapping's item
+    too, so that raw JSON and the model made of it give one key), `{}` and `{0}` the function's `*args`.
+
+    Raises:
+        TypeError, ValueError: the key is not text, is empty, cannot be parsed, or names no argument of the function.
+    """
+
+    __slots__ = ("_defaults", "_fields", "_places", "_signature", "_tail", "_var_names", "text")
+
+    def __init__(self, text: str, signature: inspect.Signature) -> None:
+        check_key(text)
+        self.text, self._signature = text, signature
+        self._fields, self._tail = _parsed(text)
+        parameters = list(signature.parameters.values())
+        self._var_names = tuple(next((p.name for p in parameters if p.kind is kind), None) for kind in _VAR)
+        self._places = {p.name: place for place, p in enumerate(parameters) if p.kind not in (p.KEYWORD_ONLY, *_VAR)}
+        self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        positional, keywords = self._var_names
+        for field in self._fields:
+            known = positional if field.name.isdigit() else keywords or field.name in signature.parameters
+            if not known:
+                raise self._mismatch()
+
+    def _mismatch(self) -> ValueError:
+        return ValueError(
+            f"Arguments in a key({self.text}) do not match function signature params({self._signature}); valid names "
+            f"are: {', '.join(self._signature.parameters) or 'none'}"
+        )
+
+    def resolve(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """The key of one call.
+
+        Raises:
+            TypeError: the arguments do not fit the function.
+            ValueError: a field finds no value.
+        """
+        if not self._fields:
+            return self._tail
+        parts = []
+        bound = None
+        for field in self._fields:
+            name = field.name
+            place = self._places.get(name, -1)
+            if name in kwargs and name in self._signature.parameters:
+                value = kwargs[name]
+            elif 0 <= place < len(args):
+                value = args[place]
+            elif name in self._defaults:
+                value = self._defaults[name]
+            else:
+                bound = bound or self._signature.bind(*args, **kwargs)
+                value = self._variadic(bound, name)
+            parts.append(field.literal)
+            parts.append(self._shown(field, value))
+        parts.append(self._tail)
+        return "".join(parts)
+
+    def _variadic(self, bound: inspect.BoundArguments, name: str) -> Any:
+        positional, keywords = self._var_names
+        try:
+            if name.isdigit():
+                return bound.arguments.get(positional or "", ())[int(name)]
+            return bound.arguments.get(keywords or "", {})[name]
+        except (IndexError, KeyError):
+            raise self._mismatch() from None
+
+    def _shown(self, field: _Field, value: Any) -> str:
+        try:
+            for is_attribute, name in field.path:
+                if is_attribute and not isinstance(value, Mapping):
+                    value = getattr(value, str(name))
+                else:
+                    value = value[name]
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError(f"the key {self.text!r} finds no value for {field.name!r}: {error}") from None
+        if field.conversion:
+            value = _FORMATTER.convert_field(value, field.conversion)
+        return format(value, field.spec)
+
+
+def check_key(key: object) -> str:
+    """The key, if it can name something.
+
+    Raises:
+        TypeError: it is not text.
+        ValueError: it is empty.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"key must be text, not {key!r}")
+    if not key:
+        raise ValueError("key must not be empty, not ''")
+    return key
+
+
+def _parsed(text: str) -> tuple[tuple[_Field, ...], str]:
+    fields, literal, automatic = [], "", 0
+    try:
+        for before, name, spec, conversion in _FORMATTER.parse(text):
+            literal += before
+            if name is None:
+                continue
+            first, path = _split(name)
+            if first == "":
+                first, automatic = str(automatic), automatic + 1
+            fields.append(_Field(literal, first, path, conversion, spec or ""))
+            literal = ""
+    except ValueError as error:
+        raise ValueError(f"key {text!r} cannot be parsed: {error}") from None
+    return tuple(fields), literal
+
+
+def _split(name: str) -> tuple[str, tuple[tuple[bool, str | int], ...]]:
+    from _string import formatter_field_name_split  # type: ignore[import-not-found]  # as string.Formatter does
+
+    first, rest = formatter_field_name_split(name)
+    return str(first), tuple(rest)
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The function's signature; of a callable that has none, one that takes anything."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return inspect.Signature([inspect.Parameter("args", _VAR[0]), inspect.Parameter("kwargs", _VAR[1])])

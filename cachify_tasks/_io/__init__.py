@@ -1,0 +1,1 @@
+"""What touches the world: stores, drivers, and the heart that renews leases."""

@@ -1,0 +1,134 @@
+"""redis-py clients: made from a URL, or derived from a client that the user has given."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from ..errors import CachifyInitError, CachifySettingError
+from ..settings import hide_password
+
+TIMEOUT: Final = 5.0  # seconds for a connect or a reply; a query argument of the URL overrides it
+RETRIES: Final = 2
+MAX_SYNC: Final = 2**31 - 1  # each thread uses one at a time: the threads bound them
+MAX_ASYNC: Final = 64  # beyond it coroutines wait for a connection
+SCHEMES: Final = ("redis://", "rediss://", "unix://")
+# What a connection of the other kind (sync, async) can take over from a given client.
+PORTABLE: Final = frozenset(
+    {
+        "host", "port", "db", "username", "password", "path", "socket_timeout", "socket_connect_timeout",
+        "socket_keepalive", "socket_keepalive_options", "health_check_interval", "client_name", "protocol",
+        "ssl_keyfile", "ssl_certfile", "ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data",
+        "ssl_check_hostname", "ssl_password", "ssl_min_version", "ssl_ciphers",
+    }
+)  # fmt: skip
+
+
+def _backoff() -> ExponentialBackoff:
+    return ExponentialBackoff(cap=0.2, base=0.02)
+
+
+def check_url(url: Any, *, called: str = "url") -> str:
+    """The URL, if redis-py can take it.
+
+    Raises:
+        CachifySettingError: it cannot; the message names the setting and hides the password.
+    """
+    if not isinstance(url, str) or not url.startswith(SCHEMES) or ";" in url:
+        shown = hide_password(url) if isinstance(url, str) else repr(url)
+        raise CachifySettingError(
+            f"{called} must be one URL that begins with {', '.join(SCHEMES)}, not {shown!r}; for Sentinel or Cluster "
+            "give init_cachify() a redis-py client"
+        )
+    try:
+        redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        reason = str(error) if "://" not in str(error) else "it cannot be parsed"
+        raise CachifySettingError(f"{called} {hide_password(url)!r} cannot be used: {reason}") from None
+    return str(url)
+
+
+def sync_from_url(url: str) -> redis.Redis:
+    pool = redis.ConnectionPool.from_url(
+        check_url(url),
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        max_connections=MAX_SYNC,
+        retry=Retry(_backoff(), RETRIES),
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def async_from_url(url: str) -> redis.asyncio.Redis:
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        check_url(url),
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        max_connections=MAX_ASYNC,
+        timeout=None,
+        retry=AsyncRetry(_backoff(), RETRIES),
+    )
+    return redis.asyncio.Redis(connection_pool=pool)
+
+
+def _portable(client: Any, wanted: str) -> tuple[type, dict[str, Any]]:
+    pool: Any = getattr(client, "connection_pool", None)
+    kind = getattr(pool, "connection_class", None)
+    names = {cls.__name__ for cls in kind.__mro__} if isinstance(kind, type) else set()
+    if "SentinelManagedConnection" in names or not names & {"AbstractConnection"}:
+        raise CachifyInitError(
+            f"only one client was given, and no {wanted} client can be derived from a {type(client).__name__}: "
+            f"give init_cachify() both sync_client and async_client"
+        )
+    module = redis.asyncio.connection if wanted == "async" else redis.connection
+    chosen = next(
+        getattr(module, name) for name in ("SSLConnection", "UnixDomainSocketConnection", "Connection") if name in names
+    )
+    given = {k: v for k, v in pool.connection_kwargs.items() if k in PORTABLE and v is not None}
+    return chosen, {"connection_class": chosen, **given}
+
+
+def sync_like(client: Any) -> redis.Redis:
+    """A synchronous client to where the given client goes."""
+    _, kwargs = _portable(client, "sync")
+    kwargs |= {"max_connections": MAX_SYNC, "retry": Retry(_backoff(), RETRIES)}
+    return redis.Redis(connection_pool=redis.ConnectionPool(**kwargs))
+
+
+def async_like(client: Any) -> redis.asyncio.Redis:
+    """An asyncio client to where the given client goes."""
+    _, kwargs = _portable(client, "async")
+    kwargs |= {"max_connections": MAX_ASYNC, "timeout": None, "retry": AsyncRetry(_backoff(), RETRIES)}
+    return redis.asyncio.Redis(connection_pool=redis.asyncio.BlockingConnectionPool(**kwargs))
+
+
+def decodes(client: Any) -> bool:
+    """Does this client turn replies into text? Then pickled values cannot pass through it."""
+    kwargs = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
+    return bool(kwargs.get("decode_responses"))
+
+
+def check_client(name: str, client: Any, *, is_async: bool) -> None:
+    """Refuse what is not a redis-py client of the right kind, early.
+
+    Raises:
+        TypeError: it has no `evalsha`, or it is of the other kind.
+    """
+    evalsha = getattr(client, "evalsha", None)
+    execute = getattr(client, "execute_command", None)
+    if evalsha is None or execute is None:
+        raise TypeError(
+            f"{name} must be a redis-py client (its scripts run in the server), not {type(client).__name__}; "
+            "without any client the memory of this process is used"
+        )
+    if asyncio.iscoroutinefunction(execute) is not is_async:
+        kind = "asyncio" if is_async else "synchronous"
+        raise TypeError(
+            f"{name} must be a {kind} redis-py client, not {type(client).__module__} {type(client).__name__}"
+        )

@@ -1,0 +1,115 @@
+"""The Lua scripts: their text, how a command becomes their arguments, how their reply becomes a value."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, NamedTuple, assert_never, cast
+
+from .._core.commands import (
+    Acquire,
+    Configure,
+    Heir,
+    HolderView,
+    Look,
+    PoolCommand,
+    PoolView,
+    Release,
+    Renew,
+    Reply,
+    Size,
+    Status,
+    Sweep,
+    Withdraw,
+)
+from .._core.keys import Schema
+
+ScriptCommand = PoolCommand | Size | Look
+NAMES: Final = ("acquire", "renew", "release", "withdraw", "sweep", "configure", "size", "look")
+
+
+class Script(NamedTuple):
+    text: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of that name, what all share put in front."""
+    folder = files("cachify_tasks").joinpath("_lua")
+    text = "\n".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("common", name))
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ...]:
+    """What follows the script's digest in EVALSHA: the number of keys, the keys, the arguments."""
+    pool = command.pool
+    keys = schema.pool(pool)
+    match command:
+        case Acquire():
+            flags = (
+                ("p" if command.park else "")
+                + ("n" if command.nudge else "")
+                + ("f" if command.fresh else "")
+                + ("s" if command.starts else "")
+            )
+            return (
+                8, *keys[:7], keys.done + command.holder, now, pool, command.holder, command.rid, command.limit,
+                command.lease_ms, command.start_ms, command.hard_ms, command.label, flags, command.envelope,
+            )  # fmt: skip
+        case Release():
+            flags = ("a" if command.again else "") + ("s" if command.starts else "")
+            return (
+                8, *keys[:7], keys.done + command.holder, now, pool, command.holder, command.token, command.rid,
+                command.start_ms, command.tomb_ms, flags,
+            )  # fmt: skip
+        case Renew():
+            acked = "1" if command.acked else ""
+            return (7, *keys[:7], now, pool, command.holder, command.token, command.lease_ms, acked)
+        case Withdraw():
+            starts = "s" if command.starts else ""
+            return (
+                8, *keys[:7], keys.done + command.holder, now, pool, command.holder, command.start_ms,
+                command.tomb_ms, starts,
+            )  # fmt: skip
+        case Sweep():
+            return (7, *keys[:7], now, pool, command.start_ms)
+        case Configure():
+            return (7, *keys[:7], now, pool, "" if command.limit is None else command.limit)
+        case Size() | Look():
+            return (7, *keys[:7], now, pool)
+        case _:
+            assert_never(command)
+
+
+def text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode()
+
+
+def decoded(command: ScriptCommand, reply: Any) -> Reply | int | PoolView:
+    """The value of a script's reply."""
+    if isinstance(command, Size):
+        return int(reply)
+    if isinstance(command, Look):
+        return _view(command.pool, reply)
+    if not isinstance(reply, list):
+        return _reply(text(reply), ())
+    names = [text(item) for item in reply[1:]]
+    return _reply(text(reply[0]), tuple(map(Heir, names[::2], map(int, names[1::2]))))
+
+
+def _reply(line: str, heirs: tuple[Heir, ...]) -> Reply:
+    status, token, held, limit, was = line.split(" ")
+    return Reply(cast("Status", status), int(token), int(held), int(limit), int(was), heirs)
+
+
+def _view(pool: str, reply: Sequence[bytes | str]) -> PoolView:
+    limit, waiting, now, *rows = map(text, reply)
+    holders = []
+    for holder, record, deadline in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        token, _place, rid, _hard, since, label = record.split("|", 5)
+        expires_in = (float(deadline) - float(now)) / 1e6
+        holders.append(HolderView(holder, int(token), label, not rid, int(since) / 1e6, expires_in))
+    return PoolView(pool, int(limit), int(waiting), tuple(holders))

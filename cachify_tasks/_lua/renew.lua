@@ -1,0 +1,15 @@
+-- renew: put a slot's deadline off, also one that has just passed and that no script has noticed; never re-create.
+-- ARGV 3 holder, 4 token, 5 lease_ms, 6 acked
+-- reply: renewed token | lost token
+local holder, token, lease, acked = ARGV[3], ARGV[4], tonumber(ARGV[5]) * 1000, ARGV[6] == '1'
+local record = call('HGET', HOLDERS, holder)
+local slot = record and unpacked(record)
+local status = 'lost'
+if slot and slot.token == token and (slot.hard == 0 or now < slot.hard) then
+  status = 'renewed'
+  local deadline = now + lease
+  if slot.hard > 0 then deadline = math.min(deadline, slot.hard) end
+  call('ZADD', SLOTS, 'XX', text(deadline), holder)
+  if acked then call('HDEL', TICKETS, holder) end
+end
+return answer(status, token, keep(), 0)

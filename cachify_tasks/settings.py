@@ -1,0 +1,128 @@
+"""The one set of setting names, checked where they are given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+from .errors import CachifySettingError
+
+__all__ = ["UNSET", "Seconds", "Settings", "Unset", "hide_password", "milliseconds"]
+
+
+class Unset(Enum):
+    """The type of `UNSET`, which tells "not given" from None."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+UNSET: Final = Unset.UNSET
+Seconds: TypeAlias = float | timedelta
+StoreErrorChoice: TypeAlias = Literal["raise", "retry", "run"]
+STORE_ERROR_CHOICES: Final = ("raise", "retry", "run")
+
+
+def milliseconds(name: str, value: Seconds, *, minimum: int = 1) -> int:
+    """Turn a duration in seconds into whole milliseconds.
+
+    Raises:
+        TypeError: it is neither a number nor a timedelta.
+        ValueError: it is not finite, or shorter than `minimum` milliseconds.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be seconds (a number or a timedelta), not {value!r}")
+    if not math.isfinite(value) or value * 1000 < minimum:
+        raise ValueError(f"{name} must be at least {minimum / 1000:g} seconds, not {value!r}")
+    return round(value * 1000)
+
+
+def hide_password(url: str) -> str:
+    """The URL as it may be shown: user and password replaced by stars."""
+    try:
+        parts = urlsplit(url)
+        netloc = parts.netloc
+    except ValueError:
+        return "<a URL that cannot be parsed>"
+    host = netloc.rpartition("@")[2]
+    shown = f"***@{host}" if "@" in netloc else netloc
+    query = "***" if parts.query else ""
+    return urlunsplit((parts.scheme, shown, parts.path, query, ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `init_cachify(...)`, `setup(app, ...)` and `app.conf.cachify_<name>` accept.
+
+    Attributes:
+        url: where the store is, `redis://`, `rediss://` or `unix://`; None: the memory of this process.
+        prefix: put in front of every key in the store; no braces.
+        lease_ttl: seconds a slot lives without being renewed; a crash frees it after that.
+        start_timeout: seconds that a slot stays reserved for a task that was chosen to run next.
+        on_store_error: what a call does while the store is out of reach: "raise", "retry" or "run".
+            Not given: "raise" for functions, "retry" for tasks.
+        default_on_full: the strategy of tasks whose `pooled` names none.
+    """
+
+    url: str | None = field(default=None, repr=False)
+    prefix: str = "PYC-"
+    lease_ttl: Seconds = 30.0
+    start_timeout: Seconds = 10.0
+    on_store_error: StoreErrorChoice | Unset = UNSET
+    default_on_full: Any = UNSET
+
+    def __post_init__(self) -> None:
+        prefix: object = self.prefix
+        if not isinstance(prefix, str) or set("{}") & set(prefix):
+            raise CachifySettingError(f"prefix must be text without braces, not {self.prefix!r}")
+        for name in ("lease_ttl", "start_timeout"):
+            try:
+                milliseconds(name, getattr(self, name), minimum=100)
+            except (TypeError, ValueError) as error:
+                raise CachifySettingError(str(error)) from None
+        if self.on_store_error not in (UNSET, *STORE_ERROR_CHOICES):
+            raise CachifySettingError(
+                f"on_store_error must be one of {', '.join(STORE_ERROR_CHOICES)}, not {self.on_store_error!r}"
+            )
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(cls))
+
+    @classmethod
+    def checked(cls, given: dict[str, Any], *, called: str = "") -> Settings:
+        """Settings from a mapping; `called` is put before names in messages ("cachify_").
+
+        Raises:
+            CachifySettingError: a name is unknown, or a value cannot be taken.
+        """
+        unknown = sorted(set(given) - set(cls.names()))
+        if unknown:
+            valid = ", ".join(called + name for name in cls.names())
+            raise CachifySettingError(
+                f"unknown setting {', '.join(repr(called + name) for name in unknown)}; valid settings are: {valid}"
+            )
+        return cls(**given)
+
+    def but(self, **changes: Any) -> Settings:
+        """A copy with other values."""
+        return replace(self, **changes)
+
+    @property
+    def lease_ms(self) -> int:
+        return milliseconds("lease_ttl", self.lease_ttl)
+
+    @property
+    def start_ms(self) -> int:
+        return milliseconds("start_timeout", self.start_timeout)
