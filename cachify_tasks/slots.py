@@ -17,7 +17,7 @@ from ._core.decisions import Decision, Defer, FullPool, Invoke, RaiseFull, Recal
 from ._core.flows import Flow, Run, enter, hold, leave, patient
 from ._core.template import KeyTemplate, check_key, signature_of
 from ._io.engine import Engine, global_engine
-from ._io.slot import Slot, current
+from ._io.slot import Slot, current, leave_current
 from .errors import CachifyPoolFullError, CachifyStoreError
 from .settings import UNSET, Seconds, Unset, milliseconds
 from .strategies import CachedFallback, Callback, Drop, Raise, Reschedule, as_strategy, check_count
@@ -137,58 +137,23 @@ class Pool:
         )  # fmt: skip
 
     def __enter__(self) -> Slot:
-        slot = self._engine.run(self._enter())
-        self._keep(threading.get_ident(), slot)
-        return cast("Slot", slot)
+        return cast("Slot", self._engine.run(self._enter(threading.get_ident())))
 
     def __exit__(self, *exc_info: object) -> None:
-        slot = self._pop(threading.get_ident())
-        if slot is not None:
-            self._engine.run(leave(self._engine, slot))
+        entry, who = None, None
+        try:
+            entry, who = _Entry(None), threading.get_ident()
+            self._engine.run(self._leave(who, entry))
+        except BaseException:
+            if entry is not None and entry.slot is not None:  # a signal struck in the middle; twice is as good as once
+                self._engine.run(self._leave(who, entry))
+            raise
 
     async def __aenter__(self) -> Slot:
-        slot = await self._engine.arun(self._enter())
-        self._keep(asyncio.current_task(), slot)
-        return cast("Slot", slot)
+        return cast("Slot", await self._engine.arun(self._enter(asyncio.current_task())))
 
     async def __aexit__(self, *exc_info: object) -> None:
-        slot = self._pop(asyncio.current_task())
-        if slot is not None:
-            await self._engine.arun(leave(self._engine, slot))
-
-    def _enter(self) -> Flow[Slot | None]:
-        engine = self._engine
-        ask = engine.ask(self._key, self._max_size, self._slot_exp_ms, "")
-        found = yield from _ask(engine, ask)
-        if isinstance(found, Reply):
-            raise CachifyPoolFullError(
-                f"pool {self._key!r} is full: {found.held} of {found.limit} slots are taken; wait, raise max_size, or "
-                "give @pooled an on_full",
-                self._key, found.limit, found.held,
-            )  # fmt: skip
-        return cast("Slot | None", found)
-
-    def _keep(self, who: object, slot: Slot | None) -> None:
-        token = current.set(slot)
-        with self._lock:
-            self._inside.setdefault(who, []).append((slot, token))
-
-    def _pop(self, who: object) -> Slot | None:
-        """The slot that this exit frees: this thread's or task's newest; else, entered elsewhere, anybody's newest."""
-        with self._lock:
-            if who not in self._inside:
-                if not self._inside:
-                    raise RuntimeError(f"pool {self._key!r} is left more often than it was entered")
-                who = next(reversed(self._inside))
-            stack = self._inside[who]
-            slot, token = stack.pop()
-            if not stack:
-                del self._inside[who]
-        try:
-            current.reset(token)
-        except ValueError:  # entered in another context: there is nothing to restore in this one
-            current.set(None)
-        return slot
+        await self._engine.arun(self._leave(asyncio.current_task(), _Entry(None)))
 
     def __repr__(self) -> str:
         return f"<Pool {self._key!r} max_size={self._max_size}>"
@@ -218,61 +183,59 @@ def call_flow(policy: Policy, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if admitted is not None and not admitted.inline:
         return admitted.engine, _admitted(policy, admitted, args, kwargs)
     engine = admitted.engine if admitted else policy.engine or global_engine()
-    return engine, _gated(policy, engine, args, kwargs, engine.settings.default_on_full if admitted else UNSET)
+    return engine, _gated(policy, engine, args, kwargs, admitted.default if admitted else UNSET)
 
 
 def _gated(policy: Policy, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any], default: Any) -> Flow[Any]:
     key = policy.key.resolve(args, kwargs)
-    found = yield from _ask(engine, engine.ask(key, policy.max_size, policy.slot_exp_ms, policy.name))
-    if isinstance(found, Reply):
-        decision = policy.decide(FullPool(key, found.limit, found.held), default)
-        engine.full(key, found.limit, f"{policy.name} -> {type(decision).__name__}")
-        return (yield from _answer(policy, decision, args, kwargs, key, found))
-    run = Run(policy.function, args, kwargs)
-    token = current.set(found)
-    try:
-        result = yield from (hold(engine, found, run) if found is not None else _just(run))
-    finally:
-        current.reset(token)
-    yield from _remember(policy, engine, args, kwargs, result, default)
+    keep = _keeping(policy, default, args, kwargs)
+    ask = engine.ask(key, policy.max_size, policy.slot_exp_ms, policy.name)
+
+    def inside(found: Any) -> Flow[Any]:
+        if isinstance(found, Reply):
+            full = FullPool(key, found.limit, found.held)
+            decision = policy.decide(full, default)
+            engine.full(key, found.limit, f"{policy.name} -> {type(decision).__name__}")
+            return (yield from _answer(policy, decision, args, kwargs, full)), False
+        return (yield from _run(policy, found, args, kwargs)), True
+
+    result, ran = yield from hold(engine, _ask(engine, ask), inside)
+    if ran and keep is not None:
+        yield from _remember(engine, *keep, result)
     return result
 
 
-def _just(run: Run) -> Flow[Any]:
-    return (yield run)
+def _run(policy: Policy, slot: Slot | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Flow[Any]:
+    """Run the function; `current_slot()` in it is this slot."""
+    token = current.set(slot)
+    try:
+        return (yield Run(policy.function, args, kwargs))
+    finally:
+        leave_current(token)
 
 
 def _admitted(policy: Policy, admitted: Admission, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Flow[Any]:
     """The worker's main process has asked already, and holds the slot."""
-    default = admitted.engine.settings.default_on_full
-    if admitted.decision is not None:
-        key = policy.key.resolve(args, kwargs)
-        return (yield from _answer(policy, admitted.decision, args, kwargs, key, None))
-    token = current.set(admitted.slot)
-    try:
-        result = yield Run(policy.function, args, kwargs)
-    finally:
-        current.reset(token)
-    yield from _remember(policy, admitted.engine, args, kwargs, result, default)
+    if admitted.decision is not None and admitted.full is not None:
+        return (yield from _answer(policy, admitted.decision, args, kwargs, admitted.full))
+    keep = _keeping(policy, admitted.default, args, kwargs)
+    result = yield from _run(policy, admitted.slot, args, kwargs)
+    if keep is not None:
+        yield from _remember(admitted.engine, *keep, result)
     return result
 
 
 def _answer(
-    policy: Policy,
-    decision: Decision,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    key: str,
-    full: Reply | None,
+    policy: Policy, decision: Decision, args: tuple[Any, ...], kwargs: dict[str, Any], full: FullPool
 ) -> Flow[Any]:
     """Act on a decision where the function would have run."""
     match decision:
         case RaiseFull(why):
-            raise _full_error(key, full, why)
+            raise _full_error(full, why)
         case Skip(result):
             return None if result is UNSET else result
         case Defer():
-            raise _full_error(key, full, "it can be rescheduled only by a worker, and this call is not made by one")
+            raise _full_error(full, "it can be rescheduled only by a worker, and this call is not made by one")
         case Invoke(callback):
             return (yield Run(callback, _own(args), kwargs))
         case Recall(default=default):
@@ -280,14 +243,13 @@ def _answer(
             if value is not None:
                 return pickle.loads(value)
             if default is UNSET:
-                raise _full_error(key, full, "there is no earlier result of this call, and no default")
+                raise _full_error(full, "there is no earlier result of this call, and no default")
             return default
 
 
-def _full_error(key: str, full: Reply | None, why: str) -> CachifyPoolFullError:
-    limit, held = (full.limit, full.held) if full else (None, None)
-    taken = f": {held} of {limit} slots are taken" if full else ""
-    return CachifyPoolFullError(f"pool {key!r} is full{taken}{'; ' * bool(why)}{why}", key, limit, held)
+def _full_error(full: FullPool, why: str) -> CachifyPoolFullError:
+    message = f"pool {full.key!r} is full: {full.held} of {full.limit} slots are taken{'; ' * bool(why)}{why}"
+    return CachifyPoolFullError(message, full.key, full.limit, full.held)
 
 
 def _own(args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -295,16 +257,24 @@ def _own(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return args[1:] if args and hasattr(type(args[0]), "apply_async") else args
 
 
-def _remember(
-    policy: Policy, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, default: Any
-) -> Flow[None]:
+def _keeping(
+    policy: Policy, default: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[str, int | None] | None:
+    """Where and how long this call's result is kept, if it is; found before the run, which an error must not follow."""
     recall = policy.keeps(default)
-    if recall is None:
+    return None if recall is None else (policy.memory_key(recall, args, kwargs), recall.ttl_ms)
+
+
+def _remember(engine: Engine, name: str, ttl_ms: int | None, result: Any) -> Flow[None]:
+    try:
+        value = pickle.dumps(result)
+    except Exception as error:  # noqa: BLE001  # whatever a result raises when it is pickled; the run has succeeded
+        engine.unkept(name, error)
         return
     try:
-        yield Put(policy.memory_key(recall, args, kwargs), pickle.dumps(result), recall.ttl_ms)
+        yield Put(name, value, ttl_ms)
     except CachifyStoreError as error:
-        engine.unreachable(error, f"keeping the last result of {policy.name}")
+        engine.unreachable(error, "keeping a last good result")
 
 
 class _Decorator:
@@ -383,7 +353,7 @@ def _wrapped(policy: Policy, signature: inspect.Signature) -> Any:
     functools.update_wrapper(wrapper, function)
     wrapper.__signature__ = signature
     wrapper.__cachify__ = policy
-    wrapper.size = _size_of(policy)
+    wrapper.size = size_of(policy)
     return wrapper
 
 
@@ -394,7 +364,7 @@ def _generator_pool(policy: Policy, args: tuple[Any, ...], kwargs: dict[str, Any
     return Pool(policy.key.resolve(args, kwargs), policy.max_size, seconds, _engine=policy.engine)
 
 
-def _size_of(policy: Policy) -> Callable[..., Any]:
+def size_of(policy: Policy) -> Callable[..., Any]:
     def size(*args: Any, **kwargs: Any) -> int:
         engine = policy.engine or global_engine()
         return cast("int", engine.store.execute(Size(policy.key.resolve(args, kwargs))))

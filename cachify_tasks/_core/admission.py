@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .decisions import Decision
+from ..settings import UNSET
+from .decisions import Decision, FullPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +22,17 @@ class Admission:
     Attributes:
         engine: of the program that the task belongs to.
         slot: the slot that its worker holds for it; None: it has none.
+        full: the pool was full: how full it was, and how often this call was put off.
         decision: what to do instead of running; None: run.
+        default: the strategy that stands for an on_full that was not given.
         inline: nobody has asked yet (an eager task): ask here, with the defaults of tasks.
     """
 
     engine: Any
     slot: Any = None
+    full: FullPool | None = None
     decision: Decision | None = None
+    default: Any = UNSET
     inline: bool = False
 
 

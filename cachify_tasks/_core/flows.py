@@ -32,6 +32,10 @@ class Sleep:
     seconds: float
 
 
+class Abandoned(BaseException):
+    """Thrown into a flow whose driver can do no more steps: it yields none, and its slot ends with its lease."""
+
+
 class Checkpoint:
     """A step at which a cancellation that came during a command is delivered."""
 
@@ -64,27 +68,26 @@ def enter(keeper: Keeper, ask: Acquire) -> Flow[Any]:
     """Ask for a slot. The answer is its handle, or the `Reply` that says why there is none."""
     try:
         reply: Reply = yield ask
-    except Exception:
-        raise
-    except BaseException:
-        yield from _take_back(ask)
-        raise
-    keeper.told(ask, reply)
-    if reply.status != "granted":
-        return reply
-    slot = keeper.granted(ask, reply)
-    try:
+        keeper.told(ask, reply)
+        if reply.status != "granted":
+            return reply
+        slot = keeper.granted(ask, reply)
         yield CHECKPOINT
-    except BaseException:
-        yield from leave(keeper, slot)
+    except (CachifyStoreError, Abandoned):
+        raise
+    except BaseException:  # a signal or a cancellation; a thread that cannot be started
+        yield from _take_back(ask)
         raise
     return slot
 
 
 def _take_back(ask: Acquire) -> Flow[None]:
-    """A signal struck between the command and its reply: free the slot that this arrival may have."""
+    """Free the slot that this arrival may have: perhaps nobody knows whether the command ran.
+
+    `again`: the arrival has not run. Its ticket, if it has one, and later copies of its message stay good.
+    """
     try:
-        yield Release(ask.pool, ask.holder, 0, ask.rid, ask.start_ms, ask.start_ms)
+        yield Release(ask.pool, ask.holder, 0, ask.rid, ask.start_ms, ask.start_ms, again=True)
     except CachifyStoreError:
         return  # nobody renews it: its lease ends by itself
 
@@ -97,7 +100,7 @@ def leave(keeper: Keeper, slot: Any) -> Flow[None]:
     try:
         try:
             reply: Reply = yield command
-        except Exception:
+        except (Exception, Abandoned):
             raise
         except BaseException:
             yield command  # a signal struck: sent again, it answers the same
@@ -109,15 +112,23 @@ def leave(keeper: Keeper, slot: Any) -> Flow[None]:
         keeper.lost(slot)
 
 
-def hold(keeper: Keeper, slot: Any, body: Step) -> Flow[Any]:
-    """Run the body inside a slot that `enter` gave, and free it however the body ends."""
-    try:
-        result = yield body
-    except BaseException:
-        yield from leave(keeper, slot)
+def hold(keeper: Keeper, entering: Flow[Any], body: Callable[[Any], Flow[T]]) -> Flow[T]:
+    """Ask by `entering`, do the body with its answer, and free the slot, if it is one, however the body ends."""
+    found = yield from entering
+    try:  # nothing stands between these lines: a signal would strike there
+        result = yield from body(found)
+        yield from _leave_if_slot(keeper, found)
+    except Abandoned:
         raise
-    yield from leave(keeper, slot)
+    except BaseException:
+        yield from _leave_if_slot(keeper, found)  # freed already: sent again, it answers the same
+        raise
     return result
+
+
+def _leave_if_slot(keeper: Keeper, found: Any) -> Flow[None]:
+    if found is not None and not isinstance(found, Reply):
+        yield from leave(keeper, found)
 
 
 def patient(flow: Callable[[], Flow[T]], waits: Callable[[CachifyStoreError], bool]) -> Flow[T]:

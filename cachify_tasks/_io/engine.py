@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
@@ -100,6 +101,9 @@ class Engine:
     def unreachable(self, error: CachifyStoreError, doing: str) -> None:
         self._noise.seldom(("store", doing), "%s: %s", doing, error)
 
+    def unkept(self, name: str, error: Exception) -> None:
+        self._noise.once(("unkept", name), "the result of %s cannot be pickled and is not kept: %s", name, error)
+
     def full(self, key: str, limit: int, answer: str) -> None:
         """Say that a pool was full: one line per key in ten seconds, with a count."""
         self._noise.seldom(("full", key), "pool %r is full (limit %d): %s", key, limit, answer, level=logging.INFO)
@@ -120,6 +124,7 @@ if hasattr(os, "register_at_fork"):
 
 
 _global: Engine | None = None
+suppliers: Final[list[Callable[[], Engine | None]]] = []  # asked when there was no init_cachify()
 
 
 def global_engine() -> Engine:
@@ -129,7 +134,11 @@ def global_engine() -> Engine:
         CachifyInitError: there was none.
     """
     if _global is None:
-        raise CachifyInitError("Cachify is not initialized, did you forget to call `init_cachify`?")
+        supplied = next(filter(None, (supply() for supply in suppliers)), None)
+        if supplied is None:
+            raise CachifyInitError("Cachify is not initialized, did you forget to call `init_cachify`?")
+        set_global_engine(supplied)
+        return supplied
     return _global
 
 

@@ -1,0 +1,67 @@
+"""What the worker's main process does with a task that may not run now. Each ends the message: after it, nothing of
+this delivery is left in the worker.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import signals, states
+from celery.exceptions import Retry, TaskRevokedError
+from celery.utils.log import get_logger
+from celery.worker.state import task_ready
+
+from .request import ATTEMPT, marked
+
+logger = get_logger("cachify_tasks.celery")
+
+
+def put_off(request: Any, seconds: float, count: int, why: str, *, visible: bool = True) -> None:
+    """Send this attempt again after a delay: same id, retries, and place in chain, group and chord.
+
+    Modelled on how Celery itself retries a task whose worker was lost. The new message is published before the old one
+    is acknowledged: a crash in between makes a copy, which its identity tells.
+
+    Args:
+        visible: show it as a retry (state, event, signal); not for a copy of a run that is going on.
+
+    Raises:
+        Exception: the broker did not take it; nothing has been acknowledged.
+    """
+    task, context = request.task, request._context
+    headers = {**(context.headers or {}), ATTEMPT: marked(request, count)}
+    task.signature_from_request(context, countdown=seconds, retries=context.retries, headers=headers).apply_async()
+    if visible:
+        reason = Retry(message=why, when=seconds)  # type: ignore[arg-type]  # the stubs know no float here
+        if request.store_errors:
+            task.backend.mark_as_retry(request.id, reason, request=context)
+        request.send_event("task-retried", exception=repr(reason), traceback="")
+        task.request_stack.push(context)
+        try:
+            signals.task_retry.send(sender=task, request=context, reason=reason, einfo=None)
+        finally:
+            task.request_stack.pop()
+    _forget(request)
+
+
+def drop(request: Any, why: str) -> None:
+    """End the task as REVOKED, without running it; its chord and chain learn it."""
+    task, context = request.task, request._context
+    task.backend.mark_as_failure(
+        request.id, TaskRevokedError(why), request=context, store_result=request.store_errors, call_errbacks=False,
+        state=states.REVOKED,
+    )  # fmt: skip
+    request.send_event("task-revoked", terminated=False, signum=None, expired=False)
+    signals.task_revoked.send(sender=task, request=context, terminated=False, signum=None, expired=False)
+    _forget(request)
+
+
+def forget_copy(request: Any) -> None:
+    """A copy of a task that has ended: there is nothing to do."""
+    logger.info("%s[%s] has ended already; this copy is dropped", request.name, request.id)
+    _forget(request)
+
+
+def _forget(request: Any) -> None:
+    task_ready(request)
+    request.acknowledge()

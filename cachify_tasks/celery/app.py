@@ -1,0 +1,197 @@
+"""`setup(app)`: one app's settings, engine and hooks. Nothing here touches the network."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from celery import Celery
+
+from .._core.admission import probes
+from .._core.calls import Policy
+from .._io.clients import SCHEMES, check_url
+from .._io.engine import Engine, suppliers
+from ..cachify import make_engine, supply_global
+from ..errors import CachifyInitError, CachifySettingError
+from ..settings import Settings, hide_password
+from ..slots import size_of
+from ..tasks import policy_of
+from . import control  # noqa: F401  # registers `inspect pools`
+from .child import probe
+
+PREFIX: Final = "cachify_"
+ENVIRONMENT: Final = "CACHIFY_URL"
+_states: WeakKeyDictionary[Celery, AppState] = WeakKeyDictionary()
+
+
+class AppState:
+    """What `setup` remembers of one app. Settings are read when they are first needed, so order does not matter."""
+
+    def __init__(self, app: Celery, given: dict[str, Any]) -> None:
+        self._app, self.given = app, given
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        if self._engine is None:
+            self._engine = make_engine(self.settings())
+        return self._engine
+
+    @property
+    def made(self) -> bool:
+        return self._engine is not None
+
+    def settings(self) -> Settings:
+        """What `setup` was given, else `app.conf.cachify_<name>`, else the environment and the broker, for the URL.
+
+        Raises:
+            CachifySettingError: a name or a value is wrong.
+            CachifyInitError: no URL was given, and the broker is not plain Redis.
+        """
+        conf = self._app.conf
+        read = {key[len(PREFIX) :]: conf[key] for key in conf if key.startswith(PREFIX)}
+        Settings.checked(read, called=PREFIX)
+        merged = {**read, **self.given}
+        if merged.get("url") is None:
+            merged["url"] = os.environ.get(ENVIRONMENT) or self._broker()
+        check_url(merged["url"], called=f"{PREFIX}url")
+        return Settings.checked(merged, called=PREFIX)
+
+    def _broker(self) -> str:
+        conf: Any = self._app.conf
+        url = conf.broker_read_url or conf.broker_url
+        if isinstance(url, str) and url.startswith(SCHEMES[:2]) and ";" not in url:
+            return url
+        shown = "; ".join(hide_password(one) for one in str(url).split(";"))
+        raise CachifyInitError(
+            f"{PREFIX}url is not set, and the broker ({shown}) is not one plain redis:// URL that could serve: set "
+            f"app.conf.{PREFIX}url or the environment variable {ENVIRONMENT}"
+        )
+
+
+def setup(app: Celery, **settings: Any) -> None:
+    """Run the tasks of this app that are under `@pooled` inside slots.
+
+    Call it once, anywhere before the worker starts: where the app is made, or in a factory's `create_app`. It connects
+    to nothing. A program that does not call `init_cachify` uses this app's store for plain calls too.
+
+    Args:
+        app: the Celery app.
+        **settings: `url`, `prefix`, `lease_ttl`, `start_timeout`, `on_store_error`, `default_on_full`, as in
+            `Settings`; each can be given as `app.conf.cachify_<name>` instead. `url` falls back to the environment
+            variable CACHIFY_URL, then to the broker's URL when that is plain Redis.
+
+    Raises:
+        CachifySettingError: a setting is unknown or has a value it cannot take.
+        TypeError: `app` is not a Celery app.
+
+    Example:
+        >>> from celery import Celery
+        >>> from cachify_tasks.celery import setup
+        >>> app = Celery("shop", broker="redis://localhost:6379/0")
+        >>> setup(app, lease_ttl=15)
+    """
+    from .steps import CheckGates, Gates  # celery.bootsteps: only where a worker may be made
+
+    if not isinstance(app, Celery):
+        raise TypeError(f"setup() takes a Celery app, not {app!r}")
+    Settings.checked(settings)
+    known = _states.get(app)
+    if known is not None:
+        if settings and settings != known.given:
+            if known.made:
+                raise CachifySettingError("setup() was called again with other settings, after the first were used")
+            known.given = {**known.given, **settings}
+        return
+    _states[app] = AppState(app, settings)
+    app.steps["worker"].add(Gates)
+    app.steps["consumer"].add(CheckGates)
+    app.on_after_finalize.connect(mark_tasks, weak=False)
+    _mark_new(app)
+    if app.finalized:  # type: ignore[attr-defined]
+        mark_tasks(app)
+    if probe not in probes:
+        probes.append(probe)
+    if _supply not in suppliers:
+        suppliers.append(_supply)
+
+
+def state_of(app: Celery) -> AppState | None:
+    """What `setup` made of this app; None: it was not called."""
+    return _states.get(app)
+
+
+def engine_of(app: Celery) -> Engine:
+    """The app's engine.
+
+    Raises:
+        CachifyInitError: `setup(app)` was not called.
+    """
+    state = _states.get(app)
+    if state is None:
+        raise CachifyInitError(f"the Celery app {app.main!r} was not set up: call cachify_tasks.celery.setup(app)")
+    return state.engine
+
+
+def join_global(app: Celery) -> Engine:
+    """The app's engine, after it has become the program's, or has been found to agree with it."""
+    engine = engine_of(app)
+    if len(_states) == 1:
+        supply_global(engine)
+    return engine
+
+
+def _supply() -> Engine | None:
+    """For plain calls in a program that has set up an app and not called `init_cachify`."""
+    engines = [state.engine for state in _states.values()]
+    stores = {(engine.store.shown, engine.settings.prefix) for engine in engines}
+    if len(stores) > 1:
+        raise CachifyInitError(
+            f"several Celery apps are set up with different stores ({', '.join(sorted(s for s, _ in stores))}): "
+            "call init_cachify() to say which one plain calls use"
+        )
+    return engines[0] if engines else None
+
+
+def task_policy(task: Any) -> Policy | None:
+    """The policy of a task, found on its `run`."""
+    return policy_of(getattr(task, "run", None)) or policy_of(getattr(task, "_orig_run", None))
+
+
+def takes_task(task: Any, policy: Policy) -> bool:
+    """Is the task itself the first argument of the gated function (`bind=True`, a class-based `run`)?"""
+    run = getattr(task, "_orig_run", None) or task.run
+    return policy_of(getattr(run, "__func__", run if isinstance(task, type) else None)) is policy and (
+        not isinstance(task, type) or not isinstance(inspect.getattr_static(task, "run"), staticmethod)
+    )
+
+
+def mark(task: Any) -> None:
+    """Give a task (or the class of one) the `.size` of its function."""
+    policy = task_policy(task)
+    if policy is not None and "size" not in vars(task):
+        size = size_of(policy)
+        if takes_task(task, policy):
+            size = functools.partial(size, task)
+        task.size = staticmethod(size) if isinstance(task, type) else size
+
+
+def mark_tasks(sender: Celery, **_: Any) -> None:
+    """All of an app; those whose class is not the app's own are met here only."""
+    for task in sender.tasks.values():
+        mark(task)
+
+
+def _mark_new(app: Celery) -> None:
+    """The app's own Task class tells of each task that is made of it: also where an app is never finalized."""
+    base: Any = app.Task
+    bound = base.on_bound
+
+    def on_bound(cls: Any, app: Celery) -> None:
+        bound.__func__(cls, app)
+        mark(cls)
+
+    base.on_bound = classmethod(on_bound)

@@ -1,0 +1,42 @@
+"""`celery -A app inspect pools`: who holds what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.worker.control import inspect_command
+
+from .._core.commands import Look, Pools
+from ..errors import CachifyError
+
+
+@inspect_command(name="pools")
+def pools(state: Any) -> dict[str, Any]:
+    """Every pool that has holders or waiting tasks: limit, held, waiting, and who holds."""
+    from .app import engine_of
+
+    try:
+        store = engine_of(state.app).store
+        views = [store.execute(Look(name)) for name in store.execute(Pools())]
+    except CachifyError as error:
+        return {"error": str(error)}
+    return {
+        view.name: {
+            "limit": view.limit,
+            "held": len(view.holders),
+            "waiting": view.waiting,
+            "holders": [
+                {
+                    "holder": holder.holder,
+                    "task": holder.label,
+                    "token": holder.token,
+                    "state": "reserved" if holder.reserved else "running",
+                    "since": round(holder.since, 3),
+                    "lease_expires_in": round(holder.expires_in, 3),
+                }
+                for holder in view.holders
+            ],
+        }
+        for view in views
+        if view.holders or view.waiting
+    }

@@ -1,0 +1,94 @@
+"""The bootsteps by which a worker is gated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import bootsteps
+from celery.exceptions import ImproperlyConfigured
+from celery.utils.log import get_logger
+
+from .._core.commands import Size
+from .._io.redis_store import denied
+from ..errors import CachifyError, CachifyStoreError
+from ..tasks import default_on_full
+from .app import join_global, mark_tasks, task_policy
+from .gates import HubGate, InlineGate
+from .request import gate, is_gated
+
+logger = get_logger("cachify_tasks.celery")
+
+
+class Gates(bootsteps.StartStopStep):
+    """Put a gate on every task with a policy, before the worker consumes."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self.gate: HubGate | InlineGate | None = None
+
+    def start(self, worker: Any) -> None:
+        app = worker.app
+        try:
+            engine = join_global(app)
+        except CachifyError as error:
+            raise ImproperlyConfigured(str(error)) from None
+        self._greet(engine)
+        loop = worker.hub is not None and worker.pool_cls.uses_semaphore
+        self.gate = worker.pool.cachify_gate = HubGate(engine, worker) if loop else InlineGate(engine, worker)
+        for task in gated_tasks(app):
+            gate(task)
+            if task_policy(task).on_full is None:  # type: ignore[union-attr]
+                logger.warning(
+                    "%s has on_full=None: when its pool is full it is dropped, with the result None", task.name
+                )
+
+    def _greet(self, engine: Any) -> None:
+        """Wrong credentials end the worker now; a store that is out of reach does not."""
+        try:
+            engine.store.execute(Size("cachify-worker-start"))
+        except CachifyStoreError as error:
+            if denied(error.__cause__):
+                raise ImproperlyConfigured(f"cachify_url: {error}") from None
+            logger.error("%s; tasks with a pool wait until it answers (on_store_error)", error)
+        else:
+            logger.info("cachify: slots in %s, lease %g s", engine.store.shown, engine.lease_ms / 1000)
+        default_on_full(engine)
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        if isinstance(self.gate, HubGate):
+            self.gate.register(hub)
+
+    def close(self, worker: Any) -> None:
+        self._flush()
+
+    def stop(self, worker: Any) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        if isinstance(self.gate, HubGate):
+            self.gate.flush()
+
+
+class CheckGates(bootsteps.StartStopStep):
+    """Refuse to consume while a task with a policy is not gated: it would run without a limit."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:
+        app = consumer.app
+        late = [task for task in gated_tasks(app) if not is_gated(task)]
+        if late:  # made after this worker began to start
+            for task in late:
+                gate(task)
+            consumer.update_strategies()
+        ungated = [task.name for task in gated_tasks(app) if not is_gated(task)]
+        if ungated or not hasattr(consumer.pool, "cachify_gate"):
+            raise ImproperlyConfigured(f"these tasks have a pool and are not gated: {', '.join(ungated) or 'all'}")
+
+
+def gated_tasks(app: Any) -> list[Any]:
+    """The app's tasks that have a policy."""
+    mark_tasks(app)
+    return [task for task in app.tasks.values() if task_policy(task) is not None]

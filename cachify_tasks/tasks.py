@@ -1,0 +1,71 @@
+"""What the adapters of task frameworks share: who asks for a slot, and what is done with the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ._core.calls import Policy
+from ._core.commands import Acquire, Reply
+from ._core.decisions import Decision, FullPool, Strategy
+from ._io.engine import Engine, names
+from ._io.slot import Slot
+from .settings import UNSET
+from .strategies import Reschedule
+
+TOMB_MS: Final = 300_000  # how long a late copy of a task that has ended is recognised and dropped
+DEFAULT_ON_FULL: Final = Reschedule()
+
+
+def policy_of(function: Any) -> Policy | None:
+    """The policy of what `pooled` made, if it is one; also through a bound method or functools.wraps."""
+    policy = getattr(function, "__cachify__", None)
+    return policy if isinstance(policy, Policy) else None
+
+
+def default_on_full(engine: Engine) -> Strategy | None:
+    """The strategy of tasks that name none."""
+    default = engine.settings.default_on_full
+    return DEFAULT_ON_FULL if default is UNSET else default
+
+
+def ask_for(
+    engine: Engine,
+    policy: Policy,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    holder: str,
+    label: str,
+    copy: bool,
+) -> Acquire:
+    """The command by which a task's arrival asks for a slot.
+
+    Args:
+        args, kwargs: as the function takes them, a bound task's instance included.
+        holder: the task's id and attempt.
+        copy: the broker says that this message has been delivered before; only then can it be a late copy of an attempt
+            that has ended. A program may well send one id again on purpose.
+
+    Raises:
+        TypeError, ValueError: the arguments do not fit the function or the key.
+    """
+    key = policy.key.resolve(args, kwargs)
+    hard = engine.slot_exp_ms if policy.slot_exp_ms is UNSET else policy.slot_exp_ms
+    return Acquire(
+        key, holder, names.next(), policy.max_size, engine.lease_ms, engine.start_ms, hard or 0, label, fresh=not copy
+    )
+
+
+def slot_for(engine: Engine, ask: Acquire, token: int) -> Slot:
+    """The handle of a task's slot. It is renewed by whoever gives it to the heart."""
+    return Slot(engine.store, ask.pool, ask.holder, token, ask.rid, ask.lease_ms, ask.start_ms, TOMB_MS)
+
+
+def decide(engine: Engine, policy: Policy, full: FullPool) -> Decision:
+    """What a task does that found its pool full."""
+    return policy.decide(full, default_on_full(engine))
+
+
+def full_pool(ask: Acquire, reply: Reply, attempt: int) -> FullPool:
+    return FullPool(ask.pool, reply.limit, reply.held, attempt)
