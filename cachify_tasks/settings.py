@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
 
 from .errors import CachifySettingError
 
@@ -30,6 +29,7 @@ UNSET: Final = Unset.UNSET
 Seconds: TypeAlias = float | timedelta
 StoreErrorChoice: TypeAlias = Literal["raise", "retry", "run"]
 STORE_ERROR_CHOICES: Final = ("raise", "retry", "run")
+MAXIMUM: Final = 315_360_000
 
 
 def milliseconds(name: str, value: Seconds, *, minimum: int = 1) -> int:
@@ -37,7 +37,7 @@ def milliseconds(name: str, value: Seconds, *, minimum: int = 1) -> int:
 
     Raises:
         TypeError: it is neither a number nor a timedelta.
-        ValueError: it is not finite, or shorter than `minimum` milliseconds.
+        ValueError: it is not finite, shorter than `minimum` milliseconds, or longer than ten years.
     """
     if isinstance(value, timedelta):
         value = value.total_seconds()
@@ -45,20 +45,23 @@ def milliseconds(name: str, value: Seconds, *, minimum: int = 1) -> int:
         raise TypeError(f"{name} must be seconds (a number or a timedelta), not {value!r}")
     if not math.isfinite(value) or value * 1000 < minimum:
         raise ValueError(f"{name} must be at least {minimum / 1000:g} seconds, not {value!r}")
+    if value > MAXIMUM:  # beyond it microseconds since the epoch are no longer exact in Redis
+        raise ValueError(f"{name} must be at most {MAXIMUM:,} seconds (ten years), not {value!r}")
     return round(value * 1000)
 
 
 def hide_password(url: str) -> str:
-    """The URL as it may be shown: user and password replaced by stars."""
-    try:
-        parts = urlsplit(url)
-        netloc = parts.netloc
-    except ValueError:
-        return "<a URL that cannot be parsed>"
-    host = netloc.rpartition("@")[2]
-    shown = f"***@{host}" if "@" in netloc else netloc
-    query = "***" if parts.query else ""
-    return urlunsplit((parts.scheme, shown, parts.path, query, ""))
+    """The URL as it may be shown: all that may be a user, a password or an option replaced by stars.
+
+    Nothing is parsed: in a URL whose password holds a `/` or a `#` the parts are not where a parser looks for them.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
+    if "@" in rest:
+        rest = f"***@{rest.rpartition('@')[2]}"
+    host, question, _ = rest.partition("?")
+    return f"{scheme}{separator}{host}{'?***' if question else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,16 @@ def slot_exp_ms(value: Seconds | Unset | None) -> int | Unset | None:
     return milliseconds("slot_exp", value)
 
 
+class _Entry:
+    """One entry into a pool: who made it, its slot, and how to restore what was current before."""
+
+    __slots__ = ("slot", "token", "who")
+
+    def __init__(self, who: object, slot: Slot | None) -> None:
+        self.who, self.slot = who, slot
+        self.token: Any = None
+
+
 class Pool:
     """A named limit, as a context manager and a decorator.
 
@@ -106,6 +116,7 @@ class Pool:
         slot_exp: Seconds | Unset | None = UNSET,
         *,
         _engine: Engine | None = None,
+        _shows: bool = True,
     ) -> None:
         self._key = check_key(key)
         try:
@@ -115,7 +126,8 @@ class Pool:
         self._slot_exp_ms = slot_exp_ms(slot_exp)
         self._bound = _engine
         self._lock = threading.Lock()
-        self._inside: dict[object, list[tuple[Slot | None, Any]]] = {}
+        self._inside: dict[object, list[_Entry]] = {}
+        self._shows = _shows  # is its slot the current one of the code that enters it
 
     @property
     def _engine(self) -> Engine:
@@ -140,20 +152,59 @@ class Pool:
         return cast("Slot", self._engine.run(self._enter(threading.get_ident())))
 
     def __exit__(self, *exc_info: object) -> None:
-        entry, who = None, None
+        claim: list[_Entry] = []
         try:
-            entry, who = _Entry(None), threading.get_ident()
-            self._engine.run(self._leave(who, entry))
+            self._engine.run(self._leave(threading.get_ident(), claim))
         except BaseException:
-            if entry is not None and entry.slot is not None:  # a signal struck in the middle; twice is as good as once
-                self._engine.run(self._leave(who, entry))
+            self._engine.run(self._leave(threading.get_ident(), claim))  # a signal struck; twice is as good as once
             raise
 
     async def __aenter__(self) -> Slot:
         return cast("Slot", await self._engine.arun(self._enter(asyncio.current_task())))
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._engine.arun(self._leave(asyncio.current_task(), _Entry(None)))
+        await self._engine.arun(self._leave(asyncio.current_task(), []))
+
+    def _enter(self, who: object) -> Flow[Slot | None]:
+        engine = self._engine
+        found = yield from _ask(engine, engine.ask(self._key, self._max_size, self._slot_exp_ms, ""))
+        entry = None
+        try:
+            if isinstance(found, Reply):
+                raise CachifyPoolFullError(
+                    f"pool {self._key!r} is full: {found.held} of {found.limit} slots are taken; wait, raise max_size, "
+                    "or give @pooled an on_full",
+                    self._key, found.limit, found.held,
+                )  # fmt: skip
+            entry = _Entry(who, found)
+            with self._lock:
+                self._inside.setdefault(who, []).append(entry)
+            entry.token = current.set(found) if self._shows else None
+        except BaseException:
+            if isinstance(found, Slot):
+                yield from self._leave(who, [entry or _Entry(who, found)])
+            raise
+        return cast("Slot | None", found)
+
+    def _leave(self, who: object, claim: list[_Entry]) -> Flow[None]:
+        """Free the slot of the claimed entry. None claimed: of this thread's or task's newest, else of another's."""
+        with self._lock:
+            if not claim:
+                stack = self._inside.get(who) or next(reversed(self._inside.values()), None)
+                if stack is None:
+                    raise RuntimeError(f"pool {self._key!r} is left more often than it was entered")
+                claim.append(stack[-1])
+            entry = claim[0]
+            stack = self._inside.get(entry.who, [])
+            if entry in stack:
+                stack.remove(entry)
+            if not stack:
+                self._inside.pop(entry.who, None)
+        if entry.slot is not None:
+            yield from leave(self._engine, entry.slot)
+        token, entry.token = entry.token, None
+        if token is not None:
+            leave_current(token)
 
     def __repr__(self) -> str:
         return f"<Pool {self._key!r} max_size={self._max_size}>"
@@ -237,7 +288,7 @@ def _answer(
         case Defer():
             raise _full_error(full, "it can be rescheduled only by a worker, and this call is not made by one")
         case Invoke(callback):
-            return (yield Run(callback, _own(args), kwargs))
+            return (yield Run(callback, _own(policy, args), kwargs))
         case Recall(default=default):
             value = yield Get(policy.memory_key(decision, args, kwargs))
             if value is not None:
@@ -252,9 +303,11 @@ def _full_error(full: FullPool, why: str) -> CachifyPoolFullError:
     return CachifyPoolFullError(message, full.key, full.limit, full.held)
 
 
-def _own(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The call's own arguments: without the Task instance that a framework puts in front for `bind=True`."""
-    return args[1:] if args and hasattr(type(args[0]), "apply_async") else args
+def _own(policy: Policy, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The call's own arguments: without the Task instance that Celery puts in front for `bind=True`."""
+    run = getattr(args[0], "run", None) if args else None
+    bound = getattr(run, "__self__", None) is not None and getattr(run, "__cachify__", None) is policy
+    return args[1:] if bound else args
 
 
 def _keeping(
@@ -301,7 +354,7 @@ class _Decorator:
         adopt = adopter(function)
         if adopt is not None:
             return adopt(function, self)
-        if not callable(function):
+        if not callable(function) or isinstance(function, staticmethod | classmethod):
             raise TypeError(
                 f"@pooled (pool {self._key!r}) decorates functions, not {function!r}; put it below @classmethod, "
                 "@staticmethod and @property"
@@ -324,21 +377,33 @@ def _wrapped(policy: Policy, signature: inspect.Signature) -> Any:
     if inspect.isasyncgenfunction(function):
 
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            async with _generator_pool(policy, args, kwargs):
+            async with _generator_pool(policy, args, kwargs) as slot:
                 items = function(*args, **kwargs)
+                step = items.__anext__()
                 try:
-                    async for item in items:
-                        yield item
+                    while True:
+                        try:
+                            item = await _Steps(step.__await__(), slot)
+                        except StopAsyncIteration:
+                            return
+                        try:
+                            sent = yield item
+                        except GeneratorExit:
+                            raise
+                        except BaseException as error:  # noqa: BLE001  # the generator decides what to do with it
+                            step = items.athrow(error)
+                        else:
+                            step = items.asend(sent)
                 finally:
-                    await items.aclose()
+                    await _Steps(items.aclose().__await__(), slot)
 
     elif inspect.isgeneratorfunction(function):
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with _generator_pool(policy, args, kwargs):
-                return (yield from function(*args, **kwargs))
+            with _generator_pool(policy, args, kwargs) as slot:
+                return (yield from _Steps(function(*args, **kwargs), slot))
 
-    elif inspect.iscoroutinefunction(function):
+    elif _is_coroutine_function(function):
 
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
             engine, flow = call_flow(policy, args, kwargs)
@@ -357,11 +422,48 @@ def _wrapped(policy: Policy, signature: inspect.Signature) -> Any:
     return wrapper
 
 
+def _is_coroutine_function(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
 def _generator_pool(policy: Policy, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pool:
     """The slot of a generator is held until it is exhausted or closed; full, its first item raises."""
     exp = policy.slot_exp_ms
     seconds = exp / 1000 if isinstance(exp, int) else exp
-    return Pool(policy.key.resolve(args, kwargs), policy.max_size, seconds, _engine=policy.engine)
+    return Pool(policy.key.resolve(args, kwargs), policy.max_size, seconds, _engine=policy.engine, _shows=False)
+
+
+class _Steps:
+    """A generator (or an awaitable's) with its slot as the current one in each of its steps, not in its consumer's."""
+
+    __slots__ = ("_items", "_slot")
+
+    def __init__(self, items: Any, slot: Slot | None) -> None:
+        self._items, self._slot = items, slot
+
+    def __iter__(self) -> _Steps:
+        return self
+
+    __await__ = __iter__
+
+    def __next__(self) -> Any:
+        return self._step(self._items.__next__)
+
+    def send(self, value: Any) -> Any:
+        return self._step(self._items.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._step(self._items.throw, *error)
+
+    def close(self) -> None:
+        self._step(self._items.close)
+
+    def _step(self, do: Callable[..., Any], *args: Any) -> Any:
+        token = current.set(self._slot)
+        try:
+            return do(*args)
+        finally:
+            leave_current(token)
 
 
 def size_of(policy: Policy) -> Callable[..., Any]:
@@ -373,7 +475,7 @@ def size_of(policy: Policy) -> Callable[..., Any]:
         engine = policy.engine or global_engine()
         return cast("int", await engine.store.aexecute(Size(policy.key.resolve(args, kwargs))))
 
-    asynchronous = inspect.iscoroutinefunction(policy.function) or inspect.isasyncgenfunction(policy.function)
+    asynchronous = _is_coroutine_function(policy.function) or inspect.isasyncgenfunction(policy.function)
     return asize if asynchronous else size
 
 

@@ -100,7 +100,7 @@ def leave(keeper: Keeper, slot: Any) -> Flow[None]:
     try:
         try:
             reply: Reply = yield command
-        except (Exception, Abandoned):
+        except (CachifyStoreError, Abandoned):
             raise
         except BaseException:
             yield command  # a signal struck: sent again, it answers the same

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 from typing import Any, Final
 
 import redis
@@ -24,6 +24,7 @@ PORTABLE: Final = frozenset(
     {
         "host", "port", "db", "username", "password", "path", "socket_timeout", "socket_connect_timeout",
         "socket_keepalive", "socket_keepalive_options", "health_check_interval", "client_name", "protocol",
+        "credential_provider",
         "ssl_keyfile", "ssl_certfile", "ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data",
         "ssl_check_hostname", "ssl_password", "ssl_min_version", "ssl_ciphers",
     }
@@ -49,7 +50,9 @@ def check_url(url: Any, *, called: str = "url") -> str:
     try:
         redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError as error:
-        reason = str(error) if "://" not in str(error) else "it cannot be parsed"
+        # What the parser complains of may be a piece of the password.
+        known = str(error).startswith("Invalid value for")
+        reason = str(error) if known else "it cannot be parsed; write a / or # in a password as %2F, %23"
         raise CachifySettingError(f"{called} {hide_password(url)!r} cannot be used: {reason}") from None
     return str(url)
 
@@ -62,7 +65,7 @@ def sync_from_url(url: str) -> redis.Redis:
         max_connections=MAX_SYNC,
         retry=Retry(_backoff(), RETRIES),
     )
-    return redis.Redis(connection_pool=pool)
+    return redis.Redis.from_pool(pool)  # it is closed with its client
 
 
 def async_from_url(url: str) -> redis.asyncio.Redis:
@@ -74,7 +77,7 @@ def async_from_url(url: str) -> redis.asyncio.Redis:
         timeout=None,
         retry=AsyncRetry(_backoff(), RETRIES),
     )
-    return redis.asyncio.Redis(connection_pool=pool)
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def _portable(client: Any, wanted: str) -> tuple[type, dict[str, Any]]:
@@ -98,14 +101,14 @@ def sync_like(client: Any) -> redis.Redis:
     """A synchronous client to where the given client goes."""
     _, kwargs = _portable(client, "sync")
     kwargs |= {"max_connections": MAX_SYNC, "retry": Retry(_backoff(), RETRIES)}
-    return redis.Redis(connection_pool=redis.ConnectionPool(**kwargs))
+    return redis.Redis.from_pool(redis.ConnectionPool(**kwargs))
 
 
 def async_like(client: Any) -> redis.asyncio.Redis:
     """An asyncio client to where the given client goes."""
     _, kwargs = _portable(client, "async")
     kwargs |= {"max_connections": MAX_ASYNC, "timeout": None, "retry": AsyncRetry(_backoff(), RETRIES)}
-    return redis.asyncio.Redis(connection_pool=redis.asyncio.BlockingConnectionPool(**kwargs))
+    return redis.asyncio.Redis.from_pool(redis.asyncio.BlockingConnectionPool(**kwargs))
 
 
 def decodes(client: Any) -> bool:
@@ -127,7 +130,7 @@ def check_client(name: str, client: Any, *, is_async: bool) -> None:
             f"{name} must be a redis-py client (its scripts run in the server), not {type(client).__name__}; "
             "without any client the memory of this process is used"
         )
-    if asyncio.iscoroutinefunction(execute) is not is_async:
+    if inspect.iscoroutinefunction(execute) is not is_async:
         kind = "asyncio" if is_async else "synchronous"
         raise TypeError(
             f"{name} must be a {kind} redis-py client, not {type(client).__module__} {type(client).__name__}"

@@ -18,7 +18,8 @@ def drive(flow: Flow[T], store: Any) -> T:
     A signal handler can raise between any two of these lines. As long as the flow has not ended it is told of
     everything that is raised here: a flow that were left lying would keep its slot.
     """
-    value, error = None, None
+    frame: Any = flow
+    value = error = stop = None
     while True:
         try:
             step = flow.send(value) if error is None else flow.throw(error)
@@ -33,13 +34,15 @@ def drive(flow: Flow[T], store: Any) -> T:
                 case _:
                     value = store.execute(step)
         except BaseException as raised:
-            if flow.gi_frame is None:  # it has ended: this is its result or its error
-                if isinstance(raised, StopIteration):
-                    return raised.value  # type: ignore[no-any-return]
-                if isinstance(error, StopIteration) and raised.__cause__ is error:
-                    raise error from None  # user code raised it; on its way through a generator it was wrapped
+            if frame.gi_frame is not None:
+                error = raised
+                stop = raised if isinstance(raised, StopIteration) else stop
+            elif isinstance(raised, StopIteration):  # the flow's own: it has ended
+                return raised.value  # type: ignore[no-any-return]
+            elif stop is not None and raised.__cause__ is stop:
+                raise stop from None  # user code raised it; no generator lets it through unwrapped
+            else:
                 raise
-            error = raised
 
 
 async def adrive(flow: Flow[T], store: Any) -> T:
@@ -48,14 +51,13 @@ async def adrive(flow: Flow[T], store: Any) -> T:
     A cancellation that arrives while the store works is kept until its answer has been fed to the flow: an answer that
     nobody takes would be a slot that nobody frees. It is delivered at the next step that is no command, or at the end.
     """
-    cancelled: asyncio.CancelledError | None = None
+    due: list[asyncio.CancelledError] = []
     try:
         step = next(flow)
         while True:
             try:
-                if cancelled and isinstance(step, Run | Sleep | Checkpoint):
-                    kept, cancelled = cancelled, None
-                    raise kept
+                if due and isinstance(step, Run | Sleep | Checkpoint):
+                    raise _taken(due)
                 match step:
                     case Run(function, args, kwargs):
                         value = function(*args, **(kwargs or {}))
@@ -69,32 +71,41 @@ async def adrive(flow: Flow[T], store: Any) -> T:
                     case _ if store.local:
                         value = store.execute(step)
                     case _:
-                        work = asyncio.ensure_future(store.aexecute(step))
-                        while True:
-                            try:
-                                value = await asyncio.shield(work)
-                                break
-                            except asyncio.CancelledError as error:
-                                if work.cancelled():
-                                    raise
-                                cancelled = error
-                                if work.done():
-                                    value = work.result()
-                                    break
-            except GeneratorExit as error:  # the coroutine is thrown away: nothing can be awaited any more
-                raise _abandon(flow) or error
+                        value = await _finished(asyncio.ensure_future(store.aexecute(step)), due)
+            except GeneratorExit:  # the coroutine is thrown away: nothing can be awaited any more
+                _abandon(flow)
+                raise
             except BaseException as error:  # noqa: BLE001  # the flow decides what to do with it
                 step = flow.throw(error)
             else:
                 step = flow.send(value)
     except StopIteration as stop:
-        if cancelled:
-            raise cancelled from None
+        if due:
+            raise _taken(due) from None
         return stop.value  # type: ignore[no-any-return]
     except Exception as error:
-        if cancelled:  # an error that comes while a cancellation is due does not undo it
-            raise cancelled from error
+        if due:  # an error that comes while a cancellation is due does not undo it
+            raise _taken(due) from error
         raise
+
+
+async def _finished(work: asyncio.Future[T], due: list[asyncio.CancelledError]) -> T:
+    """What the work comes to, however often its caller is cancelled in the meantime; that is kept in `due`."""
+    while True:
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError as error:
+            if work.cancelled():
+                raise
+            due.append(error)
+            if work.done():
+                return work.result()
+
+
+def _taken(due: list[asyncio.CancelledError]) -> asyncio.CancelledError:
+    error = due[-1]
+    due.clear()
+    return error
 
 
 def _abandon(flow: Flow[Any]) -> None:
@@ -102,4 +113,3 @@ def _abandon(flow: Flow[Any]) -> None:
         flow.throw(Abandoned())
     except (Abandoned, StopIteration):
         return
-    flow.close()

@@ -30,7 +30,7 @@ class Heart:
         self._reset()
 
     def _reset(self) -> None:
-        self._slots: dict[int, weakref.ref[Slot]] = {}
+        self._slots: set[weakref.ref[Slot]] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -39,12 +39,12 @@ class Heart:
         self._stopped = False
 
     def add(self, slot: Slot) -> None:
-        self._slots[id(slot)] = weakref.ref(slot)
+        self._slots.add(weakref.ref(slot))
         if self._thread is None or slot.lease_ms < self._lease_ms:
             self._start(slot.lease_ms)
 
     def remove(self, slot: Slot) -> None:
-        self._slots.pop(id(slot), None)
+        self._slots.discard(weakref.ref(slot))
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread; slots still held are renewed no more, until another one is added."""
@@ -95,10 +95,10 @@ class Heart:
     def beat(self) -> None:
         """Renew every slot whose lease has lost a third of its life."""
         now, due = time.monotonic(), dict[Any, list[Slot]]()
-        for key, ref in list(self._slots.items()):
+        for ref in self._slots.copy():
             slot = ref()
             if slot is None:
-                self._slots.pop(key, None)
+                self._slots.discard(ref)
             elif now - slot.renewed_at >= slot.lease_ms / 1000 / BEATS - self._tick / 2:
                 due.setdefault(slot.store, []).append(slot)
         for store, slots in due.items():
@@ -114,7 +114,7 @@ class Heart:
             if isinstance(reply, CachifyStoreError):
                 logger.warning("the lease of %r on %r could not be renewed: %s", slot.holder, slot.key, reply)
             elif reply.status == "lost":
-                if id(slot) in self._slots:  # not one that has just been released
+                if weakref.ref(slot) in self._slots:  # not one that has just been released
                     slot.mark_lost()
                     self.remove(slot)
                     logger.warning("the lease of %r on pool %r was lost while it ran", slot.holder, slot.key)

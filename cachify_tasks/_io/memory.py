@@ -31,7 +31,15 @@ from .._core.commands import (
 
 BATCH: Final = 64  # as in common.lua
 NEVER: Final = 2**63
-PURGE_EVERY: Final = 256  # commands between two looks for values whose time is over
+KEEP: Final = 86_400_000_000  # µs that a lease which no script has noticed outlives its deadline, as keys in Redis do
+PURGE_EVERY: Final = 256  # commands at least between two looks for what has had its time
+
+_EPOCH: Final = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+
+
+def _server_time() -> int:
+    """Microseconds since the epoch, by a clock that nobody sets: this store's server is this process."""
+    return _EPOCH + time.monotonic_ns() // 1000
 
 
 class _Slot(NamedTuple):
@@ -85,17 +93,17 @@ class MemoryStore:
     local = True  # answers at once: no thread, no loop, no outage
 
     def __init__(self, clock: Callable[[], int] | None = None) -> None:
-        self._clock = clock or (lambda: time.time_ns() // 1000)
+        self._clock = clock or _server_time
         self._lock = threading.RLock()
         self._pools: dict[str, _Pool] = {}
         self._values: dict[str, tuple[bytes, int | None]] = {}
-        self._commands = 0
+        self._until_purge = PURGE_EVERY
 
     def execute(self, command: Command) -> Any:
         with self._lock:
             now = self._clock()
-            self._commands += 1
-            if self._commands % PURGE_EVERY == 0:
+            self._until_purge -= 1
+            if self._until_purge < 0:
                 self._purge(now)
             return self._answer(command, now)
 
@@ -139,15 +147,19 @@ class MemoryStore:
         return self._pools.get(name) or _Pool()
 
     def _purge(self, now: int) -> None:
+        """Forget what nobody may ask for again; after as many commands as it has looked at things, do it again."""
+        looked_at = len(self._values) + len(self._pools)
         for key in [k for k, (_, until) in self._values.items() if until is not None and until <= now]:
             del self._values[key]
         for name, pool in list(self._pools.items()):
+            looked_at += len(pool.done) + len(pool.slots)
             for holder in [h for h, last in pool.done.items() if last.until <= now]:
                 del pool.done[holder]
-            for holder in [h for h, s in pool.slots.items() if s.deadline < now and h not in pool.tickets]:
+            for holder in [h for h, s in pool.slots.items() if s.deadline + KEEP < now and h not in pool.tickets]:
                 del pool.slots[holder]
             if pool.idle:
                 del self._pools[name]
+        self._until_purge = max(PURGE_EVERY, looked_at)
 
 
 def _view(name: str, pool: _Pool, now: int) -> PoolView:

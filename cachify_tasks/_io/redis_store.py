@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -62,7 +63,7 @@ class RedisStore:
         self._url, self._clock = url, clock
         self._given_sync, self._given_async = sync_client, async_client
         self._sync = sync_client if sync_client is not None and not clients.decodes(sync_client) else None
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, Any]] = WeakKeyDictionary()  # client, life
         self._free_async = async_client if not clients.decodes(async_client) else None
         self._lock = threading.Lock()
         self.shown = hide_password(url) if url else _where(sync_client or async_client)
@@ -135,14 +136,30 @@ class RedisStore:
     def _async_client(self) -> Any:
         """The client of the running event loop: connections belong to the loop that opened them."""
         loop = asyncio.get_running_loop()
-        client = self._loops.get(loop)
+        known = self._loops.get(loop)
+        if known is not None:
+            return known[0]
+        for other in [other for other in self._loops if other.is_closed()]:
+            del self._loops[other]
+        client, self._free_async = self._free_async, None
         if client is None:
-            client, self._free_async = self._free_async, None
-            if client is None:
-                given = self._given_async if self._given_async is not None else self._given_sync
-                client = clients.async_from_url(self._url) if self._url else clients.async_like(given)
-            self._loops[loop] = client
+            given = self._given_async if self._given_async is not None else self._given_sync
+            client = clients.async_from_url(self._url) if self._url else clients.async_like(given)
+        life = self._life(loop, client)
+        with contextlib.suppress(StopIteration):
+            life.__anext__().send(None)  # as far as its yield; nothing is awaited before it
+        self._loops[loop] = client, life
         return client
+
+    async def _life(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncGenerator[None, None]:
+        """Ends with its event loop, which closes asynchronous generators at its end (asyncio.run does)."""
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0)  # other generators that end now may have a slot to free
+            if client is not self._given_async:
+                await client.aclose()
+            self._loops.pop(loop, None)
 
     async def aexecute(self, command: Command) -> Any:
         client = self._async_client()
@@ -185,9 +202,9 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """Close the running loop's connections that this store opened itself."""
-        client = self._loops.pop(asyncio.get_running_loop(), None)
-        if client is not None and client is not self._given_async:
-            await client.aclose()
+        known = self._loops.get(asyncio.get_running_loop())
+        if known is not None:
+            await known[1].aclose()
 
     def reset_after_fork(self) -> None:
         """In the child: the parent's event loops are not ours. redis-py itself looks after the sync connections."""
