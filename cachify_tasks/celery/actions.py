@@ -32,16 +32,23 @@ def put_off(request: Any, seconds: float, count: int, why: str, *, visible: bool
     headers = {**(context.headers or {}), ATTEMPT: marked(request, count)}
     task.signature_from_request(context, countdown=seconds, retries=context.retries, headers=headers).apply_async()
     if visible:
-        reason = Retry(message=why, when=seconds)  # type: ignore[arg-type]  # the stubs know no float here
-        if request.store_errors:
-            task.backend.mark_as_retry(request.id, reason, request=context)
-        request.send_event("task-retried", exception=repr(reason), traceback="")
-        task.request_stack.push(context)
         try:
-            signals.task_retry.send(sender=task, request=context, reason=reason, einfo=None)
-        finally:
-            task.request_stack.pop()
+            _tell_retry(request, Retry(message=why, when=seconds))  # type: ignore[arg-type]  # the stubs know no float
+        except Exception as error:  # noqa: BLE001  # a result backend that is down; the message is on its way already
+            logger.error("%s[%s] cannot be shown as RETRY: %r", request.name, request.id, error)
     _forget(request)
+
+
+def _tell_retry(request: Any, reason: Retry) -> None:
+    task, context = request.task, request._context
+    if request.store_errors:
+        task.backend.mark_as_retry(request.id, reason, request=context)
+    request.send_event("task-retried", exception=repr(reason), traceback="")
+    task.request_stack.push(context)
+    try:
+        signals.task_retry.send(sender=task, request=context, reason=reason, einfo=None)
+    finally:
+        task.request_stack.pop()
 
 
 def drop(request: Any, why: str) -> None:

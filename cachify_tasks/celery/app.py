@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from celery import Celery
 
@@ -31,7 +31,7 @@ class AppState:
     """What `setup` remembers of one app. Settings are read when they are first needed, so order does not matter."""
 
     def __init__(self, app: Celery, given: dict[str, Any]) -> None:
-        self._app, self.given = app, given
+        self._app, self.given = ref(app), given
         self._engine: Engine | None = None
 
     @property
@@ -51,7 +51,7 @@ class AppState:
             CachifySettingError: a name or a value is wrong.
             CachifyInitError: no URL was given, and the broker is not plain Redis.
         """
-        conf = self._app.conf
+        conf: Any = self._conf
         read = {key[len(PREFIX) :]: conf[key] for key in conf if key.startswith(PREFIX)}
         Settings.checked(read, called=PREFIX)
         merged = {**read, **self.given}
@@ -60,8 +60,14 @@ class AppState:
         check_url(merged["url"], called=f"{PREFIX}url")
         return Settings.checked(merged, called=PREFIX)
 
+    @property
+    def _conf(self) -> Any:
+        app = self._app()
+        assert app is not None, "the app is the key under which this is kept"
+        return app.conf
+
     def _broker(self) -> str:
-        conf: Any = self._app.conf
+        conf = self._conf
         url = conf.broker_read_url or conf.broker_url
         if isinstance(url, str) and url.startswith(SCHEMES[:2]) and ";" not in url:
             return url

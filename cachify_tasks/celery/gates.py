@@ -1,19 +1,15 @@
-"""Where a request waits for its slot: in the worker's event loop, or where its pool runs it."""
+"""How an answer of the store is acted on in the worker; where requests wait for one is in `hub` and `inline`."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from celery.exceptions import TaskRevokedError
 from celery.utils.log import get_logger
 
 from .._core.commands import Acquire, Release, Reply
-from .._core.decisions import Defer, Skip
+from .._core.decisions import Decision, Defer, Skip
 from .._io.heart import heart
 from .._io.slot import Slot
 from ..errors import CachifyStoreError
@@ -33,14 +29,14 @@ LOOK: Final = 0.02  # seconds between two looks whether it has
 
 
 class Gate:
-    """What both kinds share: how an answer of the store is acted on."""
+    """What all kinds share."""
 
     def __init__(self, engine: Any, worker: Any) -> None:
         self.engine, self.worker = engine, worker
         self._outage = 0.0
-        self._closed_until = 0.0
 
     def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> Any:
+        """A worker's place is free for this request."""
         raise NotImplementedError
 
     def prepare(self, request: Any) -> Acquire | None:
@@ -57,15 +53,29 @@ class Gate:
         """Put the decision into what is sent to the child."""
         request.request_dict[KEY] = {"host": request.hostname, **what}
 
+    def acted(self, request: Any, ask: Acquire, reply: Reply | CachifyStoreError) -> bool:
+        """Act on the store's answer, or on that there is none. Is the request to be dispatched?
+
+        Nothing is raised: an error here must cost neither the worker nor another request.
+        """
+        try:
+            if isinstance(reply, CachifyStoreError):
+                return self.failed(request, reply)
+            return self.answered(request, ask, reply)
+        except Exception:
+            logger.exception("%s[%s] could not be handled; trying again", request.name, request.id)
+            self.undo(request, again=True)
+            self.try_later(request)
+            return False
+
     def answered(self, request: Any, ask: Acquire, reply: Reply) -> bool:
-        """Act on the store's answer. Is the request to be dispatched?"""
         self._outage = 0.0
         self.engine.told(ask, reply)
         match reply.status:
             case "granted":
                 slot = slot_for(self.engine, ask, reply.token)
-                heart.add(slot)
                 request.slot = slot
+                heart.add(slot)
                 self.carry(request, slot=[slot.key, slot.holder, slot.token, ask.rid])
                 return True
             case "full":
@@ -85,7 +95,10 @@ class Gate:
         assert policy is not None
         count = attempts(request)
         full = full_pool(ask, reply, count)
-        decision = decide(self.engine, policy, full)
+        try:
+            decision: Decision | None = decide(self.engine, policy, full)
+        except Exception:  # noqa: BLE001  # of a strategy that a user wrote: it is asked again where the task would run
+            decision = None
         self.engine.full(ask.pool, reply.limit, f"{request.name} -> {type(decision).__name__}")
         why = f"pool {ask.pool!r} is full"
         match decision:
@@ -130,7 +143,16 @@ class Gate:
         return self._outage
 
     def ended(self, request: Any, slot: Slot, *, again: bool) -> None:
-        """The run of this request has ended."""
+        """The run of this request has ended; `again`: its message was not acknowledged and will be delivered again."""
+        self.free(slot, again=again)
+
+    def undo(self, request: Any, *, again: bool) -> None:
+        """Free the slot of a request that does not run after all."""
+        slot, request.slot = request.slot, None
+        if slot is not None:
+            self.free(slot, again=again)
+
+    def free(self, slot: Slot, *, again: bool) -> None:
         heart.remove(slot)
         self.release(slot.release_command(again=again))
 
@@ -145,245 +167,8 @@ class Gate:
             logger.warning("the lease of %s on pool %r was lost before its run ended", command.holder, command.pool)
 
 
-class _Asked(NamedTuple):
-    request: Any
-    ask: Acquire
-    dispatch: Callable[[], Any]
-
-
-class HubGate(Gate):
-    """For prefork: asks in the worker's event loop, for all requests of one turn in one round trip.
-
-    billiard frees a finished task's place before it tells that the task has finished; so a request waits for the end of
-    the turn, and slots that were freed in it are freed first.
-    """
-
-    def __init__(self, engine: Any, worker: Any) -> None:
-        super().__init__(engine, worker)
-        self._asked: deque[_Asked] = deque()
-        self._ended: deque[tuple[Release, float]] = deque()
-        self._called = False
-        self._pipe: tuple[int, int] | None = None
-
-    @property
-    def hub(self) -> Any:
-        return self.worker.hub
-
-    @property
-    def looping(self) -> bool:
-        """Will the event loop turn again? Not once a warm shutdown has begun: then nothing may be put off."""
-        consumer = self.worker.consumer
-        return consumer is not None and consumer.blueprint.state == 1  # RUN
-
-    def register(self, hub: Any) -> None:
-        """At every start of the loop: a reset of the hub forgets its readers."""
-        if self._pipe is None:
-            self._pipe = os.pipe()
-            for fd in self._pipe:
-                os.set_blocking(fd, False)
-        hub.add_reader(self._pipe[0], self._drain)
-        hub.on_tick.add(self._tick)
-        self._called = False
-        self._call()
-
-    def _drain(self) -> None:
-        assert self._pipe is not None
-        with suppress(BlockingIOError):
-            os.read(self._pipe[0], 4096)
-
-    def _tick(self) -> None:
-        """Before the loop sleeps: what a timer has put off in this turn must not wait for the next event."""
-        if (self._asked or self._ended) and self._pipe is not None:
-            self._called = False
-            self._call()
-            with suppress(BlockingIOError):
-                os.write(self._pipe[1], b".")
-
-    def _call(self) -> None:
-        if not self._called and (self._asked or self._ended):
-            self._called = True
-            self.hub.call_soon(self.flush)
-
-    def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> None:
-        if request.revoked():
-            raise TaskRevokedError(request.id)
-        ask = self.prepare(request)
-        if ask is None:
-            dispatch()
-        elif time.monotonic() < self._closed_until:
-            if self.failed(request, CachifyStoreError("the store is out of reach")):
-                dispatch()
-            else:
-                self._free_place()
-        else:
-            self._asked.append(_Asked(request, ask, dispatch))
-            self._call()
-
-    def release(self, command: Release) -> None:
-        if self.looping and not command.again:
-            self._ended.append((command, time.monotonic()))
-            self._call()
-        else:
-            super().release(command)
-
-    def ended(self, request: Any, slot: Slot, *, again: bool) -> None:
-        """After a hard time limit the process dies a moment later: only then is its slot free."""
-        if request.time_limit_hit and _alive(request.worker_pid):
-            self._free_when_dead(slot, request.worker_pid, again, time.monotonic() + GRACE)
-        else:
-            super().ended(request, slot, again=again)
-
-    def _free_when_dead(self, slot: Slot, pid: int, again: bool, until: float) -> None:
-        if self.looping and _alive(pid) and time.monotonic() < until:
-            self.hub.call_later(LOOK, self._free_when_dead, slot, pid, again, until)
-        else:
-            heart.remove(slot)
-            self.release(slot.release_command(again=again))
-
-    def flush(self) -> None:
-        """One round trip: free what has ended, then ask for what has arrived."""
-        self._called = False
-        ended, self._ended = self._ended, deque()
-        asked, self._asked = self._asked, deque()
-        if not self.looping:  # unacknowledged: the broker will deliver them to others
-            asked.clear()
-        commands = [command for command, _ in ended] + [one.ask for one in asked]
-        if not commands:
-            return
-        try:
-            replies = self.engine.store.execute_many(commands)
-        except CachifyStoreError as error:
-            replies = [error] * len(commands)
-            self._closed_until = time.monotonic() + self.pause()
-        for (command, since), reply in zip(ended, replies, strict=False):
-            if isinstance(reply, CachifyStoreError):
-                self._release_later(command, since, reply)
-            else:
-                self.freed(command, reply)
-        for one, reply in zip(asked, replies[len(ended) :], strict=True):
-            self._act(one, reply)
-
-    def _release_later(self, command: Release, since: float, error: CachifyStoreError) -> None:
-        """It answers the same however often it is sent; after its lease there is nothing left to free."""
-        self.engine.unreachable(error, "releasing slots")
-        if time.monotonic() - since < self.engine.lease_ms / 1000 and self.looping:
-            self.hub.call_later(OUTAGE[0], self._release_again, command, since)
-
-    def _release_again(self, command: Release, since: float) -> None:
-        self._ended.append((command, since))
-        self._call()
-
-    def _act(self, one: _Asked, reply: Reply | CachifyStoreError) -> None:
-        request = one.request
-        try:
-            if isinstance(reply, CachifyStoreError):
-                goes = self.failed(request, reply)
-            else:
-                goes = self.answered(request, one.ask, reply)
-        except Exception:  # an error here must cost neither the worker nor the other requests of this turn
-            logger.exception("%s[%s] could not be handled; trying again", request.name, request.id)
-            self.try_later(request)
-            goes = False
-        if not goes:
-            self._free_place()
-            return
-        try:
-            one.dispatch()
-        except TaskRevokedError:
-            self._undo(request)
-            self._free_place()
-
-    def _undo(self, request: Any) -> None:
-        slot, request.slot = request.slot, None
-        if slot is not None:
-            super().ended(request, slot, again=False)
-
-    def _free_place(self) -> None:
-        """Of the worker's semaphore, from the loop: freed inline, a thousand refusals in a row nest too deep."""
-        release = getattr(self.worker, "_quick_release", None)
-        if release is not None and self.worker.process_task == self.worker._process_task_sem:
-            self.hub.call_soon(release)
-
-    def try_later(self, request: Any) -> None:
-        if self.looping:
-            self.hub.call_later(max(self._closed_until - time.monotonic(), OUTAGE[0]), self._again, request)
-
-    def _again(self, request: Any) -> None:
-        if self.looping:
-            self.worker.process_task(request)
-
-
-class InlineGate(Gate):
-    """For threads, solo and greenlets: asks where the task will run, before the task is accepted.
-
-    There a request may wait in the pool's own queue; a slot taken before that would be hoarded.
-    """
-
-    def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> Any:
-        # Not `dispatch`: the class that Celery generates ignores the pool it is given.
-        inherited: Any = super(cls, request)
-        return inherited.execute_using_pool(_GatedPool(self.worker.pool, self, request))
-
-    def enter(self, request: Any) -> bool:
-        """Is the request to run here and now?"""
-        ask = self.prepare(request)
-        if ask is None:
-            return True
-        try:
-            reply = self.engine.store.execute(ask)
-        except CachifyStoreError as error:
-            return self.failed(request, error)
-        return self.answered(request, ask, reply)
-
-    def try_later(self, request: Any) -> None:
-        """Hand the message back to the broker with a delay; only if that fails too, wait here."""
-        pause = self.pause()
-        while True:
-            try:
-                put_off(request, pause, attempts(request), "the store is out of reach", visible=False)
-            except Exception as error:  # noqa: BLE001  # the message is still ours
-                self.engine.unreachable(CachifyStoreError(repr(error)), "sending a task again")
-                time.sleep(pause)
-            else:
-                return
-
-
-class _GatedPool:
-    """A worker pool whose next job asks for a slot when its turn has come."""
-
-    def __init__(self, pool: Any, gate: InlineGate, request: Any) -> None:
-        self._pool, self._gate, self._request = pool, gate, request
-
-    def apply_async(
-        self,
-        target: Callable[..., Any],
-        args: Any = (),
-        kwargs: Any = None,
-        *,
-        accept_callback: Callable[[int, float], None],
-        callback: Callable[[Any], None],
-        **options: Any,
-    ) -> Any:
-        pids: list[int] = []
-        refused = object()
-
-        def accepted(pid: int, _: float) -> None:
-            pids.append(pid)
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            if not self._gate.enter(self._request):
-                return refused
-            accept_callback(pids[0], time.monotonic())
-            return target(*args, **kwargs)
-
-        def done(result: Any) -> None:
-            if result is not refused:
-                callback(result)
-
-        return self._pool.apply_async(run, args, kwargs, accept_callback=accepted, callback=done, **options)
-
-
-def _alive(pid: int | None) -> bool:
+def alive(pid: int | None) -> bool:
+    """Does this process run?"""
     if not pid:
         return False
     try:

@@ -53,6 +53,7 @@ class _Gated:
             _end(self)
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
+        self.time_limit_hit = self.time_limit_hit or not soft
         try:
             return super().on_timeout(soft, timeout)  # type: ignore[misc]
         finally:
@@ -104,8 +105,10 @@ def _ending(on_success: Callable[..., Any]) -> Callable[..., Any]:
 
 def _end(request: Any, *, again: bool = False) -> None:
     slot, request.slot = request.slot, None
-    if slot is not None:
-        request.runtime.ended(request, slot, again=again)
+    if (
+        slot is not None
+    ):  # not acknowledged (a cancelled run): its message comes again, and must not be taken for a copy
+        request.runtime.ended(request, slot, again=again or not request.acknowledged)
 
 
 @functools.cache

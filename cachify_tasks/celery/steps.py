@@ -13,7 +13,9 @@ from .._io.redis_store import denied
 from ..errors import CachifyError, CachifyStoreError
 from ..tasks import default_on_full
 from .app import join_global, mark_tasks, task_policy
-from .gates import HubGate, InlineGate
+from .gates import Gate
+from .hub import HubGate
+from .inline import BlockingGate, InlineGate
 from .request import gate, is_gated
 
 logger = get_logger("cachify_tasks.celery")
@@ -26,7 +28,7 @@ class Gates(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        self.gate: HubGate | InlineGate | None = None
+        self.gate: Gate | None = None
 
     def start(self, worker: Any) -> None:
         app = worker.app
@@ -35,8 +37,7 @@ class Gates(bootsteps.StartStopStep):
         except CachifyError as error:
             raise ImproperlyConfigured(str(error)) from None
         self._greet(engine)
-        loop = worker.hub is not None and worker.pool_cls.uses_semaphore
-        self.gate = worker.pool.cachify_gate = HubGate(engine, worker) if loop else InlineGate(engine, worker)
+        self.gate = worker.pool.cachify_gate = _kind(worker)(engine, worker)
         for task in gated_tasks(app):
             gate(task)
             if task_policy(task).on_full is None:  # type: ignore[union-attr]
@@ -69,6 +70,12 @@ class Gates(bootsteps.StartStopStep):
     def _flush(self) -> None:
         if isinstance(self.gate, HubGate):
             self.gate.flush()
+
+
+def _kind(worker: Any) -> type[Gate]:
+    if not worker.pool_cls.uses_semaphore:
+        return InlineGate
+    return BlockingGate if worker.hub is None else HubGate
 
 
 class CheckGates(bootsteps.StartStopStep):

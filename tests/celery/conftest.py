@@ -1,0 +1,89 @@
+"""A shop: its server, its folder, the app that sends its tasks; workers are started by the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.result import AsyncResult
+
+from cachify_tasks._embedded import EmbeddedServer
+from cachify_tasks._io.engine import set_global_engine
+from tests.support.leaks import keys_without_ttl
+from tests.support.shop import make_app
+from tests.support.waiting import wait_until
+from tests.support.workers import Runs, Worker, open_gate, write_app
+
+
+class Shop:
+    """One folder with an `app` module, one server for its store (db 0), broker and results (db 1)."""
+
+    def __init__(self, folder: Path, store_url: str, broker_url: str, **conf: Any) -> None:
+        self.folder, self.store_url, self.broker_url = folder, store_url, broker_url
+        self.options = {"broker": broker_url, "backend": broker_url, "store": store_url, **conf}
+        write_app(folder, **self.options)
+        self.app: Celery = make_app(**self.options)
+        self.runs = Runs(folder)
+
+    def worker(self, **options: Any) -> Worker:
+        return Worker(self.folder, **options)
+
+    def send(self, name: str, *args: Any, **options: Any) -> AsyncResult[Any]:
+        return self.app.tasks[name].apply_async(args=args, **options)
+
+    def open(self, gate: str) -> None:
+        open_gate(self.folder, gate)
+
+    def size(self, name: str, *args: Any) -> int:
+        task: Any = self.app.tasks[name]
+        return int(task.size(*args))
+
+    def wait_state(self, result: AsyncResult[Any], *states: str, timeout: float = 20.0) -> str:
+        wait_until(lambda: result.state in states, timeout, f"{states}, and it is {result.state}")
+        return str(result.state)
+
+    def close(self) -> None:
+        self.app.close()
+        set_global_engine(None)
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[EmbeddedServer]:
+    with EmbeddedServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def make_shared_shop(
+    shared_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Shop]]:
+    """Makes the one shop of a module; when the module ends no key of the store may live for ever."""
+    made: list[Shop] = []
+
+    def make(**conf: Any) -> Shop:
+        broker = shared_server.url.removesuffix("/0") + "/1"
+        made.append(Shop(tmp_path_factory.mktemp("shop"), shared_server.url, broker, **conf))
+        return made[-1]
+
+    yield make
+    for shop in made:
+        shop.close()
+    assert keys_without_ttl(shared_server.url) == []
+
+
+@pytest.fixture
+def make_shop(tmp_path: Path, redis_url: str, broker_url: str) -> Iterator[Callable[..., Shop]]:
+    """Makes a shop for this test alone."""
+    made: list[Shop] = []
+
+    def make(**conf: Any) -> Shop:
+        options = {"store_url": redis_url, "broker_url": broker_url} | conf
+        made.append(Shop(tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for shop in made:
+        shop.close()

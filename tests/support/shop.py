@@ -1,0 +1,194 @@
+"""The Celery app of the tests: tasks that stamp their runs and do as they are told. Copied beside each worker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from pydantic import BaseModel
+
+from cachify_tasks import CachedFallback, Drop, Raise, Reschedule, current_slot, pooled
+from cachify_tasks.celery import setup
+
+QUICK = Reschedule(delay=0.05, max_delay=0.2)
+
+
+class Order(BaseModel):
+    tenant: str
+    items: int = 1
+
+
+def stamp(event: str, task: Any, key: str, **more: Any) -> None:
+    """Add a line to the runs of this folder; `t` is monotonic and the same clock in all processes."""
+    request = getattr(task, "request", None)
+    line = {"event": event, "task": getattr(task, "name", ""), "id": request and request.id, "key": key}
+    line |= {"t": time.monotonic(), "pid": os.getpid(), **more}
+    file = os.open(os.environ.get("SHOP_RUNS", "runs.jsonl"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, json.dumps(line).encode() + b"\n")
+    finally:
+        os.close(file)
+
+
+@contextlib.contextmanager
+def stamped(task: Any, key: str) -> Iterator[None]:
+    """Stamp begin and end of a run; a run without an end was killed."""
+    slot = current_slot()
+    stamp("begin", task, key, token=slot.token, holder=slot.holder, pool=slot.key, retries=task.request.retries)
+    try:
+        yield
+    finally:
+        stamp("end", task, key)
+
+
+def wait_for(gate: str, seconds: float = 30.0) -> None:
+    """Until the test makes the file of that name."""
+    until = time.monotonic() + seconds
+    while gate and not Path(gate).exists():
+        if time.monotonic() > until:
+            raise TimeoutError(f"nobody opened {gate}")
+        time.sleep(0.005)
+
+
+def behave(task: Any, mode: str, gate: str) -> str:
+    """End in one of the ways a task can end."""
+    wait_for(gate)
+    first = task.request.retries == 0 and not task.request.delivery_info.get("redelivered")
+    match mode:
+        case "error":
+            raise RuntimeError("as told")
+        case "retry" if first:
+            raise task.retry(countdown=0.05)
+        case "ignore":
+            raise Ignore
+        case "reject":
+            raise Reject("as told")
+        case "requeue" if first:
+            raise Reject("as told", requeue=True)
+        case "soft":
+            with contextlib.suppress(SoftTimeLimitExceeded):
+                time.sleep(30)
+            raise RuntimeError("soft limit")
+        case "stubborn":  # does not end when it is asked to
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            _stay(task, 30)
+        case "hang":
+            _stay(task, 30)
+        case "die" if first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case _ if mode.startswith("sleep-"):
+            time.sleep(float(mode.removeprefix("sleep-")))
+    return f"{mode} done"
+
+
+def _stay(task: Any, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        stamp("tick", task, "")
+        try:
+            time.sleep(0.01)
+        except SoftTimeLimitExceeded:
+            continue
+
+
+def make_app(broker: str, backend: str, store: str | None = None, *, gated: bool = True, **conf: Any) -> Celery:
+    """An app with every task; `conf` may name settings of the adapter too."""
+    app = Celery("shop", broker=broker, backend=backend)
+    app.conf.update(
+        broker_connection_retry_on_startup=True, result_expires=300, worker_hijack_root_logger=False,
+        worker_send_task_events=False, task_default_queue=conf.pop("queue", "shop"),
+    )  # fmt: skip
+    app.conf.update(conf)
+    if gated:
+        setup(app, **({"url": store} if store else {}))
+    _add_tasks(app)
+    return app
+
+
+def _add_tasks(app: Any) -> None:
+    @app.task(name="one", bind=True)
+    @pooled(key="one-{key}", max_size=1, on_full=QUICK)
+    def one(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
+        with stamped(self, key):
+            return behave(self, mode, gate)
+
+    @app.task(name="late", bind=True, acks_late=True, reject_on_worker_lost=True)
+    @pooled(key="one-{key}", max_size=1, on_full=QUICK)
+    def late(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
+        with stamped(self, key):
+            return behave(self, mode, gate)
+
+    @app.task(name="two", bind=True)
+    @pooled(key="two-{key}", max_size=2, on_full=QUICK)
+    def two(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
+        with stamped(self, key):
+            return behave(self, mode, gate)
+
+    @app.task(name="plain", bind=True)
+    def plain(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
+        stamp("begin", self, key)
+        try:
+            return behave(self, mode, gate)
+        finally:
+            stamp("end", self, key)
+
+    @app.task(name="add")
+    @pooled(key="add", max_size=1, on_full=QUICK)
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    @app.task(name="total")
+    def total(numbers: list[Any]) -> Any:
+        return sum(number for number in numbers if number is not None)
+
+    def full_task(name: str, on_full: Any, **options: Any) -> None:
+        @app.task(name=name, bind=True)
+        @pooled(key="busy", max_size=1, on_full=on_full, **options)
+        def task(self: Any, value: int = 0) -> Any:
+            return value
+
+    full_task("raises", Raise())
+    full_task("drops", Drop())
+    full_task("drops_with", Drop(result=7))
+    full_task("gives_up", Reschedule(delay=0.05, max_attempts=2))
+    full_task("gives_up_7", Reschedule(delay=0.05, max_attempts=2, then=Drop(result=7)))
+    full_task("falls_back", CachedFallback(default=-1))
+    full_task("none", None)
+    full_task("strict", Drop(), raise_on_full=True)
+
+    @app.task(name="calls", bind=True)
+    @pooled(key="busy", max_size=1, on_full=lambda *args, **kwargs: [list(args), kwargs, os.getpid()])
+    def calls(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return "ran"
+
+    @app.task(name="busy", bind=True)
+    @pooled(key="busy", max_size=1, on_full=QUICK)
+    def busy(self: Any, gate: str = "") -> str:
+        with stamped(self, "busy"):
+            return behave(self, "ok", gate)
+
+    @app.task(name="defaulted", bind=True)
+    @pooled(key="busy", max_size=1)
+    def defaulted(self: Any, value: int = 0) -> int:
+        return value
+
+    @app.task(name="ordered", pydantic=True)
+    @pooled(key="order-{order.tenant}", max_size=1, on_full=QUICK)
+    def ordered(order: Order) -> str:
+        return f"{current_slot().key} x{order.items}"
+
+    @app.task(name="flaky", bind=True, autoretry_for=(KeyError,), retry_backoff=False, default_retry_delay=0.05)
+    @pooled(key="flaky", max_size=1, on_full=QUICK)
+    def flaky(self: Any, failures: int) -> Any:
+        stamp("begin", self, "flaky", token=current_slot().token, retries=self.request.retries)
+        if self.request.retries < failures:
+            raise KeyError("not yet")
+        return self.request.retries
