@@ -16,10 +16,10 @@ VERSION: Final = 1
 
 class PoolKeys(NamedTuple):
     slots: str  # ZSET holder -> deadline in µs of the server's clock
-    holders: str  # HASH holder -> "token|place|rid|hard|since|label"; no rid: reserved for a heir
+    state: str  # HASH counter, limit (the last acquire's), override (given at run time), lives (ms; -1: for ever), and
+    # "=holder" -> "token|place|rid|hard|since|label"; no rid: reserved for a heir
     queue: str  # ZSET holder -> place
     tickets: str  # HASH holder -> envelope
-    meta: str  # HASH counter, limit (the last acquire's), override (given at run time)
     waiting: str  # ZSET of the bucket: pools with tickets -> when a reaper is due, in µs
     leased: str  # ZSET of the bucket: pools with leases -> the last deadline, in µs
     done: str  # prefix of STRINGs: holder -> the last reply about it (tombstone)
@@ -37,10 +37,9 @@ class Schema:
         pool = f"{bucket}:pool:{name}:"
         return PoolKeys(
             slots=f"{pool}slots",
-            holders=f"{pool}holders",
+            state=f"{pool}state",
             queue=f"{pool}queue",
             tickets=f"{pool}tickets",
-            meta=f"{pool}meta",
             waiting=f"{bucket}:waiting",
             leased=f"{bucket}:leased",
             done=f"{pool}done:",

@@ -23,7 +23,8 @@ from .._core.keys import Schema
 from ..errors import CachifyStoreError
 from ..settings import hide_password
 from . import clients
-from .scripts import arguments, decoded, script, text
+from .scripts import ScriptCommand, arguments, decoded, evalsha, script, text
+from .wire import AsyncWire, Wire, direct
 
 
 def denied(error: BaseException | None) -> bool:
@@ -63,9 +64,11 @@ class RedisStore:
         self._url, self._clock = url, clock
         self._given_sync, self._given_async = sync_client, async_client
         self._sync = sync_client if sync_client is not None and not clients.decodes(sync_client) else None
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, Any]] = WeakKeyDictionary()  # client, life
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, AsyncWire | None, Any]]
+        self._loops = WeakKeyDictionary()  # client, wire, life
         self._free_async = async_client if not clients.decodes(async_client) else None
         self._lock = threading.Lock()
+        self._wire = Wire(self._sync) if self._sync is not None and direct(self._sync) else None
         self.shown = hide_password(url) if url else _where(sync_client or async_client)
 
     # Synchronous ----------------------------------------------------------------------------------------------------
@@ -76,7 +79,9 @@ class RedisStore:
             with self._lock:
                 if self._sync is None:
                     given = self._given_sync if self._given_sync is not None else self._given_async
-                    self._sync = clients.sync_from_url(self._url) if self._url else clients.sync_like(given)
+                    client = clients.sync_from_url(self._url) if self._url else clients.sync_like(given)
+                    self._wire = Wire(client)
+                    self._sync = client
         return self._sync
 
     def execute(self, command: Command) -> Any:
@@ -94,16 +99,26 @@ class RedisStore:
                         pipe.execute_command("ZRANGE", key, 0, -1)
                     return _names(pipe.execute())
                 case _:
-                    now = str(self._clock()) if self._clock else ""
-                    args = arguments(command, self.schema, now)
-                    code = script(command.script)
-                    try:
-                        reply = client.execute_command("EVALSHA", code.sha, *args)
-                    except NoScriptError:
-                        reply = client.execute_command("EVAL", code.text, *args)
-                    return decoded(command, reply)
+                    return self._run(client, command)
         except RedisError as error:
             raise _wrapped(error, self.shown) from error
+
+    def _run(self, client: Any, command: ScriptCommand) -> Any:
+        args = arguments(command, self.schema, self._now())
+        code = script(command.script)
+        try:
+            if self._wire is not None:
+                (reply,) = self._wire.call(evalsha(code, args))
+                if isinstance(reply, Exception):
+                    raise reply
+            else:
+                reply = client.execute_command("EVALSHA", code.sha, *args)
+        except NoScriptError:
+            reply = client.execute_command("EVAL", code.text, *args)
+        return decoded(command, reply)
+
+    def _now(self) -> str:
+        return str(self._clock()) if self._clock else ""
 
     def execute_many(self, commands: Sequence[Command]) -> list[Any]:
         """Run scripts in one round trip; an answer that is an error is given as a value.
@@ -113,13 +128,16 @@ class RedisStore:
         """
         if len(commands) == 1:
             return [self.execute(commands[0])]
-        now = str(self._clock()) if self._clock else ""
-        pipe = self.client.pipeline(transaction=False)
-        for command in commands:
-            assert not isinstance(command, Get | Put | Delete | Pools)
-            pipe.execute_command("EVALSHA", script(command.script).sha, *arguments(command, self.schema, now))
+        client, now = self.client, self._now()
+        calls = [(script(c.script), arguments(c, self.schema, now)) for c in commands]  # type: ignore[arg-type, union-attr]
         try:
-            replies = pipe.execute(raise_on_error=False)
+            if self._wire is not None:
+                replies = self._wire.call(b"".join(evalsha(*call) for call in calls), len(calls))
+            else:
+                pipe = client.pipeline(transaction=False)
+                for code, args in calls:
+                    pipe.execute_command("EVALSHA", code.sha, *args)
+                replies = pipe.execute(raise_on_error=False)
         except RedisError as error:
             raise _wrapped(error, self.shown) from error
         answers: list[Any] = []
@@ -133,12 +151,12 @@ class RedisStore:
         return answers
 
     # Asynchronous ---------------------------------------------------------------------------------------------------
-    def _async_client(self) -> Any:
-        """The client of the running event loop: connections belong to the loop that opened them."""
+    def _async_client(self) -> tuple[Any, AsyncWire | None]:
+        """The client of the running event loop, and its wire: connections belong to the loop that opened them."""
         loop = asyncio.get_running_loop()
         known = self._loops.get(loop)
         if known is not None:
-            return known[0]
+            return known[0], known[1]
         for other in [other for other in self._loops if other.is_closed()]:
             del self._loops[other]
         client, self._free_async = self._free_async, None
@@ -148,8 +166,9 @@ class RedisStore:
         life = self._life(loop, client)
         with contextlib.suppress(StopIteration):
             life.__anext__().send(None)  # as far as its yield; nothing is awaited before it
-        self._loops[loop] = client, life
-        return client
+        wire = AsyncWire(client) if direct(client) else None
+        self._loops[loop] = client, wire, life
+        return client, wire
 
     async def _life(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncGenerator[None, None]:
         """Ends with its event loop, which closes asynchronous generators at its end (asyncio.run does)."""
@@ -162,7 +181,7 @@ class RedisStore:
             self._loops.pop(loop, None)
 
     async def aexecute(self, command: Command) -> Any:
-        client = self._async_client()
+        client, wire = self._async_client()
         try:
             match command:
                 case Get(key):
@@ -176,11 +195,15 @@ class RedisStore:
                         pipe.execute_command("ZRANGE", key, 0, -1)
                     return _names(await pipe.execute())
                 case _:
-                    now = str(self._clock()) if self._clock else ""
-                    args = arguments(command, self.schema, now)
+                    args = arguments(command, self.schema, self._now())
                     code = script(command.script)
                     try:
-                        reply = await client.execute_command("EVALSHA", code.sha, *args)
+                        if wire is not None:
+                            reply = await wire.call(evalsha(code, args))
+                            if isinstance(reply, Exception):
+                                raise reply
+                        else:
+                            reply = await client.execute_command("EVALSHA", code.sha, *args)
                     except NoScriptError:
                         reply = await client.execute_command("EVAL", code.text, *args)
                     return decoded(command, reply)
@@ -204,7 +227,7 @@ class RedisStore:
         """Close the running loop's connections that this store opened itself."""
         known = self._loops.get(asyncio.get_running_loop())
         if known is not None:
-            await known[1].aclose()
+            await known[2].aclose()
 
     def reset_after_fork(self) -> None:
         """In the child: the parent's event loops are not ours. redis-py itself looks after the sync connections."""

@@ -25,6 +25,7 @@ from .._core.commands import (
     Withdraw,
 )
 from .._core.keys import Schema
+from .wire import packed
 
 ScriptCommand = PoolCommand | Size | Look
 NAMES: Final = ("acquire", "renew", "release", "withdraw", "sweep", "configure", "size", "look")
@@ -33,6 +34,7 @@ NAMES: Final = ("acquire", "renew", "release", "withdraw", "sweep", "configure",
 class Script(NamedTuple):
     text: str
     sha: str
+    head: bytes  # of the packed command: EVALSHA and the digest
 
 
 @cache
@@ -40,7 +42,8 @@ def script(name: str) -> Script:
     """The script of that name, what all share put in front."""
     folder = files("cachify_tasks").joinpath("_lua")
     text = "\n".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("common", name))
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(text, sha, packed(("EVALSHA", sha)))
 
 
 def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ...]:
@@ -56,32 +59,37 @@ def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ..
                 + ("s" if command.starts else "")
             )
             return (
-                8, *keys[:7], keys.done + command.holder, now, pool, command.holder, command.rid, command.limit,
+                7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.rid, command.limit,
                 command.lease_ms, command.start_ms, command.hard_ms, command.label, flags, command.envelope,
             )  # fmt: skip
         case Release():
             flags = ("a" if command.again else "") + ("s" if command.starts else "")
             return (
-                8, *keys[:7], keys.done + command.holder, now, pool, command.holder, command.token, command.rid,
+                7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.token, command.rid,
                 command.start_ms, command.tomb_ms, flags,
             )  # fmt: skip
         case Renew():
             acked = "1" if command.acked else ""
-            return (7, *keys[:7], now, pool, command.holder, command.token, command.lease_ms, acked)
+            return (6, *keys[:6], now, pool, command.holder, command.token, command.lease_ms, acked)
         case Withdraw():
             starts = "s" if command.starts else ""
             return (
-                8, *keys[:7], keys.done + command.holder, now, pool, command.holder, command.start_ms,
+                7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.start_ms,
                 command.tomb_ms, starts,
             )  # fmt: skip
         case Sweep():
-            return (7, *keys[:7], now, pool, command.start_ms)
+            return (6, *keys[:6], now, pool, command.start_ms)
         case Configure():
-            return (7, *keys[:7], now, pool, "" if command.limit is None else command.limit)
+            return (6, *keys[:6], now, pool, "" if command.limit is None else command.limit)
         case Size() | Look():
-            return (7, *keys[:7], now, pool)
+            return (6, *keys[:6], now, pool)
         case _:
             assert_never(command)
+
+
+def evalsha(code: Script, args: tuple[Any, ...]) -> bytes:
+    """The whole command as it goes over the wire."""
+    return b"*%d\r\n%b%b" % (len(args) + 2, code.head, packed(args))
 
 
 def text(value: bytes | str) -> str:

@@ -1,11 +1,12 @@
 -- What the pool scripts share; put in front of each of them.
--- KEYS 1 slots, 2 holders, 3 queue, 4 tickets, 5 meta, 6 waiting, 7 leased; 8 done, where a script is about one holder.
--- ARGV 1 now (µs; empty: the server's clock), 2 pool.
+-- KEYS 1 slots, 2 state, 3 queue, 4 tickets, 5 waiting, 6 leased; 7 done, where a script is about one holder.
+-- ARGV 1 now (µs; empty: the server's clock), 2 pool; 3 holder, where a script is about one.
 -- Times are µs. A number goes back to Redis through %.17g: it keeps the half that marks a ticket that has come back.
-local SLOTS, HOLDERS, QUEUE, TICKETS, META, WAITING, LEASED = unpack(KEYS, 1, 7)
+-- Each call costs about as much as all Lua around it: what is read together is kept together.
+local SLOTS, STATE, QUEUE, TICKETS, WAITING, LEASED = unpack(KEYS, 1, 6)
 local POOL = ARGV[2]
 local BATCH = 64 -- heirs that one script reserves for at most
-local MARGIN = 86400000 -- ms that keys outlive the last deadline in them
+local MARGIN = 86400000 -- ms that keys outlive the last deadline in them; half of it at least
 local call = redis.call
 
 local now = tonumber(ARGV[1])
@@ -13,6 +14,15 @@ if not now then
   local clock = call('TIME')
   now = clock[1] * 1000000 + clock[2]
 end
+
+-- counter: of places and tokens. given: the last acquire's limit; override: the one set at run time. lives: until when
+-- the pool's keys live at least, in ms; -1: there are tickets, so they live for ever. =holder: its record.
+local row = call('HMGET', STATE, 'counter', 'limit', 'override', 'lives', '=' .. (ARGV[3] or ''))
+local counter, given, override, lives = tonumber(row[1]) or 0, tonumber(row[2]) or 0, tonumber(row[3]), tonumber(row[4]) or 0
+local limit = override or given
+local record = row[5] -- of ARGV 3; kept true when slots are written and dropped
+local tickets = lives == -1 -- are there tickets? Else there is no queue either
+local changed = false -- counter, given or lives
 
 local function text(number) return string.format('%.17g', number) end
 
@@ -22,27 +32,30 @@ local function unpacked(record)
   return { token = token, place = place, rid = rid, hard = tonumber(hard), since = since, label = label }
 end
 
-local function packed(slot)
-  return table.concat({ slot.token, slot.place, slot.rid, slot.hard, slot.since, slot.label }, '|')
-end
-
--- The counter and the limit in force; both are written back by `keep`.
-local meta
-local function load_meta()
-  if not meta then
-    local row = call('HMGET', META, 'counter', 'limit', 'override')
-    meta = { counter = tonumber(row[1]) or 0, given = tonumber(row[2]) or 0, override = tonumber(row[3]) }
-    meta.limit = meta.override or meta.given
-  end
-  return meta
+local function record_of(holder)
+  local record = call('HGET', STATE, '=' .. holder)
+  return record and unpacked(record)
 end
 
 -- Places and fencing tokens. The clock makes them grow even when the store has forgotten the counter.
 local function draw()
-  local m = load_meta()
-  m.counter = math.max(m.counter + 1, now)
-  m.drawn = true
-  return m.counter
+  counter = math.max(counter + 1, now)
+  changed = true
+  return counter
+end
+
+local function put_slot(holder, deadline, token, place, rid, hard, label)
+  local written = token .. '|' .. place .. '|' .. rid .. '|' .. hard .. '|' .. text(now) .. '|' .. label
+  call('HSET', STATE, '=' .. holder, written, 'counter', counter, 'limit', given)
+  call('ZADD', SLOTS, deadline, holder)
+  changed = false
+  if holder == ARGV[3] then record = written end
+end
+
+local function drop_slot(holder)
+  call('ZREM', SLOTS, holder)
+  call('HDEL', STATE, '=' .. holder)
+  if holder == ARGV[3] then record = false end
 end
 
 -- A ticket keeps its place once; then it goes to the tail, so that one that nobody can start does not block the rest.
@@ -52,87 +65,102 @@ local function back(holder, place)
   call('ZADD', QUEUE, text(place + 0.5), holder)
 end
 
-local function drop_slot(holder)
-  call('ZREM', SLOTS, holder)
-  call('HDEL', HOLDERS, holder)
-end
-
--- Forget expired slots; those whose envelope is here return to the queue.
+-- Forget expired slots; those whose envelope is here return to the queue. Answer how many slots are taken.
 local function expire()
-  local gone = call('ZRANGEBYSCORE', SLOTS, '-inf', '(' .. text(now))
+  local held = call('ZCARD', SLOTS)
+  if held == 0 then return 0 end
+  local gone = call('ZRANGEBYSCORE', SLOTS, '-inf', now - 1)
   for _, holder in ipairs(gone) do
-    local record = call('HGET', HOLDERS, holder)
+    local slot = tickets and record_of(holder)
     drop_slot(holder)
-    if record and call('HEXISTS', TICKETS, holder) == 1 then back(holder, unpacked(record).place) end
+    if slot and call('HEXISTS', TICKETS, holder) == 1 then back(holder, slot.place) end
   end
+  return held - #gone
 end
 
 -- Reserve free slots for the oldest tickets; answer {holder, token, ...}.
-local function reserve(start)
+local function reserve(held, start)
   local heirs = {}
-  if call('ZCARD', QUEUE) == 0 then return heirs end
-  local free = math.min(load_meta().limit - call('ZCARD', SLOTS), BATCH)
-  if free < 1 then return heirs end
+  local free = math.min(limit - held, BATCH)
+  if not tickets or free < 1 then return heirs end
   local oldest = call('ZRANGE', QUEUE, 0, free - 1, 'WITHSCORES')
   for i = 1, #oldest, 2 do
     local holder, token = oldest[i], text(draw())
-    local slot = { token = token, place = oldest[i + 1], rid = '', hard = 0, since = text(now), label = '' }
     call('ZREM', QUEUE, holder)
-    call('ZADD', SLOTS, text(now + start), holder)
-    call('HSET', HOLDERS, holder, packed(slot))
+    put_slot(holder, now + start, token, oldest[i + 1], '', '0', '')
     heirs[#heirs + 1] = holder
     heirs[#heirs + 1] = token
   end
   return heirs
 end
 
--- Ends a script that may have changed a pool: keep the counter, the indexes and the keys' lives true; answer how many
--- slots are taken.
-local function keep()
-  local held = call('ZCARD', SLOTS)
-  local last = 0
-  if held > 0 then
-    last = tonumber(call('ZRANGE', SLOTS, -1, -1, 'WITHSCORES')[2])
-    call('ZADD', LEASED, text(last), POOL)
-    call('PEXPIRE', LEASED, 7 * MARGIN)
-  else
-    call('ZREM', LEASED, POOL)
-  end
-  if meta and (meta.drawn or meta.changed) then
-    call('HSET', META, 'counter', text(meta.counter), 'limit', text(meta.given))
-  end
-  local ttl = math.max(math.ceil((last - now) / 1000), 0) + MARGIN
-  if call('EXISTS', TICKETS) == 1 then
-    local due = now
-    if call('ZCARD', QUEUE) == 0 or held >= load_meta().limit then
-      due = held > 0 and tonumber(call('ZRANGE', SLOTS, 0, 0, 'WITHSCORES')[2]) or now + MARGIN * 1000
-    end
-    call('ZADD', WAITING, text(due), POOL)
-    call('PERSIST', SLOTS)
-    call('PERSIST', HOLDERS)
-    call('PERSIST', META)
-  else
+-- The keys live as long as the longest-lived slot, and a margin. Done by `keep`, when the state has been written.
+local ends
+local function live_until(at)
+  lives, ends, changed = at, at, true
+end
+
+local function index_lease(deadline)
+  call('ZADD', LEASED, 'GT', deadline, POOL)
+  call('PEXPIRE', LEASED, 7 * MARGIN)
+end
+
+-- With tickets the pool's keys live for ever, and the waiting index says when a reaper is due.
+local function keep_tickets(held)
+  tickets = call('EXISTS', TICKETS) == 1
+  if not tickets then
     call('ZREM', WAITING, POOL)
-    if held > 0 then
-      call('PEXPIRE', SLOTS, ttl)
-      call('PEXPIRE', HOLDERS, ttl)
-    end
-    if load_meta().override then call('PERSIST', META) else call('PEXPIRE', META, ttl) end
+    local last = held > 0 and tonumber(call('ZRANGE', SLOTS, -1, -1, 'WITHSCORES')[2]) or now
+    live_until(math.ceil(math.max(last, now) / 1000) + MARGIN)
+    return
   end
-  return held
+  local due = now
+  if held >= limit or call('ZCARD', QUEUE) == 0 then
+    due = held > 0 and call('ZRANGE', SLOTS, 0, 0, 'WITHSCORES')[2] or now + MARGIN * 1000
+  end
+  call('ZADD', WAITING, due, POOL)
+  if lives ~= -1 then
+    call('PERSIST', SLOTS)
+    call('PERSIST', STATE)
+    lives, changed = -1, true
+  end
+end
+
+-- Ends a script that may have changed a pool: keep the counter, the indexes and the keys' lives true.
+-- held: slots taken now. deadline: of a slot that this script has written, indexed: for an index that may not know it.
+local function keep(held, deadline, indexed)
+  if tickets then
+    keep_tickets(held)
+  elseif deadline then
+    local needed = math.ceil(deadline / 1000)
+    if needed + MARGIN / 2 > lives then
+      live_until(needed + MARGIN)
+    elseif indexed then -- a set that was empty has come to be without a life
+      call('PEXPIREAT', SLOTS, lives)
+    end
+  elseif changed and lives == 0 then
+    live_until(math.ceil(now / 1000) + MARGIN)
+  end
+  if held == 0 then
+    call('ZREM', LEASED, POOL)
+  elseif deadline and indexed then
+    index_lease(deadline)
+  end
+  if changed then call('HSET', STATE, 'counter', counter, 'limit', given, 'lives', lives) end
+  if ends then
+    if override then call('PERSIST', STATE) else call('PEXPIREAT', STATE, ends) end
+    call('PEXPIREAT', SLOTS, ends)
+  end
 end
 
 -- Name only heirs that still wait for their start.
 local function waiting(heirs)
   local still = {}
   for i = 1, #heirs, 2 do
-    local record = call('HGET', HOLDERS, heirs[i])
-    if record then
-      local slot = unpacked(record)
-      if slot.rid == '' and slot.token == heirs[i + 1] then
-        still[#still + 1] = heirs[i]
-        still[#still + 1] = heirs[i + 1]
-      end
+    local slot = record_of(heirs[i])
+    if slot and slot.rid == '' and slot.token == heirs[i + 1] then
+      still[#still + 1] = heirs[i]
+      still[#still + 1] = heirs[i + 1]
     end
   end
   return still
@@ -140,9 +168,9 @@ end
 
 -- A status line "status token held limit was"; with heirs, the first of a list {line, holder, token, ...}.
 local function answer(status, token, held, was, heirs)
-  local line = table.concat({ status, token, held, text(load_meta().limit), was }, ' ')
+  local line = status .. ' ' .. token .. ' ' .. held .. ' ' .. limit .. ' ' .. was
   if heirs and #heirs > 0 then return { line, unpack(heirs) } end
-  return redis.status_reply(line)
+  return { ok = line }
 end
 
 -- Tombstones: "final|token|status|heirs as JSON".
@@ -155,5 +183,5 @@ end
 
 local function bury(key, life, status, token, heirs, final)
   local list = #heirs > 0 and cjson.encode(heirs) or ''
-  call('SET', key, (final and '1' or '0') .. '|' .. token .. '|' .. status .. '|' .. list, 'PX', life)
+  call('SET', key, (final and '1|' or '0|') .. token .. '|' .. status .. '|' .. list, 'PX', life)
 end

@@ -1,18 +1,19 @@
 -- withdraw: revoked, or found expired when its turn came. A run goes on; nothing starts any more.
--- KEYS 8 done
+-- KEYS 7 done
 -- ARGV 3 holder, 4 start_ms, 5 tomb_ms, 6 flags
 -- reply: withdrawn, with the heirs that it reserved for
-local DONE = KEYS[8]
+local DONE = KEYS[7]
 local holder, start, life, starts = ARGV[3], tonumber(ARGV[4]) * 1000, ARGV[5], ARGV[6] == 's'
 local last = remembered(DONE)
 if last.final then -- sent again, or it has left already
-  return answer('withdrawn', 0, keep(), 0, waiting(last.heirs))
+  return answer('withdrawn', 0, call('ZCARD', SLOTS), 0, waiting(last.heirs))
 end
-local record = call('HGET', HOLDERS, holder)
 if record and unpacked(record).rid == '' then drop_slot(holder) end
 call('ZREM', QUEUE, holder)
 call('HDEL', TICKETS, holder)
-expire()
-local heirs = starts and reserve(start) or {}
+local held = expire()
+local heirs = starts and reserve(held, start) or {}
+held = held + #heirs / 2
 bury(DONE, life, 'withdrawn', 0, heirs, true)
-return answer('withdrawn', 0, keep(), 0, waiting(heirs))
+keep(held)
+return answer('withdrawn', 0, held, 0, waiting(heirs))

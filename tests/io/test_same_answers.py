@@ -1,0 +1,182 @@
+"""The store in memory and the Lua scripts answer the same to any history of commands."""
+
+import itertools
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from cachify_tasks._core.commands import Acquire, Configure, PoolCommand, Release, Renew, Reply, Sweep, Withdraw
+from tests.support.stores import BEGIN, POOL, Store, opened
+
+# CACHIFY_EXAMPLES=1000 looks longer, and at random.
+EXAMPLES = int(os.getenv("CACHIFY_EXAMPLES", "0"))
+SETTINGS = settings(
+    max_examples=EXAMPLES or 60,
+    stateful_step_count=40,
+    derandomize=not EXAMPLES,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
+
+holders = st.sampled_from("abcde")
+limits = st.sampled_from([1, 1, 1, 2, 3])
+flags = st.booleans()
+
+
+class TwoStores(RuleBasedStateMachine):
+    """Sends every command to both stores, now and then twice, as after a lost reply."""
+
+    def __init__(self, memory: Store, redis_store: Store) -> None:
+        super().__init__()
+        self.memory, self.redis = memory, redis_store
+        self.rids = itertools.count(1)
+        self.sent: list[PoolCommand] = []
+        self.tokens: dict[str, list[int]] = {}
+        self.held = self.highest = 0
+        self.override: int | None = None
+
+    @initialize()
+    def begin(self) -> None:
+        for store in (self.memory, self.redis):
+            store.forget()
+            store.now = BEGIN
+        self.memory.store._until_purge = 10**9  # Redis remembers an idle pool's limit longer
+
+    @rule(
+        holder=holders, limit=limits, park=flags, starts=flags, lost=flags,
+        nudge=st.sampled_from([False, False, False, True]), fresh=st.sampled_from([False, False, False, True]),
+        hard_ms=st.sampled_from([0, 0, 0, 7_000, 45_000]), envelope=st.sampled_from([b"message", b"message", b""]),
+    )  # fmt: skip
+    def acquire(self, holder: str, limit: int, lost: bool, **options: Any) -> None:
+        options["park"] = options["park"] and bool(options["envelope"])
+        command = Acquire(POOL, holder, f"rid{next(self.rids)}", limit, 30_000, 10_000, label="task", **options)
+        reply = self.send(command, lost=lost)
+        if reply.status == "granted":
+            self.learn(holder, reply.token)
+
+    @rule(holder=holders, which=st.integers(0, 9), acked=flags, lost=flags)
+    def renew(self, holder: str, which: int, acked: bool, lost: bool) -> None:
+        self.send(Renew(POOL, holder, self.token(holder, which), 30_000, acked), lost=lost)
+
+    @rule(holder=holders, which=st.sampled_from([0, 0, 0, 0, 1, 2]), again=flags, starts=flags, lost=flags)
+    def release(self, holder: str, which: int, again: bool, starts: bool, lost: bool) -> None:
+        token = self.token(holder, which)
+        self.send(Release(POOL, holder, token, "none", 10_000, 300_000, again, starts), lost=lost)
+
+    @precondition(lambda self: any(isinstance(c, Acquire) for c in self.sent))
+    @rule(which=st.integers(0, 3), again=flags)
+    def take_back(self, which: int, again: bool) -> None:
+        asked = [command for command in self.sent if isinstance(command, Acquire)]
+        ask = asked[-1 - which % len(asked)]
+        self.send(Release(POOL, ask.holder, 0, ask.rid, 10_000, 300_000, again))
+
+    @rule(holder=holders, starts=flags, lost=flags)
+    def withdraw(self, holder: str, starts: bool, lost: bool) -> None:
+        self.send(Withdraw(POOL, holder, 10_000, 300_000, starts), lost=lost)
+
+    @rule(lost=flags)
+    def sweep(self, lost: bool) -> None:
+        reply = self.send(Sweep(POOL, 10_000), lost=lost)
+
+        assert reply.held >= reply.limit or self.memory.look().waiting == 0
+
+    @rule(limit=st.sampled_from([None, None, 0, 1, 2, 3]))
+    def configure(self, limit: int | None) -> None:
+        self.send(Configure(POOL, limit))
+        self.override = limit
+
+    @precondition(lambda self: self.sent)
+    @rule(which=st.integers(0, 5))
+    def send_an_old_command_again(self, which: int) -> None:
+        command = self.sent[-1 - which % len(self.sent)]
+        reply = self.send(command)
+        if isinstance(command, Configure):
+            self.override = command.limit
+        if isinstance(command, Acquire) and reply.status == "granted":
+            self.learn(command.holder, reply.token)
+
+    @rule(seconds=st.sampled_from([0.000001, 1, 5, 10.000001, 31, 100]))
+    def time_passes(self, seconds: float) -> None:
+        for store in (self.memory, self.redis):
+            store.later(seconds)
+
+    @rule()
+    def the_pools_are_listed(self) -> None:
+        assert self.redis.pools() == self.memory.pools()
+
+    @rule()
+    def the_server_forgets_its_scripts(self) -> None:
+        self.redis.client.script_flush()
+
+    def send(self, command: PoolCommand, *, lost: bool = False) -> Reply:
+        reply: Reply = self.both(command)
+        if lost:
+            again = self.both(command)
+            part = slice(0, 2) if isinstance(command, Acquire | Sweep) else slice(None)
+            assert again[part] == reply[part]
+        self.sent.append(command)
+        for heir in reply.heirs:
+            assert heir.token > self.highest
+            self.learn(heir.holder, heir.token)
+        return reply
+
+    def both(self, command: PoolCommand) -> Reply:
+        reply: Reply = self.memory.send(command)
+        assert self.redis.send(command) == reply
+
+        assert reply.held <= max(reply.limit, self.held)
+        self.held = reply.held
+        return reply
+
+    def learn(self, holder: str, token: int) -> None:
+        known = self.tokens.setdefault(holder, [])
+        if token not in known:
+            known.append(token)
+            self.highest = max(self.highest, token)
+
+    def token(self, holder: str, which: int) -> int:
+        known = self.tokens.get(holder, [1])
+        return known[-1 - which % len(known)]
+
+    @invariant()
+    def both_show_the_same(self) -> None:
+        assert self.redis.look() == self.memory.look()
+        assert self.redis.size() == self.memory.size()
+        assert self.redis.envelopes() == self.memory.envelopes()
+        assert self.redis.places() == self.memory.places()
+
+    @invariant()
+    def who_waits_has_a_message_and_no_slot(self) -> None:
+        waiting, envelopes = self.memory.places().keys(), self.memory.envelopes().keys()
+        views = self.memory.look().holders
+
+        assert not waiting & {view.holder for view in views}
+        assert waiting | {view.holder for view in views if view.reserved} <= envelopes
+
+    @invariant()
+    def keys_live_for_ever_only_while_somebody_waits_or_a_limit_was_set(self) -> None:
+        immortal = {key for key in self.redis.client.scan_iter() if self.redis.client.pttl(key) == -1}
+        names = {key.decode().rpartition(":")[2] for key in immortal}
+
+        if self.memory.envelopes():
+            assert {"state", "tickets"} <= names
+        else:
+            assert names == ({"state"} if self.override is not None else set())
+
+
+def test_both_stores_answer_the_same_to_any_history(redis_url):
+    with opened("memory-sync") as memory, opened("redis-sync", redis_url) as redis_store:
+        run_state_machine_as_test(lambda: TwoStores(memory, redis_store), settings=SETTINGS)
+        redis_store.client.flushdb()

@@ -1,0 +1,164 @@
+"""A store whose time is moved by hand, and short names for its commands."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from cachify_tasks._core.commands import (
+    Acquire,
+    Command,
+    Configure,
+    Look,
+    Pools,
+    PoolView,
+    Release,
+    Renew,
+    Reply,
+    Size,
+    Sweep,
+    Withdraw,
+)
+from cachify_tasks._io.memory import MemoryStore
+from cachify_tasks._io.redis_store import RedisStore
+
+KINDS = ("memory-sync", "memory-async", "redis-sync", "redis-async")
+POOL = "tenant-a"
+LEASE, START, TOMB = 30.0, 10.0, 300.0  # seconds, unless a test says otherwise
+BEGIN = 1_800_000_000_000_000  # µs
+
+
+class Store:
+    """One of the stores, behind one of its faces, and its clock.
+
+    The commands' short forms act for a worker that can park a task and start heirs; `plain` for a function that cannot.
+    """
+
+    def __init__(self, store: Any, *, is_async: bool = False, client: Any = None) -> None:
+        self.store, self.client = store, client
+        self.now = BEGIN
+        self._runner = asyncio.Runner() if is_async else None
+        self._rids = itertools.count(1)
+
+    def send(self, command: Command) -> Any:
+        if self._runner is None:
+            return self.store.execute(command)
+        return self._runner.run(self.store.aexecute(command))
+
+    def acquire(self, holder: str, limit: int = 1, *, rid: str = "", pool: str = POOL, **options: Any) -> Reply:
+        options = {"park": True, "starts": True, "envelope": f"message of {holder}".encode(), **options}
+        lease_ms, start_ms = options.pop("lease_ms", round(LEASE * 1000)), options.pop("start_ms", round(START * 1000))
+        rid = rid or f"rid{next(self._rids)}"
+        reply: Reply = self.send(Acquire(pool, holder, rid, limit, lease_ms, start_ms, **options))
+        return reply
+
+    def plain(self, holder: str, limit: int = 1, **options: Any) -> Reply:
+        return self.acquire(holder, limit, **{"park": False, "starts": False, "envelope": b"", **options})
+
+    def renew(self, holder: str, token: int, *, pool: str = POOL, acked: bool = False) -> Reply:
+        reply: Reply = self.send(Renew(pool, holder, token, round(LEASE * 1000), acked))
+        return reply
+
+    def release(self, holder: str, token: int, *, pool: str = POOL, rid: str = "none", **options: Any) -> Reply:
+        options = {"starts": True, "tomb_ms": round(TOMB * 1000), **options}
+        reply: Reply = self.send(Release(pool, holder, token, rid, round(START * 1000), **options))
+        return reply
+
+    def withdraw(self, holder: str, *, pool: str = POOL, starts: bool = True) -> Reply:
+        reply: Reply = self.send(Withdraw(pool, holder, round(START * 1000), round(TOMB * 1000), starts))
+        return reply
+
+    def sweep(self, *, pool: str = POOL) -> Reply:
+        reply: Reply = self.send(Sweep(pool, round(START * 1000)))
+        return reply
+
+    def configure(self, limit: int | None, *, pool: str = POOL) -> Reply:
+        reply: Reply = self.send(Configure(pool, limit))
+        return reply
+
+    def look(self, *, pool: str = POOL) -> PoolView:
+        view: PoolView = self.send(Look(pool))
+        return view
+
+    def size(self, *, pool: str = POOL) -> int:
+        return int(self.send(Size(pool)))
+
+    def pools(self) -> list[str]:
+        names: list[str] = self.send(Pools())
+        return names
+
+    def running(self) -> list[str]:
+        return sorted(view.holder for view in self.look().holders if not view.reserved)
+
+    def reserved(self) -> list[str]:
+        return sorted(view.holder for view in self.look().holders if view.reserved)
+
+    def envelopes(self, *, pool: str = POOL) -> dict[str, bytes]:
+        """The messages that the store answers for; no command tells them."""
+        if self.client is None:
+            known = self.store._pools.get(pool)
+            return dict(known.tickets) if known else {}
+        found = self.client.hgetall(self.store.schema.pool(pool).tickets)
+        return {holder.decode(): envelope for holder, envelope in found.items()}
+
+    def places(self, *, pool: str = POOL) -> dict[str, float]:
+        """Who waits, and the place that orders them."""
+        if self.client is None:
+            known = self.store._pools.get(pool)
+            return dict(known.queue) if known else {}
+        found = self.client.zrange(self.store.schema.pool(pool).queue, 0, -1, withscores=True)
+        return {holder.decode(): place for holder, place in found}
+
+    def later(self, seconds: float) -> None:
+        """Let time pass, for the lives of Redis keys too."""
+        self.now += round(seconds * 1_000_000)
+        if self.client is not None:
+            for key in self.client.scan_iter():
+                left = self.client.pttl(key)
+                if left > 0:
+                    self.client.pexpire(key, max(left - round(seconds * 1000), 0))
+
+    def forget(self) -> None:
+        """Lose all data, as a server without persistence does."""
+        if self.client is None:
+            self.store._pools.clear()
+        else:
+            self.client.flushdb()
+
+    def drain(self) -> None:
+        """Withdraw whatever waits: from then on every key must have a life."""
+        for pool in self.pools():
+            for holder in self.envelopes(pool=pool):
+                self.withdraw(holder, pool=pool, starts=False)
+
+    def close(self) -> None:
+        if self._runner is not None:
+            self._runner.run(self.store.aclose())
+            self._runner.close()
+        self.store.close()
+
+
+@contextmanager
+def opened(kind: str, redis_url: str | None = None, memory: type[MemoryStore] = MemoryStore) -> Iterator[Store]:
+    """A store of that kind (see KINDS); `memory` may be a class to use in place of MemoryStore."""
+    made: list[Store] = []
+
+    def clock() -> int:
+        return made[0].now if made else BEGIN
+
+    is_async = kind.endswith("async")
+    if kind.startswith("memory"):
+        made.append(Store(memory(clock), is_async=is_async))
+        yield made[0]
+        made[0].close()
+        return
+    assert redis_url is not None
+    with redis.Redis.from_url(redis_url) as client:
+        made.append(Store(RedisStore("t", redis_url, clock=clock), is_async=is_async, client=client))
+        yield made[0]
+        made[0].close()
