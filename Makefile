@@ -22,7 +22,7 @@ UV := $(shell command -v uv 2>/dev/null)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## see slots, parking and hand-over at work in this terminal
+demo: $(READY) ## index the standard library with Celery, two tasks at once per package
 	@$(BIN)/python -m cachify_tasks.demo $(ARGS)
 
 # The wheel comes before the source on the path: a file that the wheel lacks fails the tests.

@@ -42,6 +42,18 @@ def running_children() -> dict[int, str]:
     }
 
 
+def running_descendants(pid: int) -> dict[int, str]:
+    """Children of this process that run now, and theirs: pid and command line."""
+    processes = list(_running_processes())
+    found: dict[int, str] = {}
+    parents = {pid}
+    while parents:
+        below = {child: command for child, parent, command in processes if parent in parents}
+        found.update(below)
+        parents = set(below)
+    return found
+
+
 def _running_processes(only: int | None = None) -> Iterator[tuple[int, int, str]]:
     """Pid, parent's pid and command line of every process, or of one, that has not ended."""
     if ON_LINUX:

@@ -1,0 +1,64 @@
+"""The Celery app, and its one task: index a file, at most two at once per package."""
+
+from __future__ import annotations
+
+import ast
+import io
+import time
+import tokenize
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+from celery import Celery
+
+from .. import Reschedule, pooled
+from ..celery import setup
+from ..celery.request import ATTEMPT
+
+LIMIT: Final = 2
+
+app = Celery("cachify_tasks.demo.tasks")
+setup(app)
+
+
+@app.task(bind=True)
+@pooled(key="package-{package}", max_size=LIMIT, on_full=Reschedule(delay=0.05, factor=1.5, max_delay=0.5))
+def index(self: Any, package: str, path: str) -> dict[str, Any]:
+    """Count a file's lines, functions and classes; say when that was, by a clock that all processes share."""
+    started = time.monotonic_ns()
+    counted = count(Path(path).read_bytes())
+    return {
+        "package": package,
+        "path": path,
+        "rescheduled": times_rescheduled(self.request.headers or {}),
+        **counted,
+        "started": started,
+        "ended": time.monotonic_ns(),
+    }
+
+
+def count(source: bytes) -> dict[str, Any]:
+    """Lines, functions and classes; of a source that is no valid Python, lines only."""
+    functions = classes = 0
+    try:
+        tree = _parsed(source)
+    except (SyntaxError, ValueError, RecursionError):
+        tree = None
+    for node in ast.walk(tree) if tree else ():
+        functions += isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        classes += isinstance(node, ast.ClassDef)
+    return {"lines": len(source.splitlines()), "functions": functions, "classes": classes, "parsed": tree is not None}
+
+
+def times_rescheduled(headers: dict[str, Any]) -> int:
+    """How often this message was put off, out of the header in which the worker counts it."""
+    parts = str(headers.get(ATTEMPT, "")).rsplit("/", 2)
+    return int(parts[1]) if len(parts) == 3 else 0  # noqa: PLR2004  # id, count, whether it is a copy
+
+
+def _parsed(source: bytes) -> ast.AST:
+    tokenize.detect_encoding(io.BytesIO(source).readline)  # a SyntaxError, where `parse` may raise others
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of invalid escapes in sources that are not ours
+        return ast.parse(source)
