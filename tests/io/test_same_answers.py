@@ -44,6 +44,7 @@ class TwoStores(RuleBasedStateMachine):
         self.rids = itertools.count(1)
         self.sent: list[PoolCommand] = []
         self.tokens: dict[str, list[int]] = {}
+        self.started: set[int] = set()
         self.held = self.highest = 0
         self.override: int | None = None
 
@@ -62,12 +63,11 @@ class TwoStores(RuleBasedStateMachine):
     def acquire(self, holder: str, limit: int, lost: bool, **options: Any) -> None:
         options["park"] = options["park"] and bool(options["envelope"])
         command = Acquire(POOL, holder, f"rid{next(self.rids)}", limit, 30_000, 10_000, label="task", **options)
-        reply = self.send(command, lost=lost)
-        if reply.status == "granted":
-            self.learn(holder, reply.token)
+        self.send(command, lost=lost)
 
     @rule(holder=holders, which=st.integers(0, 9), acked=flags, lost=flags)
     def renew(self, holder: str, which: int, acked: bool, lost: bool) -> None:
+        acked = acked and self.token(holder, which) in self.started  # a heir tells its start, having started
         self.send(Renew(POOL, holder, self.token(holder, which), 30_000, acked), lost=lost)
 
     @rule(holder=holders, which=st.sampled_from([0, 0, 0, 0, 1, 2]), again=flags, starts=flags, lost=flags)
@@ -101,11 +101,9 @@ class TwoStores(RuleBasedStateMachine):
     @rule(which=st.integers(0, 5))
     def send_an_old_command_again(self, which: int) -> None:
         command = self.sent[-1 - which % len(self.sent)]
-        reply = self.send(command)
+        self.send(command)
         if isinstance(command, Configure):
             self.override = command.limit
-        if isinstance(command, Acquire) and reply.status == "granted":
-            self.learn(command.holder, reply.token)
 
     @rule(seconds=st.sampled_from([0.000001, 1, 5, 10.000001, 31, 100]))
     def time_passes(self, seconds: float) -> None:
@@ -127,6 +125,9 @@ class TwoStores(RuleBasedStateMachine):
             part = slice(0, 2) if isinstance(command, Acquire | Sweep) else slice(None)
             assert again[part] == reply[part]
         self.sent.append(command)
+        if isinstance(command, Acquire) and reply.status == "granted":
+            self.started.add(reply.token)
+            self.learn(command.holder, reply.token)
         for heir in reply.heirs:
             assert heir.token > self.highest
             self.learn(heir.holder, heir.token)
