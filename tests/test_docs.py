@@ -1,0 +1,148 @@
+"""What the documentation shows is run, and what it lists is compared with the code."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cachify_tasks
+import cachify_tasks.celery
+from cachify_tasks.settings import UNSET, Settings
+from tests.support.pages import ROOT, blocks, pages, write_files
+
+PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
+RUNNABLE = [name for name, page in PAGES.items() if any(b.language == "python" for b in blocks(page))]
+PUBLIC = ["slots", "strategies", "cachify", "settings", "errors", "_io.slot", "celery.app", "celery.control"]
+DOCTESTS = """
+import doctest, importlib, sys
+results = [doctest.testmod(importlib.import_module(f"cachify_tasks.{name}")) for name in sys.argv[1:]]
+print(sum(r.attempted for r in results))
+sys.exit(any(r.failed for r in results))
+"""
+
+
+def run(*arguments: str, folder: Path | None = None, timeout: float = 50) -> str:
+    """Run Python in a process of its own: what pages and doctests make global stays there."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("CACHIFY", "CELERY", "DJANGO"))}
+    path = [str(ROOT), env.get("PYTHONPATH", "")]
+    path.reverse()  # `make test` puts the built wheel first
+    if folder:
+        path.append(str(folder))
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_python_on_a_page_runs(name, tmp_path, redis_url, broker_url):
+    run(str(ROOT / "tests/support/pages.py"), str(PAGES[name]), str(tmp_path), redis_url, broker_url)
+
+
+def test_the_readme_s_first_example_runs_in_a_worker(tmp_path, private_server):
+    server = private_server()
+    write_files(PAGES["README.md"], tmp_path, server.url, server.url)
+    log = (tmp_path / "log").open("w+")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "shop", "worker", "-c", "4", "--without-mingle", "--without-gossip"],
+        cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+    try:
+        found = run("-c", SHOP, folder=tmp_path)
+    finally:
+        worker.terminate()
+        try:
+            worker.wait(20)
+        finally:
+            worker.kill()
+        log.seek(0)
+        print(log.read())  # noqa: T201  # shown when the test fails
+        log.close()
+
+    assert "2 of 2" in found
+
+
+SHOP = """
+import time
+from shop import app, sync_orders
+until = time.monotonic() + 20
+while not app.control.inspect(timeout=0.5, limit=1).ping() and time.monotonic() < until:
+    pass
+results = [sync_orders.delay("acme") for _ in range(3)]
+pools = {}
+while "tenant-acme" not in pools or pools["tenant-acme"]["held"] < 2:
+    assert time.monotonic() < until, pools
+    (pools,) = app.control.inspect(timeout=5, limit=1)._request("pools").values()
+print(pools["tenant-acme"]["held"], "of", pools["tenant-acme"]["limit"])
+assert [result.get(timeout=20) for result in results] == ["acme is in sync"] * 3
+"""
+
+
+def test_examples_in_docstrings_run():
+    assert int(run("-c", DOCTESTS, *PUBLIC).splitlines()[-1]) > 30
+
+
+def test_blocks_that_are_not_run_say_why():
+    unsaid = [
+        f"{name}:{block.line}"
+        for name, page in PAGES.items()
+        for block in blocks(page)
+        if block.language in {"py", "python3", "pycon"}
+    ]
+
+    assert not unsaid, "write ```python, and a comment <!-- no-run: reason --> before it where it cannot run"
+
+
+def shown(function: Any) -> str:
+    """A signature without types."""
+    signature = inspect.signature(function)
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]
+    return str(signature.replace(parameters=bare, return_annotation=signature.empty))
+
+
+CALLED = [
+    "CachedFallback", "CachifyPoolFullError", "Callback", "Drop", "FullPool", "Raise", "Reschedule", "cached",
+    "current_slot", "init_cachify", "pool", "pooled",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_the_reference_has_the_signature(name):
+    page = PAGES["docs/reference/api.md"].read_text("utf-8")
+
+    assert f"{name}{shown(getattr(cachify_tasks, name))}" in page
+
+
+def test_the_reference_has_every_public_name():
+    page = PAGES["docs/reference/api.md"].read_text("utf-8") + PAGES["docs/reference/errors.md"].read_text("utf-8")
+    named = set(re.findall(r"`(\w+)", page))
+
+    assert set(cachify_tasks.__all__) <= named
+    assert f"setup{shown(cachify_tasks.celery.setup)}" in page
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/reference/settings.md"])
+def test_tables_of_settings_have_names_and_defaults(name):
+    defaults = {field: getattr(Settings(), field) for field in Settings.names()}
+    told = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", PAGES[name].read_text("utf-8"), re.MULTILINE))
+
+    for field, default in defaults.items():
+        assert field in told, f"{field} is missing"
+        if default not in (None, UNSET):
+            assert f"{default:g}" if isinstance(default, float) else default in told[field], field
+
+
+def test_links_between_pages_lead_somewhere():
+    for name, page in PAGES.items():
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{name} links to {target}"
