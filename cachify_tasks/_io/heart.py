@@ -61,8 +61,9 @@ class Heart:
             if self._thread is None:
                 self._pace(lease_ms)
                 self._stopped, self._wake = False, threading.Event()
-                self._thread = threading.Thread(target=self._run, name="cachify-heart", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="cachify-heart", daemon=True)
+                thread.start()  # where no thread can be started, the next slot tries again
+                self._thread = thread
             elif lease_ms < self._lease_ms:
                 self._pace(lease_ms)
                 self._wake.set()
