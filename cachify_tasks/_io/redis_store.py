@@ -108,7 +108,7 @@ class RedisStore:
         code = script(command.script)
         try:
             if self._wire is not None:
-                (reply,) = self._wire.call(evalsha(code, args))
+                (reply,) = self._wire.call(evalsha(code, args, self.schema.pool(command.pool)))
                 if isinstance(reply, Exception):
                     raise reply
             else:
@@ -129,13 +129,13 @@ class RedisStore:
         if len(commands) == 1:
             return [self.execute(commands[0])]
         client, now = self.client, self._now()
-        calls = [(script(c.script), arguments(c, self.schema, now)) for c in commands]  # type: ignore[arg-type, union-attr]
+        calls = [(script(c.script), arguments(c, self.schema, now), self.schema.pool(c.pool)) for c in commands]  # type: ignore[arg-type, union-attr]
         try:
             if self._wire is not None:
                 replies = self._wire.call(b"".join(evalsha(*call) for call in calls), len(calls))
             else:
                 pipe = client.pipeline(transaction=False)
-                for code, args in calls:
+                for code, args, _ in calls:
                     pipe.execute_command("EVALSHA", code.sha, *args)
                 replies = pipe.execute(raise_on_error=False)
         except RedisError as error:
@@ -166,7 +166,7 @@ class RedisStore:
         life = self._life(loop, client)
         with contextlib.suppress(StopIteration):
             life.__anext__().send(None)  # as far as its yield; nothing is awaited before it
-        wire = AsyncWire(client) if direct(client) else None
+        wire = AsyncWire(client, clients.MAX_ASYNC) if direct(client) else None
         self._loops[loop] = client, wire, life
         return client, wire
 
@@ -176,9 +176,11 @@ class RedisStore:
             yield
         finally:
             await asyncio.sleep(0)  # other generators that end now may have a slot to free
+            _, wire, _ = self._loops.pop(loop, (None, None, None))
+            if wire is not None:
+                await wire.close()
             if client is not self._given_async:
                 await client.aclose()
-            self._loops.pop(loop, None)
 
     async def aexecute(self, command: Command) -> Any:
         client, wire = self._async_client()
@@ -199,7 +201,7 @@ class RedisStore:
                     code = script(command.script)
                     try:
                         if wire is not None:
-                            reply = await wire.call(evalsha(code, args))
+                            reply = await wire.call(evalsha(code, args, self.schema.pool(command.pool)))
                             if isinstance(reply, Exception):
                                 raise reply
                         else:
@@ -220,6 +222,8 @@ class RedisStore:
     # Life -----------------------------------------------------------------------------------------------------------
     def close(self) -> None:
         """Close the synchronous connections that this store opened itself."""
+        if self._wire is not None:
+            self._wire.close()
         if self._sync is not None and self._sync is not self._given_sync:
             self._sync.close()
 
@@ -234,6 +238,8 @@ class RedisStore:
         self._lock = threading.Lock()
         self._loops = WeakKeyDictionary()
         self._free_async = None
+        if self._wire is not None:
+            self._wire.reset_after_fork()
 
     def __repr__(self) -> str:
         return f"<RedisStore {self.shown}>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple, assert_never, cast
 
@@ -24,7 +24,7 @@ from .._core.commands import (
     Sweep,
     Withdraw,
 )
-from .._core.keys import Schema
+from .._core.keys import PoolKeys, Schema
 from .wire import packed
 
 ScriptCommand = PoolCommand | Size | Look
@@ -87,9 +87,14 @@ def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ..
             assert_never(command)
 
 
-def evalsha(code: Script, args: tuple[Any, ...]) -> bytes:
-    """The whole command as it goes over the wire."""
-    return b"*%d\r\n%b%b" % (len(args) + 2, code.head, packed(args))
+@lru_cache(maxsize=4096)
+def _packed_keys(count: int, keys: PoolKeys) -> bytes:
+    return packed((count, *keys[:6]))
+
+
+def evalsha(code: Script, args: tuple[Any, ...], keys: PoolKeys) -> bytes:
+    """The whole command as it goes over the wire; `args` as `arguments` made them of these keys."""
+    return b"*%d\r\n%b%b%b" % (len(args) + 2, code.head, _packed_keys(args[0], keys), packed(args[7:]))
 
 
 def text(value: bytes | str) -> str:

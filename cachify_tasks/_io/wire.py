@@ -7,8 +7,8 @@ argument). All commands here can be sent twice, so what is left of it is a small
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
+from collections import deque
 from typing import Any, Final
 
 import redis
@@ -29,12 +29,6 @@ def packed(args: tuple[Any, ...]) -> bytes:
     return b"".join(parts)
 
 
-def _options(pool: Any) -> tuple[str, ...]:
-    """redis-py before 5.3 wants the command's name to choose a connection."""
-    parameter = inspect.signature(pool.get_connection).parameters.get("command_name")
-    return ("EVALSHA",) if parameter is not None and parameter.default is parameter.empty else ()
-
-
 def direct(client: Any) -> bool:
     """Does this client work by a plain pool of connections? A cluster's does not, nor one bound to a connection."""
     plain = isinstance(client, redis.Redis | redis.asyncio.Redis)
@@ -42,11 +36,14 @@ def direct(client: Any) -> bool:
 
 
 class Wire:
-    """Sends packed commands by a synchronous client's connections."""
+    """Sends packed commands by connections of a synchronous client's making, which it keeps.
+
+    A connection that has gone bad while it was idle is found by using it: then the command is sent again.
+    """
 
     def __init__(self, client: Any) -> None:
-        self._pool = client.connection_pool
-        self._options = _options(self._pool)
+        self._make = client.connection_pool.make_connection
+        self._idle: deque[Any] = deque()
 
     def call(self, data: bytes, replies: int = 1) -> list[Any]:
         """Send commands in one write; the answer to each is its value, or the error that the server gave.
@@ -64,15 +61,27 @@ class Wire:
         return self._once(data, replies)
 
     def _once(self, data: bytes, replies: int) -> list[Any]:
-        connection = self._pool.get_connection(*self._options)
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._make()
         try:
             connection.send_packed_command((data,))
-            return [_read(connection) for _ in range(replies)]
+            answers = [_read(connection) for _ in range(replies)]
         except BaseException:
             connection.disconnect()  # what it would say next is the answer to something else
+            self._idle.appendleft(connection)  # it connects when it is used again
             raise
-        finally:
-            self._pool.release(connection)
+        self._idle.append(connection)
+        return answers
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().disconnect()
+
+    def reset_after_fork(self) -> None:
+        """In the child: the connections are the parent's."""
+        self._idle = deque()
 
 
 def _read(connection: Any) -> Any:
@@ -83,33 +92,42 @@ def _read(connection: Any) -> Any:
 
 
 class AsyncWire:
-    """Sends packed commands by an asyncio client's connections."""
+    """Sends packed commands by connections of an asyncio client's making, which it keeps; at most so many at once."""
 
-    def __init__(self, client: Any) -> None:
-        self._pool = client.connection_pool
-        self._options = _options(self._pool)
+    def __init__(self, client: Any, at_most: int) -> None:
+        self._make = client.connection_pool.make_connection
+        self._idle: deque[Any] = deque()
+        self._places = asyncio.Semaphore(at_most)
 
     async def call(self, data: bytes) -> Any:
         """As `Wire.call`, for one command."""
-        for pause in PAUSES:
-            try:
-                return await self._once(data)
-            except DENIED:
-                raise
-            except LOST:
-                await asyncio.sleep(pause)
-        return await self._once(data)
+        async with self._places:
+            for pause in PAUSES:
+                try:
+                    return await self._once(data)
+                except DENIED:
+                    raise
+                except LOST:
+                    await asyncio.sleep(pause)
+            return await self._once(data)
 
     async def _once(self, data: bytes) -> Any:
-        connection = await self._pool.get_connection(*self._options)
+        connection = self._idle.pop() if self._idle else self._make()
         try:
+            if not connection.is_connected:
+                await connection.connect()
             await connection.send_packed_command((data,))
             try:
-                return await connection.read_response()
+                answer = await connection.read_response()
             except exceptions.ResponseError as error:
-                return error
+                answer = error
         except BaseException:
             await connection.disconnect(nowait=True)
+            self._idle.appendleft(connection)
             raise
-        finally:
-            await self._pool.release(connection)
+        self._idle.append(connection)
+        return answer
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop().disconnect()

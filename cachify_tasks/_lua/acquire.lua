@@ -5,8 +5,11 @@
 local DONE = KEYS[7]
 local holder, rid, asked, label, flags, envelope = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[9], ARGV[10], ARGV[11]
 local lease, start, hard = tonumber(ARGV[6]) * 1000, tonumber(ARGV[7]) * 1000, tonumber(ARGV[8]) * 1000
-local function flag(letter) return string.find(flags, letter, 1, true) ~= nil end
-local park, nudge, fresh, starts = flag('p'), flag('n'), flag('f'), flag('s')
+local park, nudge, fresh, starts = false, false, true, false
+if flags ~= 'f' then
+  local function flag(letter) return string.find(flags, letter, 1, true) ~= nil end
+  park, nudge, fresh, starts = flag('p'), flag('n'), flag('f'), flag('s')
+end
 
 local was = 0
 if asked > 0 and given ~= asked then

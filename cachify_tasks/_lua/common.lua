@@ -45,7 +45,8 @@ local function draw()
 end
 
 local function put_slot(holder, deadline, token, place, rid, hard, label)
-  local written = token .. '|' .. place .. '|' .. rid .. '|' .. hard .. '|' .. text(now) .. '|' .. label
+  local since = counter == now and token or text(now)
+  local written = token .. '|' .. place .. '|' .. rid .. '|' .. hard .. '|' .. since .. '|' .. label
   call('HSET', STATE, '=' .. holder, written, 'counter', counter, 'limit', given)
   call('ZADD', SLOTS, deadline, holder)
   changed = false
@@ -100,11 +101,6 @@ local function live_until(at)
   lives, ends, changed = at, at, true
 end
 
-local function index_lease(deadline)
-  call('ZADD', LEASED, 'GT', deadline, POOL)
-  call('PEXPIRE', LEASED, 7 * MARGIN)
-end
-
 -- With tickets the pool's keys live for ever, and the waiting index says when a reaper is due.
 local function keep_tickets(held)
   tickets = call('EXISTS', TICKETS) == 1
@@ -144,7 +140,8 @@ local function keep(held, deadline, indexed)
   if held == 0 then
     call('ZREM', LEASED, POOL)
   elseif deadline and indexed then
-    index_lease(deadline)
+    call('ZADD', LEASED, 'GT', deadline, POOL)
+    call('PEXPIRE', LEASED, 7 * MARGIN)
   end
   if changed then call('HSET', STATE, 'counter', counter, 'limit', given, 'lives', lives) end
   if ends then

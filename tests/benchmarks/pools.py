@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import py_cachify
 import redis
@@ -13,6 +14,7 @@ import redis.asyncio
 
 from cachify_tasks import Cachify, init_cachify
 from cachify_tasks._core.commands import Acquire
+from cachify_tasks.slots import Pool
 
 from .table import Table, paired
 
@@ -50,11 +52,11 @@ def bench_sync(table: Table, url: str) -> None:
             fill(cachify, "bench", holders)
             pool = cachify.pool("bench", 20_000)
 
-            def ours() -> None:
+            def ours(pool: Pool = pool) -> None:
                 with pool:
                     pass
 
-            def nothing() -> None:
+            def nothing(client: Any = client, sha: str = sha) -> None:
                 client.evalsha(sha, 0)
                 client.evalsha(sha, 0)
 
@@ -124,7 +126,7 @@ def bench_reference(table: Table, url: str) -> None:
                 goal=4,
                 better="high",
                 upside_down=True,
-            )  # fmt: skip
+            )
         )
         table.add(
             paired(
@@ -136,7 +138,7 @@ def bench_reference(table: Table, url: str) -> None:
                 better="high",
                 upside_down=True,
                 pairs=7,
-            )  # fmt: skip
+            )
         )
 
 

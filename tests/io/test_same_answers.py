@@ -126,10 +126,11 @@ class TwoStores(RuleBasedStateMachine):
             assert again[part] == reply[part]
         self.sent.append(command)
         if isinstance(command, Acquire) and reply.status == "granted":
+            assert reply.token > self.highest or reply.token in self.tokens[command.holder]
             self.started.add(reply.token)
             self.learn(command.holder, reply.token)
         for heir in reply.heirs:
-            assert heir.token > self.highest
+            assert heir.token > self.highest or heir.token in self.tokens[heir.holder]
             self.learn(heir.holder, heir.token)
         return reply
 
