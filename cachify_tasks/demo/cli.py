@@ -21,7 +21,7 @@ from .progress import Progress
 from .report import Report, Run, report
 from .run import results, send, use
 from .table import print_sums, print_table
-from .worker import Worker, WorkerError, without_urls
+from .worker import Worker, WorkerError, forget_urls
 
 FAILED: Final = 1
 UNUSABLE: Final = 2
@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _options(arguments)
     began = time.monotonic()
-    for name in set(os.environ) - set(without_urls(os.environ)):
-        del os.environ[name]
+    forget_urls()
     try:
         found, tests = source_files(library())
         files = batches(found, options.files)

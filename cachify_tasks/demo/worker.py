@@ -12,6 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+ELSEWHERE: Final = {
+    "CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND", "CACHIFY_URL",
+}  # fmt: skip
 STOP_S: Final = 5.0
 TAIL: Final = 15  # lines of the log that explain an unexpected end
 
@@ -125,5 +128,10 @@ class Worker:
 
 def without_urls(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment, without what would lead Celery or `setup` to another server than ours."""
-    ours = {"CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND"}
-    return {name: value for name, value in environment.items() if name not in {*ours, "CACHIFY_URL"}}
+    return {name: value for name, value in environment.items() if name not in ELSEWHERE}
+
+
+def forget_urls() -> None:
+    """Take the same out of this process's environment."""
+    for name in ELSEWHERE:
+        os.environ.pop(name, None)

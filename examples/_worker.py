@@ -1,0 +1,24 @@
+"""A Redis and a Celery worker for the examples; where you use this, both run already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from celery import Celery
+
+from cachify_tasks._embedded import EmbeddedServer
+from cachify_tasks.demo.worker import Worker, forget_urls
+
+
+@contextmanager
+def server_and_worker(app: Celery, *, folder: Path = Path(__file__).parent, concurrency: int = 4) -> Iterator[None]:
+    """Inside, this app has a server of its own and a worker; the app has the name of its module, as always."""
+    forget_urls()
+    with EmbeddedServer() as server:
+        app.conf.update(broker_url=server.url, result_backend=server.url)
+        with Worker(app.main, server.url, concurrency=concurrency, folder=folder) as worker:
+            while not app.control.ping(timeout=0.2):
+                worker.check()
+            yield

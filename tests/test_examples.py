@@ -1,0 +1,133 @@
+"""Every example runs as a script and prints what its docstring promises."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SPAN = r"(\d+\.\d) s to +(\d+\.\d) s"
+
+
+def run(name: str) -> str:
+    """What the example prints."""
+    # Addresses of other servers, which an example must not use. A script finds its neighbours, also in `make test`.
+    environment = {**os.environ, "CELERY_BROKER_URL": "redis://127.0.0.1:1/0", "CACHIFY_URL": "redis://127.0.0.1:1/0"}
+    environment.pop("PYTHONSAFEPATH", None)
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=50,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def sorted_lines(text: str) -> list[str]:
+    return sorted(line for line in text.splitlines() if line)
+
+
+def test_raise_fails_the_tasks_that_find_the_pool_full():
+    full = """FAILURE: CachifyPoolFullError("pool 'report-ann' is full: 1 of 1 slots are taken")"""
+    retried = "with autoretry_for: ['report for ann', 'report for ann', 'report for ann']"
+
+    printed = sorted_lines(run("celery_raise.py"))
+
+    assert printed == [full, full, "SUCCESS: 'report for ann'", "SUCCESS: 'report for ben'", retried]
+
+
+def test_drop_revokes_or_answers_with_the_result_that_was_given():
+    printed = sorted_lines(run("celery_drop.py"))
+
+    assert printed == [
+        "Drop():         REVOKED",
+        "Drop():         SUCCESS",
+        "Drop(result=0): 0 new articles",
+        "Drop(result=0): 17 new articles",
+    ]
+
+
+def test_reschedule_runs_all_two_at_a_time():
+    printed = run("celery_reschedule.py")
+
+    for tenant in ("acme", "bolt"):
+        spans = [(float(start), float(end)) for start, end in re.findall(rf"{tenant}: +{SPAN}", printed)]
+        assert len(spans) == 4
+        assert all(sum(other <= start < end for other, end in spans) <= 2 for start, _ in spans)
+    assert "two pings: ['REVOKED', 'SUCCESS']" in printed
+
+
+def test_cached_fallback_answers_with_the_last_good_result():
+    assert run("celery_cached_fallback.py").splitlines() == [
+        "free: ['a page about redis']",
+        "full: ['a page about redis']",
+        "full, never searched before: []",
+        "the slow one is still running: True",
+        "then: ['a page about everything']",
+    ]
+
+
+def test_a_callback_gets_the_arguments_and_runs_in_the_worker():
+    first, *rest = run("celery_callback.py").splitlines()
+
+    own = first.removeprefix("this is process ")
+    later = [line for line in rest if "tonight" in line]
+    assert len(rest) == 3
+    assert len(later) == 2
+    assert own not in re.findall(r"process (\d+)", "".join(rest))
+    mails = [re.findall(r"'(\w+)' to (\w+)", line) for line in rest]
+    assert mails == [[("hello", "ann")], [("bill", "ben")], [("hello", "cleo")]]
+
+
+def test_plain_pools_are_shared_by_threads_and_coroutines():
+    printed = run("plain_pool.py")
+
+    assert re.search(r"^2 held; this slot's fencing token is \d+$", printed, re.MULTILINE)
+    assert "full: 2 of 2 of 'reports'" in printed
+    assert "0 held after the block" in printed
+    assert printed.count("'busy'") == 5
+    assert printed.count("'made in thumbnails-64'") == 3
+    assert printed.count(": fetched") == 2
+    assert printed.count(": later") == 1
+    assert "held by this coroutine: 1" in printed
+
+
+def test_flask_runs_two_exports_at_a_time():
+    pytest.importorskip("flask")
+
+    printed = run("flask_app.py")
+
+    assert "['corner.csv', 'corner.csv', 'corner.csv', 'corner.csv']" in printed
+    assert re.search(r"at most: [12]$", printed, re.MULTILINE)
+
+
+def test_django_runs_two_imports_at_a_time():
+    pytest.importorskip("django")
+
+    printed = run("django_project/run.py")
+
+    assert re.search(r"^[12] imports run for acme$", printed, re.MULTILINE)
+    assert "['prices of acme', 'prices of acme', 'prices of acme', 'prices of acme']" in printed
+
+
+def test_the_unit_tests_pass():
+    printed = run("unit_test_a_pooled_task.py")
+
+    assert re.search(r"^Ran 7 tests", printed, re.MULTILINE)
+    assert printed.rstrip().endswith("OK")
+
+
+def test_no_example_is_left_out():
+    scripts = {path.name for path in EXAMPLES.glob("*.py") if not path.name.startswith("_")} | {"django_project/run.py"}
+
+    tested = set(re.findall(r'run\("([\w/.]+)"\)', Path(__file__).read_text(encoding="utf-8")))
+
+    assert tested == scripts
