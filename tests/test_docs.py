@@ -92,7 +92,7 @@ def test_examples_in_docstrings_run():
     assert int(run("-c", DOCTESTS, *PUBLIC).splitlines()[-1]) > 30
 
 
-def test_blocks_that_are_not_run_say_why():
+def test_python_is_marked_so_that_it_is_run():
     unsaid = [
         f"{name}:{block.line}"
         for name, page in PAGES.items()
