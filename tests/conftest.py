@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import redis
 
+from cachify_tasks import Cachify, init_cachify
 from cachify_tasks._embedded import EmbeddedServer
+from cachify_tasks._io.engine import set_global_engine
 from tests.support.leaks import LeakCheck, allowed_leaks
 from tests.support.processes import adopt_orphans
 from tests.support.servers import given_server
@@ -64,6 +66,25 @@ def _emptied_server(redis_server: EmbeddedServer) -> EmbeddedServer:
 def redis_url(_emptied_server: EmbeddedServer) -> str:
     """URL of an empty database on our own server, for the store; checked for leaked keys."""
     return _emptied_server.url
+
+
+@pytest.fixture(params=["memory", "redis"])
+def cachify(request: pytest.FixtureRequest) -> Iterator[Cachify]:
+    """The global instance, on each store; `init_cachify` in a test replaces it until the test ends."""
+    url = request.getfixturevalue("redis_url") if request.param == "redis" else None
+    made = init_cachify(url=url)
+    yield made
+    made.close()
+    set_global_engine(None)
+
+
+@pytest.fixture
+def cachify_on_redis(redis_url: str) -> Iterator[Cachify]:
+    """The global instance, on Redis."""
+    made = init_cachify(url=redis_url)
+    yield made
+    made.close()
+    set_global_engine(None)
 
 
 @pytest.fixture

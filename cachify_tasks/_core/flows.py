@@ -73,7 +73,7 @@ def enter(keeper: Keeper, ask: Acquire) -> Flow[Any]:
             return reply
         slot = keeper.granted(ask, reply)
         yield CHECKPOINT
-    except (CachifyStoreError, Abandoned):
+    except (CachifyStoreError, Abandoned, GeneratorExit):
         raise
     except BaseException:  # a signal or a cancellation; a thread that cannot be started
         yield from _take_back(ask)
@@ -100,7 +100,7 @@ def leave(keeper: Keeper, slot: Any) -> Flow[None]:
     try:
         try:
             reply: Reply = yield command
-        except (CachifyStoreError, Abandoned):
+        except (CachifyStoreError, Abandoned, GeneratorExit):
             raise
         except BaseException:
             yield command  # a signal struck: sent again, it answers the same

@@ -15,28 +15,32 @@ T = TypeVar("T")
 def drive(flow: Flow[T], store: Any) -> T:
     """Do a flow here and now; the answer is what it returns.
 
-    A signal handler can raise between any two of these lines. As long as the flow has not ended it is told of
-    everything that is raised here: a flow that were left lying would keep its slot.
+    A signal handler can raise between any two of these lines, and where a loop begins anew. As long as the flow has
+    not ended it is told of everything that is raised here: a flow that were left lying would keep its slot.
     """
     frame: Any = flow
     value = error = stop = None
     while True:
         try:
-            step = flow.send(value) if error is None else flow.throw(error)
-            value = error = None
-            match step:
-                case Run(function, args, kwargs):
-                    value = function(*args, **(kwargs or {}))
-                case Sleep(seconds):
-                    time.sleep(seconds)
-                case Checkpoint():
-                    pass
-                case _:
-                    value = store.execute(step)
+            while True:
+                step = flow.send(value) if error is None else flow.throw(error)
+                value = error = None
+                try:
+                    match step:
+                        case Run(function, args, kwargs):
+                            value = function(*args, **(kwargs or {}))
+                        case Sleep(seconds):
+                            time.sleep(seconds)
+                        case Checkpoint():
+                            pass
+                        case _:
+                            value = store.execute(step)
+                except BaseException as raised:  # noqa: BLE001  # the flow decides what to do with it
+                    error = raised
+                    stop = raised if isinstance(raised, StopIteration) else stop
         except BaseException as raised:
-            if frame.gi_frame is not None:
+            if frame.gi_frame is not None:  # a signal
                 error = raised
-                stop = raised if isinstance(raised, StopIteration) else stop
             elif isinstance(raised, StopIteration):  # the flow's own: it has ended
                 return raised.value  # type: ignore[no-any-return]
             elif stop is not None and raised.__cause__ is stop:

@@ -1,0 +1,52 @@
+"""A store that somebody meddles with in the middle of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cachify_tasks import Cachify
+from cachify_tasks._core.commands import Command
+
+
+class Meddler:
+    """Stands before a store and calls `meddle(command, moment)`, "before" and "after" each command."""
+
+    def __init__(self, store: Any, meddle: Callable[[Command, str], None]) -> None:
+        self._store, self._meddle = store, meddle
+
+    def execute(self, command: Command) -> Any:
+        self._meddle(command, "before")
+        answer = self._store.execute(command)
+        self._meddle(command, "after")
+        return answer
+
+    async def aexecute(self, command: Command) -> Any:
+        self._meddle(command, "before")
+        answer = await self._store.aexecute(command)
+        self._meddle(command, "after")
+        return answer
+
+    def execute_many(self, commands: Sequence[Command]) -> list[Any]:
+        return [self.execute(command) for command in commands]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def meddled(cachify: Cachify, meddle: Callable[[Command, str], None]) -> Meddler:
+    """Put a Meddler before this instance's store."""
+    engine = cachify._engine
+    meddler = engine.store = Meddler(engine.store, meddle)
+    return meddler
+
+
+def interrupting(script: str, moment: str, error: BaseException) -> Callable[[Command, str], None]:
+    """Raises once, at that moment of the first command of that script, as a signal's handler would."""
+    due = [error]
+
+    def meddle(command: Command, now: str) -> None:
+        if due and now == moment and getattr(command, "script", None) == script:
+            raise due.pop()
+
+    return meddle
