@@ -125,13 +125,16 @@ class TwoStores(RuleBasedStateMachine):
             part = slice(0, 2) if isinstance(command, Acquire | Sweep) else slice(None)
             assert again[part] == reply[part]
         self.sent.append(command)
+        granted = [(heir.holder, heir.token) for heir in reply.heirs]  # drawn before the slot of who asks
         if isinstance(command, Acquire) and reply.status == "granted":
-            assert reply.token > self.highest or reply.token in self.tokens[command.holder]
+            granted.append((command.holder, reply.token))
             self.started.add(reply.token)
-            self.learn(command.holder, reply.token)
-        for heir in reply.heirs:
-            assert heir.token > self.highest or heir.token in self.tokens[heir.holder]
-            self.learn(heir.holder, heir.token)
+        for holder, token in granted:
+            known = self.tokens.setdefault(holder, [])
+            if token not in known:
+                assert token > self.highest
+                self.highest = token
+                known.append(token)
         return reply
 
     def both(self, command: PoolCommand) -> Reply:
@@ -141,12 +144,6 @@ class TwoStores(RuleBasedStateMachine):
         assert reply.held <= max(reply.limit, self.held)
         self.held = reply.held
         return reply
-
-    def learn(self, holder: str, token: int) -> None:
-        known = self.tokens.setdefault(holder, [])
-        if token not in known:
-            known.append(token)
-            self.highest = max(self.highest, token)
 
     def token(self, holder: str, which: int) -> int:
         known = self.tokens.get(holder, [1])
