@@ -41,7 +41,7 @@ format: $(READY) ## format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 
 bench: $(READY) ## run the benchmarks
-	@$(BIN)/pytest tests/benchmarks -p no:xdist -s --timeout 600 $(ARGS)
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 docs: $(READY) ## build the documentation into build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/docs

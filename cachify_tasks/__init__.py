@@ -1,4 +1,4 @@
-"""At most N at a time, per key, across all workers: slots in Redis for functions, Celery and Taskiq tasks."""
+"""At most N at a time, per key, across all workers: slots in Redis for functions and Celery tasks."""
 
 from ._io.slot import Slot, current_slot
 from .cachify import AsyncClient, Cachify, Decoder, Encoder, SyncClient, cached, init_cachify

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from ._core.commands import Delete, Get, Put
 from ._core.template import KeyTemplate, signature_of
-from ._io.clients import check_client, check_url
+from ._io.clients import MEMORY, check_client, check_url
 from ._io.engine import Engine, global_engine, peek_global_engine, set_global_engine
 from ._io.memory import MemoryStore
 from ._io.redis_store import RedisStore
@@ -48,8 +48,8 @@ def make_engine(
     store: Any
     if given:
         store = RedisStore(settings.prefix, sync_client=sync_client, async_client=async_client)
-    elif settings.url is not None:
-        store = RedisStore(settings.prefix, check_url(settings.url))
+    elif settings.url is not None and check_url(settings.url) != MEMORY:
+        store = RedisStore(settings.prefix, settings.url)
     else:
         store = MemoryStore()
     hard = slot_exp_ms(slot_exp)

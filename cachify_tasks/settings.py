@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from enum import Enum
@@ -69,7 +70,7 @@ class Settings:
     """What `init_cachify(...)`, `setup(app, ...)` and `app.conf.cachify_<name>` accept.
 
     Attributes:
-        url: where the store is, `redis://`, `rediss://` or `unix://`; None: the memory of this process.
+        url: where the store is, `redis://`, `rediss://` or `unix://`; None or `memory://`: the memory of this process.
         prefix: put in front of every key in the store; no braces.
         lease_ttl: seconds a slot lives without being renewed; a crash frees it after that.
         start_timeout: seconds that a slot stays reserved for a task that was chosen to run next.
@@ -110,13 +111,22 @@ class Settings:
         Raises:
             CachifySettingError: a name is unknown, or a value cannot be taken.
         """
+        cls.check_names(given, called=called)
+        return cls(**given)
+
+    @classmethod
+    def check_names(cls, given: Iterable[str], *, called: str = "") -> None:
+        """Refuse a name that is no setting's.
+
+        Raises:
+            CachifySettingError: it lists the valid ones.
+        """
         unknown = sorted(set(given) - set(cls.names()))
         if unknown:
             valid = ", ".join(called + name for name in cls.names())
             raise CachifySettingError(
                 f"unknown setting {', '.join(repr(called + name) for name in unknown)}; valid settings are: {valid}"
             )
-        return cls(**given)
 
     def but(self, **changes: Any) -> Settings:
         """A copy with other values."""

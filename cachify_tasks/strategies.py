@@ -11,7 +11,21 @@ from ._core.decisions import Decision, Defer, FullPool, Invoke, RaiseFull, Recal
 from .errors import CachifySettingError
 from .settings import UNSET, Seconds, Unset, milliseconds
 
-__all__ = ["CachedFallback", "Callback", "Drop", "FullPool", "Raise", "Reschedule", "Strategy"]
+__all__ = [
+    "CachedFallback",
+    "Callback",
+    "Decision",
+    "Defer",
+    "Drop",
+    "FullPool",
+    "Invoke",
+    "Raise",
+    "RaiseFull",
+    "Recall",
+    "Reschedule",
+    "Skip",
+    "Strategy",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ from redis.retry import Retry
 from ..errors import CachifyInitError, CachifySettingError
 from ..settings import hide_password
 
-TIMEOUT: Final = 5.0  # seconds for a connect or a reply; a query argument of the URL overrides it
+TIMEOUT: Final = 2.0  # seconds for a connect or a reply; a query argument of the URL overrides it
 RETRIES: Final = 2
 MAX_SYNC: Final = 2**31 - 1  # each thread uses one at a time: the threads bound them
 MAX_ASYNC: Final = 64  # beyond it coroutines wait for a connection
 SCHEMES: Final = ("redis://", "rediss://", "unix://")
+MEMORY: Final = "memory://"
 # What a connection of the other kind (sync, async) can take over from a given client.
 PORTABLE: Final = frozenset(
     {
@@ -41,11 +42,13 @@ def check_url(url: Any, *, called: str = "url") -> str:
     Raises:
         CachifySettingError: it cannot; the message names the setting and hides the password.
     """
+    if url == MEMORY:
+        return MEMORY
     if not isinstance(url, str) or not url.startswith(SCHEMES) or ";" in url:
         shown = hide_password(url) if isinstance(url, str) else repr(url)
         raise CachifySettingError(
-            f"{called} must be one URL that begins with {', '.join(SCHEMES)}, not {shown!r}; for Sentinel or Cluster "
-            "give init_cachify() a redis-py client"
+            f"{called} must be one URL that begins with {', '.join(SCHEMES)}, not {shown!r}; for Sentinel and "
+            "Cluster, plain functions can be given a redis-py client: init_cachify(sync_client=...)"
         )
     try:
         redis.connection.parse_url(url)  # type: ignore[no-untyped-call]

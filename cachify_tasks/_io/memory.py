@@ -113,6 +113,10 @@ class MemoryStore:
     def execute_many(self, commands: list[Command]) -> list[Any]:
         return [self.execute(command) for command in commands]
 
+    def eviction(self) -> str:
+        """Nothing is evicted."""
+        return "noeviction"
+
     def close(self) -> None:
         """Nothing is open; for symmetry with other stores."""
 

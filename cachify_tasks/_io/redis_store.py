@@ -219,6 +219,13 @@ class RedisStore:
         life = () if command.ttl_ms is None else ("PX", command.ttl_ms)
         return "SET", key, command.value, *life
 
+    def eviction(self) -> str:
+        """What the server does when its memory is full: its maxmemory-policy; empty where it does not tell."""
+        try:
+            return str(self.client.info("memory").get("maxmemory_policy", ""))
+        except RedisError:
+            return ""
+
     # Life -----------------------------------------------------------------------------------------------------------
     def close(self) -> None:
         """Close the synchronous connections that this store opened itself."""

@@ -49,13 +49,15 @@ class Wire:
         """Send commands in one write; the answer to each is its value, or the error that the server gave.
 
         Raises:
-            RedisError: the connection failed three times; each command may have run or not.
+            RedisError: the connection failed three times, or no reply came twice; each command may have run or not.
         """
         for pause in PAUSES:
             try:
                 return self._once(data, replies)
             except DENIED:
                 raise
+            except exceptions.TimeoutError:  # the caller has waited long: once more, for a reply that was lost
+                break
             except LOST:
                 time.sleep(pause)
         return self._once(data, replies)
@@ -107,6 +109,8 @@ class AsyncWire:
                     return await self._once(data)
                 except DENIED:
                     raise
+                except exceptions.TimeoutError:
+                    break
                 except LOST:
                     await asyncio.sleep(pause)
             return await self._once(data)

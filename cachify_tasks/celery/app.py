@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+from collections.abc import Iterator
 from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
@@ -52,13 +53,25 @@ class AppState:
             CachifyInitError: no URL was given, and the broker is not plain Redis.
         """
         conf: Any = self._conf
-        read = {key[len(PREFIX) :]: conf[key] for key in conf if key.startswith(PREFIX)}
-        Settings.checked(read, called=PREFIX)
+        read = {name: conf[PREFIX + name] for name in Settings.names() if PREFIX + name in conf}
+        Settings.check_names(self._named(conf), called=PREFIX)
         merged = {**read, **self.given}
         if merged.get("url") is None:
             merged["url"] = os.environ.get(ENVIRONMENT) or self._broker()
         check_url(merged["url"], called=f"{PREFIX}url")
         return Settings.checked(merged, called=PREFIX)
+
+    def _named(self, conf: Any) -> Iterator[str]:
+        """The names after `cachify_` that the app's configuration gives; under a namespace they look like
+        CELERY_CACHIFY_URL. Upper-case names without it are somebody else's: Django lists all of its settings here.
+        """
+        app: Any = self._app()
+        spaced = f"{app.namespace}_{PREFIX}".upper() if app.namespace else None
+        for key in conf:
+            if key.startswith(PREFIX):
+                yield key[len(PREFIX) :]
+            elif spaced is not None and key.startswith(spaced):
+                yield key[len(spaced) :].lower()
 
     @property
     def _conf(self) -> Any:

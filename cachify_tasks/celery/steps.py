@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from celery import bootsteps
 from celery.exceptions import ImproperlyConfigured
@@ -20,6 +20,8 @@ from .request import gate, is_gated
 
 logger = get_logger("cachify_tasks.celery")
 
+_MEANWHILE: Final = {"retry": "wait", "run": "run without a limit", "raise": "fail"}  # by on_store_error
+
 
 class Gates(bootsteps.StartStopStep):
     """Put a gate on every task with a policy, before the worker consumes."""
@@ -36,6 +38,11 @@ class Gates(bootsteps.StartStopStep):
             engine = join_global(app)
         except CachifyError as error:
             raise ImproperlyConfigured(str(error)) from None
+        if engine.store.local and worker.pool_cls.uses_semaphore:
+            raise ImproperlyConfigured(
+                "cachify_url memory:// is for tests: it is the memory of one process, and this worker has several; use "
+                "a redis:// URL, or the pools solo, threads or gevent"
+            )
         self._greet(engine)
         self.gate = worker.pool.cachify_gate = _kind(worker)(engine, worker)
         for task in gated_tasks(app):
@@ -52,9 +59,20 @@ class Gates(bootsteps.StartStopStep):
         except CachifyStoreError as error:
             if denied(error.__cause__):
                 raise ImproperlyConfigured(f"cachify_url: {error}") from None
-            logger.error("%s; tasks with a pool wait until it answers (on_store_error)", error)
+            choice = engine.settings.on_store_error
+            logger.error(
+                "%s; until it answers, tasks with a pool %s", error, _MEANWHILE.get(choice, _MEANWHILE["retry"])
+            )
         else:
             logger.info("cachify: slots in %s, lease %g s", engine.store.shown, engine.lease_ms / 1000)
+            policy = engine.store.eviction()
+            if policy not in ("", "noeviction"):
+                logger.warning(
+                    "the store %s evicts keys when its memory is full (maxmemory-policy %s): slots would be forgotten, "
+                    "limits exceeded; set noeviction",
+                    engine.store.shown,
+                    policy,
+                )
         default_on_full(engine)
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:

@@ -7,10 +7,10 @@ import sys
 
 from cachify_tasks._embedded import EmbeddedServer
 
-from . import pools
+from . import pools, workers
 from .table import Table
 
-PARTS = {"pools": pools.bench}
+PARTS = {"pools": pools.bench, "celery": workers.bench}
 
 
 def main() -> None:
