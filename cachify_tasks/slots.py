@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import pickle
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
-from ._core.admission import Admission, admission, adopter
+from ._core.admission import adopter
 from ._core.calls import Policy
-from ._core.commands import Get, Put, Reply, Size
-from ._core.decisions import Decision, Defer, FullPool, Invoke, RaiseFull, Recall, Skip
-from ._core.flows import Flow, Run, enter, hold, leave, patient
+from ._core.commands import Reply, Size
+from ._core.flows import Flow, leave
 from ._core.template import KeyTemplate, check_key, signature_of
+from ._io.calls import asking, call_flow
 from ._io.engine import Engine, global_engine
 from ._io.slot import Slot, current, leave_current
-from .errors import CachifyPoolFullError, CachifyStoreError
+from .errors import CachifyPoolFullError
 from .settings import UNSET, Seconds, Unset, milliseconds
 from .strategies import CachedFallback, Callback, Drop, Raise, Reschedule, as_strategy, check_count
 
@@ -77,12 +76,12 @@ def slot_exp_ms(value: Seconds | Unset | None) -> int | Unset | None:
 
 
 class _Entry:
-    """One entry into a pool: who made it, its slot, and how to restore what was current before."""
+    """One entry into a pool: who made it, where, its slot, and how to restore what was current before."""
 
-    __slots__ = ("slot", "token", "who")
+    __slots__ = ("engine", "slot", "token", "who")
 
-    def __init__(self, who: object, slot: Slot | None) -> None:
-        self.who, self.slot = who, slot
+    def __init__(self, who: object, engine: Engine, slot: Slot | None) -> None:
+        self.who, self.engine, self.slot = who, engine, slot
         self.token: Any = None
 
 
@@ -154,20 +153,27 @@ class Pool:
     def __exit__(self, *exc_info: object) -> None:
         claim: list[_Entry] = []
         try:
-            self._engine.run(self._leave(threading.get_ident(), claim))
-        except BaseException:
-            self._engine.run(self._leave(threading.get_ident(), claim))  # a signal struck; twice is as good as once
+            entry = self._claimed(threading.get_ident(), claim)
+            entry.engine.run(_leave(entry))
+        except BaseException:  # perhaps a signal struck; twice is as good as once
+            entry = self._claimed(threading.get_ident(), claim)
+            entry.engine.run(_leave(entry))
             raise
 
     async def __aenter__(self) -> Slot:
-        return cast("Slot", await self._engine.arun(self._enter(asyncio.current_task())))
+        return cast("Slot", await self._engine.arun(self._enter(_task_id())))
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._engine.arun(self._leave(asyncio.current_task(), []))
+        task = _task_id()
+        entry = self._claimed(task, [])
+        if task is not None:
+            await entry.engine.arun(_leave(entry))
+        elif entry.slot is not None:  # a generator thrown away after its event loop: nothing can be awaited
+            entry.engine.ended(entry.slot)
 
     def _enter(self, who: object) -> Flow[Slot | None]:
         engine = self._engine
-        found = yield from _ask(engine, engine.ask(self._key, self._max_size, self._slot_exp_ms, ""))
+        found = yield from asking(engine, engine.ask(self._key, self._max_size, self._slot_exp_ms, ""))
         entry = None
         try:
             if isinstance(found, Reply):
@@ -176,18 +182,18 @@ class Pool:
                     "or give @pooled an on_full",
                     self._key, found.limit, found.held,
                 )  # fmt: skip
-            entry = _Entry(who, found)
+            entry = _Entry(who, engine, found)
             with self._lock:
                 self._inside.setdefault(who, []).append(entry)
             entry.token = current.set(found) if self._shows else None
         except BaseException:
             if isinstance(found, Slot):
-                yield from self._leave(who, [entry or _Entry(who, found)])
+                yield from _leave(self._claimed(who, [entry or _Entry(who, engine, found)]))
             raise
         return cast("Slot | None", found)
 
-    def _leave(self, who: object, claim: list[_Entry]) -> Flow[None]:
-        """Free the slot of the claimed entry. None claimed: of this thread's or task's newest, else of another's."""
+    def _claimed(self, who: object, claim: list[_Entry]) -> _Entry:
+        """The entry that is left: the claimed one, or else this thread's or task's newest, or else another's newest."""
         with self._lock:
             if not claim:
                 stack = self._inside.get(who) or next(reversed(self._inside.values()), None)
@@ -200,134 +206,27 @@ class Pool:
                 stack.remove(entry)
             if not stack:
                 self._inside.pop(entry.who, None)
-        if entry.slot is not None:
-            yield from leave(self._engine, entry.slot)
-        token, entry.token = entry.token, None
-        if token is not None:
-            leave_current(token)
+        return entry
 
     def __repr__(self) -> str:
         return f"<Pool {self._key!r} max_size={self._max_size}>"
 
 
-def _ask(engine: Engine, ask: Any) -> Flow[Any]:
-    """`enter`, with what `on_store_error` says of plain calls: None is "go on without a slot"."""
-    choice = engine.settings.on_store_error
-
-    def waits(error: CachifyStoreError) -> bool:
-        if choice == "retry":
-            engine.unreachable(error, f"acquiring a slot of {ask.pool!r}, trying again")
-        return choice == "retry"
-
+def _task_id() -> int | None:
+    """Names the running task, and keeps nothing of it alive; None: there is none."""
     try:
-        return (yield from patient(lambda: enter(engine, ask), waits))
-    except CachifyStoreError as error:
-        if choice != "run":
-            raise
-        engine.unreachable(error, f"acquiring a slot of {ask.pool!r}, running without one")
+        return id(asyncio.current_task())
+    except RuntimeError:
         return None
 
 
-def call_flow(policy: Policy, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Engine, Flow[Any]]:
-    """The engine and the flow of one call of a gated function."""
-    admitted = admission(policy)
-    if admitted is not None and not admitted.inline:
-        return admitted.engine, _admitted(policy, admitted, args, kwargs)
-    engine = admitted.engine if admitted else policy.engine or global_engine()
-    return engine, _gated(policy, engine, args, kwargs, admitted.default if admitted else UNSET)
-
-
-def _gated(policy: Policy, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any], default: Any) -> Flow[Any]:
-    key = policy.key.resolve(args, kwargs)
-    keep = _keeping(policy, default, args, kwargs)
-    ask = engine.ask(key, policy.max_size, policy.slot_exp_ms, policy.name)
-
-    def inside(found: Any) -> Flow[Any]:
-        if isinstance(found, Reply):
-            full = FullPool(key, found.limit, found.held)
-            decision = policy.decide(full, default)
-            engine.full(key, found.limit, f"{policy.name} -> {type(decision).__name__}")
-            return (yield from _answer(policy, decision, args, kwargs, full)), False
-        return (yield from _run(policy, found, args, kwargs)), True
-
-    result, ran = yield from hold(engine, _ask(engine, ask), inside)
-    if ran and keep is not None:
-        yield from _remember(engine, *keep, result)
-    return result
-
-
-def _run(policy: Policy, slot: Slot | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Flow[Any]:
-    """Run the function; `current_slot()` in it is this slot."""
-    token = current.set(slot)
-    try:
-        return (yield Run(policy.function, args, kwargs))
-    finally:
+def _leave(entry: _Entry) -> Flow[None]:
+    """Free an entry's slot, where it was granted: `init_cachify` may have been called again since."""
+    if entry.slot is not None:
+        yield from leave(entry.engine, entry.slot)
+    token, entry.token = entry.token, None
+    if token is not None:
         leave_current(token)
-
-
-def _admitted(policy: Policy, admitted: Admission, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Flow[Any]:
-    """The worker's main process has asked already, and holds the slot."""
-    if admitted.decision is not None and admitted.full is not None:
-        return (yield from _answer(policy, admitted.decision, args, kwargs, admitted.full))
-    keep = _keeping(policy, admitted.default, args, kwargs)
-    result = yield from _run(policy, admitted.slot, args, kwargs)
-    if keep is not None:
-        yield from _remember(admitted.engine, *keep, result)
-    return result
-
-
-def _answer(
-    policy: Policy, decision: Decision, args: tuple[Any, ...], kwargs: dict[str, Any], full: FullPool
-) -> Flow[Any]:
-    """Act on a decision where the function would have run."""
-    match decision:
-        case RaiseFull(why):
-            raise _full_error(full, why)
-        case Skip(result):
-            return None if result is UNSET else result
-        case Defer():
-            raise _full_error(full, "it can be rescheduled only by a worker, and this call is not made by one")
-        case Invoke(callback):
-            return (yield Run(callback, _own(policy, args), kwargs))
-        case Recall(default=default):
-            value = yield Get(policy.memory_key(decision, args, kwargs))
-            if value is not None:
-                return pickle.loads(value)
-            if default is UNSET:
-                raise _full_error(full, "there is no earlier result of this call, and no default")
-            return default
-
-
-def _full_error(full: FullPool, why: str) -> CachifyPoolFullError:
-    message = f"pool {full.key!r} is full: {full.held} of {full.limit} slots are taken{'; ' * bool(why)}{why}"
-    return CachifyPoolFullError(message, full.key, full.limit, full.held)
-
-
-def _own(policy: Policy, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The call's own arguments: without the Task instance that Celery puts in front for `bind=True`."""
-    run = getattr(args[0], "run", None) if args else None
-    bound = getattr(run, "__self__", None) is not None and getattr(run, "__cachify__", None) is policy
-    return args[1:] if bound else args
-
-
-def _keeping(
-    policy: Policy, default: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[str, int | None] | None:
-    """Where and how long this call's result is kept, if it is; found before the run, which an error must not follow."""
-    recall = policy.keeps(default)
-    return None if recall is None else (policy.memory_key(recall, args, kwargs), recall.ttl_ms)
-
-
-def _remember(engine: Engine, name: str, ttl_ms: int | None, result: Any) -> Flow[None]:
-    try:
-        value = pickle.dumps(result)
-    except Exception as error:  # noqa: BLE001  # whatever a result raises when it is pickled; the run has succeeded
-        engine.unkept(name, error)
-        return
-    try:
-        yield Put(name, value, ttl_ms)
-    except CachifyStoreError as error:
-        engine.unreachable(error, "keeping a last good result")
 
 
 class _Decorator:

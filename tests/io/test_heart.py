@@ -1,0 +1,445 @@
+"""Leases: who lives keeps its slot, who does not loses it, and nobody frees another's."""
+
+import asyncio
+import signal
+import threading
+import time
+
+import pytest
+
+from cachify_tasks import CachifyPoolFullError, LeaseLost, init_cachify, pool, pooled
+from cachify_tasks._core.flows import enter
+from cachify_tasks._core.keys import Schema
+from cachify_tasks._io import heart as heart_module
+from cachify_tasks._io.heart import Heart, heart
+from cachify_tasks._io.slot import Slot
+from tests.support.programs import program, run
+from tests.support.proxy import FaultProxy
+from tests.support.stores import opened
+from tests.support.waiting import wait_until
+
+LEASE = 0.3
+HOLDER = """
+    import sys
+    from cachify_tasks import CachifyPoolFullError, LeaseLost, init_cachify, pool
+    init_cachify(url=sys.argv[1], lease_ttl=1)
+    with pool("p", max_size=1) as slot:
+        print(slot.token)
+        input()
+        try:
+            slot.check()
+            print("held")
+        except LeaseLost as error:
+            print("LeaseLost", error)
+    print("left")
+"""
+
+
+@pytest.fixture
+def short(cachify):
+    """The global instance, with a short lease."""
+    engine = cachify._engine
+    engine.lease_ms = round(LEASE * 1000)
+    yield cachify
+    heart.stop()  # the next test's pace is its own
+
+
+def taken(key="p"):
+    """Whether a slot of this pool of one was to be had."""
+    try:
+        with pool(key, max_size=1):
+            return True
+    except CachifyPoolFullError:
+        return False
+
+
+def always_full(seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if taken():
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_work_longer_than_its_lease_lets_nobody_else_in(short):
+    with pool("p", max_size=1) as slot:
+        assert always_full(4 * LEASE)
+
+        slot.check()
+    assert taken()
+
+
+async def test_work_that_blocks_its_event_loop_keeps_its_slot(short):
+    async with pool("p", max_size=1) as slot:
+        time.sleep(3 * LEASE)  # noqa: ASYNC251  # it is what the test is about
+        await slot.acheck()
+
+
+def test_many_slots_are_renewed_together(short):
+    pools = [pool(f"p{number}", max_size=1) for number in range(20)]
+    for each in pools:
+        each.__enter__()
+    time.sleep(3 * LEASE)
+
+    assert [each.size() for each in pools] == [1] * 20
+    for each in pools:
+        each.__exit__(None, None, None)
+
+
+def test_a_slot_that_is_left_is_renewed_no_more(short):
+    with pool("p", max_size=1) as slot:
+        pass
+
+    assert slot not in [ref() for ref in heart._slots]
+    with pytest.raises(LeaseLost):
+        slot.check()
+
+
+def test_a_slot_whose_handle_is_gone_ends_with_its_lease(short):
+    engine = short._engine
+    slot = engine.run(enter(engine, engine.ask("p", 1, None, "")))
+    assert isinstance(slot, Slot)
+    assert not taken()
+
+    del slot
+
+    wait_until(taken, LEASE + 2)
+
+
+def test_an_abandoned_generator_frees_its_slot(short):
+    @pooled("p", max_size=1)
+    def numbers():
+        yield from range(10)
+
+    items = numbers()
+    next(items)
+    assert not taken()
+
+    del items
+
+    assert taken()
+
+
+def test_an_async_generator_whose_loop_is_gone_ends_with_its_lease(short):
+    @pooled("p", max_size=1)
+    async def numbers():
+        for number in range(10):
+            yield number
+
+    loop = asyncio.new_event_loop()
+    items = numbers()
+    loop.run_until_complete(items.__anext__())
+    loop.run_until_complete(short.aclose())
+    loop.close()
+    assert not taken()
+
+    del items
+
+    wait_until(taken, LEASE + 2)
+
+
+def test_a_hard_limit_ends_a_slot_though_its_process_lives(short, caplog):
+    with pool("p", max_size=1, slot_exp=0.5) as slot:
+        assert always_full(0.3)
+        wait_until(taken, 2)
+        wait_until(lambda: slot.lost, 2)
+        with pytest.raises(LeaseLost, match=r"on pool 'p' \(token \d+\)"):
+            slot.check()
+
+    assert caplog.text.count("was lost while it ran") == 1
+
+
+def test_a_lost_lease_is_told_and_frees_nobody_elses_slot(short, caplog):
+    heart.stop()
+    p = pool("p", max_size=1)
+    with p as slot:
+        heart.stop()
+        wait_until(lambda: p.size() == 0, LEASE + 2)
+        with pool("p", max_size=1) as other:
+            with pytest.raises(LeaseLost):
+                slot.check()
+            assert slot.lost
+            p.__exit__(None, None, None)
+
+            assert p.size() == 1
+            other.check()
+        p.__enter__()
+
+
+# Processes
+
+
+def test_a_process_that_is_stopped_past_its_lease_learns_it_and_frees_nobody_elses_slot(redis_url):
+    cachify = init_cachify(url=redis_url, lease_ttl=1, is_global=False)
+    with program(HOLDER, redis_url) as holder:
+        token = int(holder.line())
+        holder.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        wait_until(lambda: cachify.pool("p", 1).size() == 0, 4)
+        assert time.monotonic() - began < 3
+
+        with cachify.pool("p", max_size=1) as mine:
+            holder.signal(signal.SIGCONT)
+            holder.go()
+            assert holder.line().startswith("LeaseLost the lease of ")
+            assert holder.line() == "left"
+
+            assert mine.token > token
+            assert cachify.pool("p", 1).size() == 1
+            mine.check()
+    cachify.close()
+
+
+def test_a_process_that_is_killed_frees_its_slot_within_its_lease_and_two_seconds(redis_url):
+    cachify = init_cachify(url=redis_url, lease_ttl=1, is_global=False)
+    with program(HOLDER, redis_url) as holder:
+        holder.line()
+        assert cachify.pool("p", 1).size() == 1
+
+        holder.signal(signal.SIGKILL)
+
+        wait_until(lambda: cachify.pool("p", 1).size() == 0, 1 + 2)
+    cachify.close()
+
+
+@pytest.mark.parametrize("where", ["memory", "redis"])
+def test_a_forked_child_neither_renews_nor_frees_its_parents_slot(where, request):
+    url = request.getfixturevalue("redis_url") if where == "redis" else ""
+    said = run(
+        """
+        import os, sys, time, warnings
+        from cachify_tasks import init_cachify, pool
+        from cachify_tasks._io.heart import heart
+        warnings.simplefilter("ignore")
+        init_cachify(url=sys.argv[1] or None, lease_ttl=0.5)
+        p = pool("p", max_size=2)
+        with p as slot:
+            child = os.fork()
+            if child == 0:
+                assert slot.inherited and not heart._slots
+                with p:
+                    assert p.size() == 2 and heart._slots
+                heart.stop()
+        if child == 0:
+            print("child left", flush=True)
+            if not sys.argv[1]:
+                os._exit(0)  # its memory is its own
+            while p.size():
+                time.sleep(0.01)
+            print("parent left", flush=True)
+            os._exit(0)
+        p.__enter__()
+        for _ in range(40):
+            assert p.size() == 1, p.size()
+            time.sleep(0.01)
+        p.__exit__(None, None, None)
+        print("parent", os.waitpid(child, 0)[1], p.size())
+        """,
+        url,
+    )
+
+    assert "child left" in said
+    assert said.splitlines()[-1] == "parent 0 0"
+
+
+def test_the_slot_of_a_dead_parent_is_not_kept_by_its_child(redis_url):
+    cachify = init_cachify(url=redis_url, lease_ttl=1, is_global=False)
+    with program(
+        """
+        import os, sys, time, warnings
+        from cachify_tasks import init_cachify, pool
+        warnings.simplefilter("ignore")
+        init_cachify(url=sys.argv[1], lease_ttl=1)
+        with pool("p", max_size=1):
+            if os.fork() == 0:
+                with pool("q", max_size=1):
+                    print(os.getpid())
+                    sys.stdin.readline()
+                os._exit(0)
+            time.sleep(60)
+        """,
+        redis_url,
+    ) as parent:
+        parent.line()
+        assert (cachify.pool("p", 1).size(), cachify.pool("q", 1).size()) == (1, 1)
+
+        parent.signal(signal.SIGKILL)
+
+        wait_until(lambda: cachify.pool("p", 1).size() == 0, 3)
+        assert cachify.pool("q", 1).size() == 1
+        parent.go()
+        wait_until(lambda: cachify.pool("q", 1).size() == 0, 3)
+    cachify.close()
+
+
+def test_two_event_loops_in_two_threads_share_a_pool(cachify_on_redis):
+    inside, most, lock = 0, 0, threading.Lock()
+
+    async def work(p):
+        nonlocal inside, most
+        try:
+            async with p:
+                with lock:
+                    inside += 1
+                    most = max(most, inside)
+                await asyncio.sleep(0.002)
+                with lock:
+                    inside -= 1
+        except CachifyPoolFullError:
+            pass
+
+    async def main(p):
+        for _ in range(10):
+            await asyncio.gather(*(work(p) for _ in range(8)))
+
+    p = pool("p", max_size=3)
+    threads = [threading.Thread(target=lambda: asyncio.run(main(p))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert most == 3
+    assert p.size() == 0
+
+
+# The thread
+
+
+def test_the_thread_ends_when_there_is_nothing_to_renew_and_comes_back(cachify, monkeypatch):
+    monkeypatch.setattr(heart_module, "IDLE", 0.02)
+    cachify._engine.lease_ms = 100
+    heart.stop()
+    with pool("p", max_size=1):
+        thread = heart._thread
+        assert thread is not None
+        assert thread.daemon
+
+    wait_until(lambda: not thread.is_alive())
+    assert heart._thread is None
+    with pool("p", max_size=1) as slot:
+        time.sleep(0.25)
+        slot.check()
+
+
+def test_a_heart_that_is_stopped_renews_no_more_until_it_gets_another_slot(short):
+    p = pool("p", max_size=1)
+    with p:
+        heart.stop()
+        wait_until(lambda: p.size() == 0, LEASE + 2)
+        with p as slot:
+            time.sleep(2 * LEASE)
+            slot.check()
+
+
+def test_a_shorter_lease_quickens_the_heart(redis_url):
+    slow = init_cachify(url=redis_url, lease_ttl=30, is_global=False)
+    quick = init_cachify(url=redis_url, lease_ttl=LEASE, is_global=False)
+    with slow.pool("slow", 1), quick.pool("quick", 1) as slot:
+        time.sleep(2 * LEASE)
+
+        slot.check()
+        assert not slot.lost
+    heart.stop()
+    for cachify in (slow, quick):
+        cachify.close()
+
+
+def test_a_heart_survives_an_error_that_nobody_foresaw(monkeypatch, caplog):
+    with opened("memory-sync") as store:
+        mine, store.store.execute_many = Heart(), lambda _: 1 / 0
+        slot = Slot(store.store, "p", "h", 1, "r", 100, 100, 100)
+        mine.add(slot)
+        wait_until(lambda: "renewing leases failed" in caplog.text)
+        assert mine._thread is not None
+        assert mine._thread.is_alive()
+        mine.stop()
+
+
+def test_a_slot_that_dies_takes_no_other_slots_place_in_the_heart():
+    mine = Heart()
+    first = Slot(None, "p", "a", 1, "r", 60_000, 100, 100)
+    mine.add(first)
+    dead = next(iter(mine._slots))
+    del first
+    second = Slot(None, "p", "b", 2, "r", 60_000, 100, 100)  # often at the same address
+    mine.add(second)
+
+    mine.beat()
+
+    assert dead not in mine._slots
+    assert [ref() for ref in mine._slots] == [second]
+    mine.stop()
+
+
+# Faults of the network
+
+
+@pytest.fixture
+def proxied(redis_server, redis_url):
+    """The global instance, behind a proxy that goes wrong on demand."""
+    with FaultProxy(redis_server.port) as proxy:
+        cachify = init_cachify(url=f"{proxy.url}?socket_timeout=0.5&socket_connect_timeout=0.5")
+        with pool("warm", max_size=1):
+            pass
+        yield proxy
+        proxy.heal()
+        cachify.close()
+        heart_module.heart.stop()
+
+
+def test_an_acquire_whose_reply_is_lost_has_exactly_one_slot(proxied):
+    p = pool("p", max_size=2)
+    proxied.drop_replies(1, command="EVALSHA")
+
+    with p as slot:
+        assert proxied.dropped == 1
+        assert p.size() == 1
+        slot.check()
+    assert p.size() == 0
+
+
+def test_a_release_whose_reply_is_lost_frees_exactly_one_slot(proxied, caplog):
+    p = pool("p", max_size=2)
+    with p:
+        with p:
+            proxied.drop_replies(1, command="EVALSHA")
+        assert proxied.dropped == 1
+        assert p.size() == 1
+    assert "lost" not in caplog.text
+
+
+async def test_an_async_acquire_whose_reply_is_lost_has_exactly_one_slot(proxied):
+    p = pool("p", max_size=2)
+    async with p:
+        proxied.drop_replies(1, command="EVALSHA")
+        async with p:
+            assert proxied.dropped == 1
+            assert await p.asize() == 2
+    assert await p.asize() == 0
+
+
+def test_a_lease_outlives_a_short_outage(redis_server, redis_url):
+    with FaultProxy(redis_server.port) as proxy:
+        cachify = init_cachify(url=f"{proxy.url}?socket_timeout=0.1", lease_ttl=1.5, is_global=False)
+        with cachify.pool("p", max_size=1) as slot:
+            proxy.reset()
+            proxy.refuse()
+            time.sleep(0.8)
+            proxy.heal()
+            time.sleep(1.2)
+
+            slot.check()
+        cachify.close()
+    heart.stop()
+
+
+def test_keys_of_a_pool_have_lives_while_it_is_held(redis_url):
+    cachify = init_cachify(url=redis_url, is_global=False)
+    keys = Schema("PYC-").pool("p")
+    client = cachify._engine.store.client
+    with cachify.pool("p", 1):
+        assert client.exists(keys.slots) == 1
+        assert all(client.pttl(key) > 0 for key in client.scan_iter())
+    cachify.close()
