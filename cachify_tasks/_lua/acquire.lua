@@ -17,7 +17,7 @@ if asked > 0 and given ~= asked then
   limit = override or given
 end
 local held = expire()
-local heirs = starts and reserve(held, start) or {}
+local heirs = tickets and starts and reserve(held, start) or {}
 held = held + #heirs / 2
 
 local deadline
@@ -26,6 +26,7 @@ local function take(token, place)
   put_slot(holder, deadline, token, place, rid, hard > 0 and text(now + hard) or '0', label)
 end
 
+if record or not fresh or envelope ~= '' then make_rest() end
 local status, token = 'granted', 0
 local slot = record and unpacked(record)
 local queued = tickets and call('ZCARD', QUEUE) or 0
@@ -60,4 +61,4 @@ else
   end
 end
 keep(held, deadline, held == 1)
-return answer(status, token, held, was, waiting(heirs))
+return answer(status, token, held, was, heirs)

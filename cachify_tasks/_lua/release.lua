@@ -6,32 +6,34 @@ local DONE = KEYS[7]
 local holder, token, rid, start, life, flags = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]) * 1000, ARGV[7], ARGV[8]
 local again, starts = string.find(flags, 'a', 1, true) ~= nil, string.find(flags, 's', 1, true) ~= nil
 
-local slot = record and unpacked(record)
-local owns = slot and slot.rid ~= '' and (slot.token == token or (token == '0' and slot.rid == rid))
+local held_token, place, held_rid
+if record then held_token, place, held_rid = string.match(record, '^(%d+)|([%d.]+)|([^|]*)') end
+local owns = record and held_rid ~= '' and (held_token == token or (token == '0' and held_rid == rid))
+if again or not owns then make_rest() end
 local last = (again or not owns) and remembered(DONE)
 again = again and not last.final -- final already: revoked while it ran
 local status = 'released'
 if owns then
-  token = slot.token
+  token = held_token
   drop_slot(holder)
   if tickets and not again then
     call('HDEL', TICKETS, holder)
   elseif tickets and call('HEXISTS', TICKETS, holder) == 1 then
-    back(holder, slot.place)
+    back(holder, place)
   end
 elseif last.token == token and last.status ~= '' then -- sent again
-  return answer(last.status, token, call('ZCARD', SLOTS), 0, waiting(last.heirs))
-elseif again or last.final or (slot and slot.rid ~= '') then -- another run has it
+  return answer(last.status, token, call('ZCARD', SLOTS), 0, last.heirs)
+elseif again or last.final or (record and held_rid ~= '') then -- another run has it
   return answer('lost', token, call('ZCARD', SLOTS), 0)
 else -- the lease was lost, yet the run reached its end and no second one has started: none shall
   status = 'lost'
-  if slot then drop_slot(holder) end
+  if record then drop_slot(holder) end
   call('ZREM', QUEUE, holder)
   call('HDEL', TICKETS, holder)
 end
 local held = expire()
-local heirs = starts and reserve(held, start) or {}
+local heirs = tickets and starts and reserve(held, start) or {}
 held = held + #heirs / 2
 bury(DONE, life, status, token, heirs, not again)
 keep(held)
-return answer(status, token, held, 0, waiting(heirs))
+return answer(status, token, held, 0, heirs)

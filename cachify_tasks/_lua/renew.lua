@@ -2,6 +2,7 @@
 -- ARGV 3 holder, 4 token, 5 lease_ms, 6 acked
 -- reply: renewed token | lost token
 local holder, token, lease, acked = ARGV[3], ARGV[4], tonumber(ARGV[5]) * 1000, ARGV[6] == '1'
+make_rest()
 local slot = record and unpacked(record)
 local status, deadline = 'lost', nil
 if slot and slot.token == token and (slot.hard == 0 or now < slot.hard) then

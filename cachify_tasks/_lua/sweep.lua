@@ -2,7 +2,7 @@
 -- ARGV 3 start_ms
 -- reply: swept, with the heirs that it reserved for
 local held = expire()
-local heirs = reserve(held, tonumber(ARGV[3]) * 1000)
+local heirs = tickets and reserve(held, tonumber(ARGV[3]) * 1000) or {}
 held = held + #heirs / 2
 keep(held)
-return answer('swept', 0, held, 0, waiting(heirs))
+return answer('swept', 0, held, 0, heirs)

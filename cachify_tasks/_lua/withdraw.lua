@@ -4,16 +4,17 @@
 -- reply: withdrawn, with the heirs that it reserved for
 local DONE = KEYS[7]
 local holder, start, life, starts = ARGV[3], tonumber(ARGV[4]) * 1000, ARGV[5], ARGV[6] == 's'
+make_rest()
 local last = remembered(DONE)
 if last.final then -- sent again, or it has left already
-  return answer('withdrawn', 0, call('ZCARD', SLOTS), 0, waiting(last.heirs))
+  return answer('withdrawn', 0, call('ZCARD', SLOTS), 0, last.heirs)
 end
 if record and unpacked(record).rid == '' then drop_slot(holder) end
 call('ZREM', QUEUE, holder)
 call('HDEL', TICKETS, holder)
 local held = expire()
-local heirs = starts and reserve(held, start) or {}
+local heirs = tickets and starts and reserve(held, start) or {}
 held = held + #heirs / 2
 bury(DONE, life, 'withdrawn', 0, heirs, true)
 keep(held)
-return answer('withdrawn', 0, held, 0, waiting(heirs))
+return answer('withdrawn', 0, held, 0, heirs)
