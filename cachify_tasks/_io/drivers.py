@@ -12,6 +12,14 @@ from .._core.flows import Abandoned, Checkpoint, Flow, Run, Sleep
 T = TypeVar("T")
 
 
+class Carried(BaseException):
+    """Stands for an error of user code that means something else to a generator it is thrown into."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
 def drive(flow: Flow[T], store: Any) -> T:
     """Do a flow here and now; the answer is what it returns.
 
@@ -19,7 +27,7 @@ def drive(flow: Flow[T], store: Any) -> T:
     not ended it is told of everything that is raised here: a flow that were left lying would keep its slot.
     """
     frame: Any = flow
-    value = error = stop = None
+    value = error = None
     while True:
         try:
             while True:
@@ -36,17 +44,18 @@ def drive(flow: Flow[T], store: Any) -> T:
                         case _:
                             value = store.execute(step)
                 except BaseException as raised:  # noqa: BLE001  # the flow decides what to do with it
-                    error = raised
-                    stop = raised if isinstance(raised, StopIteration) else stop
+                    error = Carried(raised) if isinstance(raised, StopIteration | GeneratorExit) else raised
         except BaseException as raised:
             if frame.gi_frame is not None:  # a signal
                 error = raised
             elif isinstance(raised, StopIteration):  # the flow's own: it has ended
                 return raised.value  # type: ignore[no-any-return]
-            elif stop is not None and raised.__cause__ is stop:
-                raise stop from None  # user code raised it; no generator lets it through unwrapped
+            elif isinstance(raised, Carried):
+                carried = raised.error
+                break
             else:
                 raise
+    raise carried  # here, so that it keeps its own context
 
 
 async def adrive(flow: Flow[T], store: Any) -> T:
