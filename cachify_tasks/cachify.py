@@ -153,10 +153,9 @@ def supply_global(engine: Engine) -> None:
     known = peek_global_engine()
     if known is None:
         set_global_engine(engine)
-    elif known is not engine and (known.store.shown, known.settings.prefix) != (
-        engine.store.shown,
-        engine.settings.prefix,
-    ):
+        return
+    same = (known.store.shown, known.settings.prefix) == (engine.store.shown, engine.settings.prefix)
+    if known is not engine and (known.store.local or not same):  # each memory is a store of its own
         raise CachifyInitError(
             f"init_cachify() chose the store {known.store.shown} (prefix {known.settings.prefix!r}) and the Celery app "
             f"{engine.store.shown} (prefix {engine.settings.prefix!r}): limits would not be shared. Give both the same "
