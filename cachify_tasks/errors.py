@@ -47,8 +47,10 @@ class CachifyPoolFullError(CachifyError):
     """
 
     def __init__(self, message: str = "", key: str = "", limit: int | None = None, held: int | None = None) -> None:
-        super().__init__(message or f"pool {key!r} is full: {held} of {limit} slots are taken")
+        self._message = message or f"pool {key!r} is full: {held} of {limit} slots are taken"
+        # All of it: a result backend makes an error anew from its `args`.
+        super().__init__(self._message, key, limit, held)
         self.key, self.limit, self.held = key, limit, held
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.args[0], self.key, self.limit, self.held)
+    def __str__(self) -> str:
+        return self._message

@@ -34,6 +34,7 @@ class Gate:
     def __init__(self, engine: Any, worker: Any) -> None:
         self.engine, self.worker = engine, worker
         self._outage = 0.0
+        self._holding: set[Any] = set()  # the requests that hold a slot
 
     def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> Any:
         """A worker's place is free for this request."""
@@ -75,6 +76,7 @@ class Gate:
             case "granted":
                 slot = slot_for(self.engine, ask, reply.token)
                 request.slot = slot
+                self._holding.add(request)
                 heart.add(slot)
                 self.carry(request, slot=[slot.key, slot.holder, slot.token, ask.rid])
                 return True
@@ -144,13 +146,25 @@ class Gate:
 
     def ended(self, request: Any, slot: Slot, *, again: bool) -> None:
         """The run of this request has ended; `again`: its message was not acknowledged and will be delivered again."""
+        self._holding.discard(request)
         self.free(slot, again=again)
 
     def undo(self, request: Any, *, again: bool) -> None:
         """Free the slot of a request that does not run after all."""
         slot, request.slot = request.slot, None
         if slot is not None:
+            self._holding.discard(request)
             self.free(slot, again=again)
+
+    def left(self) -> None:
+        """The worker has shut down: free what it had let in and its pool has never begun, or told nothing about."""
+        for request in list(self._holding):
+            if not self.runs(request):
+                self.undo(request, again=not request.acknowledged)
+
+    def runs(self, request: Any) -> bool:
+        """Does its process run? One that does, after a shutdown, keeps its slot for the rest of its lease."""
+        return alive(request.worker_pid)
 
     def free(self, slot: Slot, *, again: bool) -> None:
         heart.remove(slot)

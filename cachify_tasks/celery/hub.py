@@ -116,6 +116,7 @@ class HubGate(Gate):
     def ended(self, request: Any, slot: Slot, *, again: bool) -> None:
         """After a hard time limit the process dies a moment later: only then is its slot free."""
         if request.time_limit_hit and alive(request.worker_pid):
+            self._holding.discard(request)
             self._dying.append(_Dying(slot, request.worker_pid, again, time.monotonic() + GRACE))
             self._look()
         else:

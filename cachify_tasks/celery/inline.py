@@ -39,6 +39,9 @@ class InlineGate(Gate):
             reply = error
         return self.acted(request, ask, reply)
 
+    def runs(self, request: Any) -> bool:
+        return False  # it would run in this process, which is ending
+
     def try_later(self, request: Any) -> None:
         """Hand the message back to the broker with a delay; only if that fails too, wait here."""
         while True:
@@ -75,9 +78,13 @@ class BlockingGate(InlineGate):
             self.undo(request, again=False)
             raise
 
+    def runs(self, request: Any) -> bool:
+        return alive(request.worker_pid)
+
     def ended(self, request: Any, slot: Slot, *, again: bool) -> None:
         """After a hard time limit the process dies a moment later, by the thread that tells of the limit."""
         if request.time_limit_hit and alive(request.worker_pid):
+            self._holding.discard(request)
             args = slot, request.worker_pid, again, time.monotonic() + GRACE
             threading.Thread(target=self._free_when_dead, args=args, name="cachify-dying", daemon=True).start()
         else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import Any, Final
 
-from celery import bootsteps
+from celery import bootsteps, signals
 from celery.exceptions import ImproperlyConfigured
 from celery.utils.log import get_logger
 
@@ -45,6 +46,8 @@ class Gates(bootsteps.StartStopStep):
             )
         self._greet(engine)
         self.gate = worker.pool.cachify_gate = _kind(worker)(engine, worker)
+        signals.worker_shutdown.connect(self._left, sender=worker, weak=False)  # after the pool has stopped,
+        atexit.register(self._left)  # but not after a cold shutdown
         for task in gated_tasks(app):
             gate(task)
             if task_policy(task).on_full is None:  # type: ignore[union-attr]
@@ -84,6 +87,12 @@ class Gates(bootsteps.StartStopStep):
 
     def stop(self, worker: Any) -> None:
         self._flush()
+
+    def _left(self, **_: Any) -> None:
+        gate, self.gate = self.gate, None
+        atexit.unregister(self._left)
+        if gate is not None:
+            gate.left()
 
     def _flush(self) -> None:
         if isinstance(self.gate, HubGate):

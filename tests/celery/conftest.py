@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
-from celery.result import AsyncResult
+from celery.states import READY_STATES
 
 from cachify_tasks._embedded import EmbeddedServer
 from cachify_tasks._io.engine import set_global_engine
@@ -18,21 +19,54 @@ from tests.support.waiting import wait_until
 from tests.support.workers import Runs, Worker, open_gate, write_app
 
 
+class Sent:
+    """A task that was sent; asks for its result without subscribing, so that servers may come and go."""
+
+    def __init__(self, app: Celery, task_id: str) -> None:
+        self._app, self.id = app, task_id
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        backend: Any = self._app.backend
+        return dict(backend.get_task_meta(self.id, cache=False))
+
+    @property
+    def state(self) -> str:
+        return str(self.meta["status"])
+
+    def get(self, timeout: float = 15.0) -> Any:
+        """Its result; its error is raised."""
+        wait_until(lambda: self.state in READY_STATES, timeout, f"the end of {self.id}, which is {self.state}")
+        result = self.meta["result"]
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+
 class Shop:
     """One folder with an `app` module, one server for its store (db 0), broker and results (db 1)."""
 
-    def __init__(self, folder: Path, store_url: str, broker_url: str, **conf: Any) -> None:
+    def __init__(self, folder: Path, store_url: str, broker_url: str, backend_url: str = "", **conf: Any) -> None:
         self.folder, self.store_url, self.broker_url = folder, store_url, broker_url
-        self.options = {"broker": broker_url, "backend": broker_url, "store": store_url, **conf}
+        self.options = {"broker": broker_url, "backend": backend_url or broker_url, "store": store_url, **conf}
         write_app(folder, **self.options)
         self.app: Celery = make_app(**self.options)
+        backend: Any = self.app.backend
+        quiet = dict.fromkeys(("start", "stop", "consume_from", "cancel_for"), lambda *_, **__: None)
+        backend.result_consumer = SimpleNamespace(**quiet, drainer=SimpleNamespace(**quiet))  # the real one subscribes
         self.runs = Runs(folder)
+
+    worker_log: Any = None  # where a fixture puts them
+    free: Any = None
 
     def worker(self, **options: Any) -> Worker:
         return Worker(self.folder, **options)
 
-    def send(self, name: str, *args: Any, **options: Any) -> AsyncResult[Any]:
-        return self.app.tasks[name].apply_async(args=args, **options)
+    def send(self, name: str, *args: Any, **options: Any) -> Sent:
+        return self.sent(self.app.tasks[name].apply_async(args=args, **options))
+
+    def sent(self, result: Any) -> Sent:
+        return Sent(self.app, result.id)
 
     def open(self, gate: str) -> None:
         open_gate(self.folder, gate)
@@ -41,12 +75,14 @@ class Shop:
         task: Any = self.app.tasks[name]
         return int(task.size(*args))
 
-    def wait_state(self, result: AsyncResult[Any], *states: str, timeout: float = 20.0) -> str:
+    def wait_state(self, result: Sent, *states: str, timeout: float = 20.0) -> str:
         wait_until(lambda: result.state in states, timeout, f"{states}, and it is {result.state}")
         return str(result.state)
 
     def close(self) -> None:
         self.app.close()
+        backend: Any = self.app.backend
+        backend.client.close()
         set_global_engine(None)
 
 

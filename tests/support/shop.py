@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -11,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, current_task, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
-from cachify_tasks import CachedFallback, Drop, Raise, Reschedule, current_slot, pooled
+from cachify_tasks import CachedFallback, Drop, LeaseLost, Raise, Reschedule, current_slot, pooled
 from cachify_tasks.celery import setup
 
 QUICK = Reschedule(delay=0.05, max_delay=0.2)
@@ -49,6 +50,12 @@ def stamped(task: Any, key: str) -> Iterator[None]:
         stamp("end", task, key)
 
 
+def runs_of(task_id: str) -> int:
+    """How often a task has begun; the messages themselves need not tell."""
+    lines = Path(os.environ.get("SHOP_RUNS", "runs.jsonl")).read_text().splitlines()
+    return sum(line["id"] == task_id and line["event"] == "begin" for line in map(json.loads, lines))
+
+
 def wait_for(gate: str, seconds: float = 30.0) -> None:
     """Until the test makes the file of that name."""
     until = time.monotonic() + seconds
@@ -61,7 +68,7 @@ def wait_for(gate: str, seconds: float = 30.0) -> None:
 def behave(task: Any, mode: str, gate: str) -> str:
     """End in one of the ways a task can end."""
     wait_for(gate)
-    first = task.request.retries == 0 and not task.request.delivery_info.get("redelivered")
+    first = runs_of(task.request.id) == 1
     match mode:
         case "error":
             raise RuntimeError("as told")
@@ -80,7 +87,7 @@ def behave(task: Any, mode: str, gate: str) -> str:
         case "stubborn":  # does not end when it is asked to
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             _stay(task, 30)
-        case "hang":
+        case "hang" if first:
             _stay(task, 30)
         case "die" if first:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -114,25 +121,27 @@ def make_app(broker: str, backend: str, store: str | None = None, *, gated: bool
 
 
 def _add_tasks(app: Any) -> None:
-    @app.task(name="one", bind=True)
+    task = functools.partial(app.task, shared=False)  # else they would be in every app of the process
+
+    @task(name="one", bind=True)
     @pooled(key="one-{key}", max_size=1, on_full=QUICK)
     def one(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
         with stamped(self, key):
             return behave(self, mode, gate)
 
-    @app.task(name="late", bind=True, acks_late=True, reject_on_worker_lost=True)
+    @task(name="late", bind=True, acks_late=True, reject_on_worker_lost=True)
     @pooled(key="one-{key}", max_size=1, on_full=QUICK)
     def late(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
         with stamped(self, key):
             return behave(self, mode, gate)
 
-    @app.task(name="two", bind=True)
+    @task(name="two", bind=True)
     @pooled(key="two-{key}", max_size=2, on_full=QUICK)
     def two(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
         with stamped(self, key):
             return behave(self, mode, gate)
 
-    @app.task(name="plain", bind=True)
+    @task(name="plain", bind=True)
     def plain(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
         stamp("begin", self, key)
         try:
@@ -140,19 +149,19 @@ def _add_tasks(app: Any) -> None:
         finally:
             stamp("end", self, key)
 
-    @app.task(name="add")
+    @task(name="add")
     @pooled(key="add", max_size=1, on_full=QUICK)
     def add(x: int, y: int) -> int:
         return x + y
 
-    @app.task(name="total")
+    @task(name="total")
     def total(numbers: list[Any]) -> Any:
         return sum(number for number in numbers if number is not None)
 
     def full_task(name: str, on_full: Any, **options: Any) -> None:
-        @app.task(name=name, bind=True)
+        @task(name=name, bind=True)
         @pooled(key="busy", max_size=1, on_full=on_full, **options)
-        def task(self: Any, value: int = 0) -> Any:
+        def answer(self: Any, value: int = 0) -> Any:
             return value
 
     full_task("raises", Raise())
@@ -160,35 +169,126 @@ def _add_tasks(app: Any) -> None:
     full_task("drops_with", Drop(result=7))
     full_task("gives_up", Reschedule(delay=0.05, max_attempts=2))
     full_task("gives_up_7", Reschedule(delay=0.05, max_attempts=2, then=Drop(result=7)))
-    full_task("falls_back", CachedFallback(default=-1))
+    full_task("falls_back", CachedFallback(ttl=60, default=-1))
     full_task("none", None)
     full_task("strict", Drop(), raise_on_full=True)
 
-    @app.task(name="calls", bind=True)
+    @task(name="calls", bind=True)
     @pooled(key="busy", max_size=1, on_full=lambda *args, **kwargs: [list(args), kwargs, os.getpid()])
     def calls(self: Any, *args: Any, **kwargs: Any) -> Any:
         return "ran"
 
-    @app.task(name="busy", bind=True)
+    @task(name="busy", bind=True)
     @pooled(key="busy", max_size=1, on_full=QUICK)
     def busy(self: Any, gate: str = "") -> str:
         with stamped(self, "busy"):
             return behave(self, "ok", gate)
 
-    @app.task(name="defaulted", bind=True)
+    @task(name="defaulted", bind=True)
     @pooled(key="busy", max_size=1)
     def defaulted(self: Any, value: int = 0) -> int:
         return value
 
-    @app.task(name="ordered", pydantic=True)
+    @task(name="ordered", pydantic=True)
     @pooled(key="order-{order.tenant}", max_size=1, on_full=QUICK)
     def ordered(order: Order) -> str:
         return f"{current_slot().key} x{order.items}"
 
-    @app.task(name="flaky", bind=True, autoretry_for=(KeyError,), retry_backoff=False, default_retry_delay=0.05)
+    _add_ways(app, task)
+
+    @task(name="replacing", bind=True)
+    @pooled(key="replacing", max_size=1, on_full=QUICK)
+    def replacing(self: Any, value: int) -> Any:
+        return self.replace(app.tasks["add"].s(value, value))
+
+    @task(name="loses", bind=True)
+    @pooled(key="loses-{key}", max_size=1, on_full=QUICK)
+    def loses(self: Any, key: str) -> str:
+        slot = current_slot()
+        slot.check()
+        # As if the store had given it to somebody else: no one else can renew a slot that has been released.
+        slot.store.execute(slot.release_command(again=True))
+        try:
+            slot.check()
+        except LeaseLost as error:
+            return f"LeaseLost: {str(error)[:12]}"
+        return "held"
+
+    @task(name="flaky", bind=True, autoretry_for=(KeyError,), retry_backoff=False, default_retry_delay=0.05)
     @pooled(key="flaky", max_size=1, on_full=QUICK)
     def flaky(self: Any, failures: int) -> Any:
         stamp("begin", self, "flaky", token=current_slot().token, retries=self.request.retries)
         if self.request.retries < failures:
             raise KeyError("not yet")
         return self.request.retries
+
+
+WAYS = (
+    "way_below", "way_above", "way_bound_below", "way_bound_above", "way_shared", "way_shared_above", "way_class_below",
+    "way_class",
+)  # fmt: skip
+
+
+def run_way(task: Any, key: str, seconds: float) -> list[Any]:
+    slot = current_slot()
+    stamp("begin", task, key, token=slot.token)
+    time.sleep(seconds)
+    slot.check()
+    stamp("end", task, key)
+    return [slot.key, slot.holder, slot.token > 0]
+
+
+WAY_LIMIT = pooled(key="way-{key}", max_size=1, on_full=QUICK)
+
+
+@shared_task(name="way_shared")
+@WAY_LIMIT
+def way_shared(key: str, seconds: float = 0.0) -> list[Any]:
+    return run_way(current_task, key, seconds)
+
+
+@WAY_LIMIT
+@shared_task(name="way_shared_above")
+def way_shared_above(key: str, seconds: float = 0.0) -> list[Any]:
+    return run_way(current_task, key, seconds)
+
+
+def _add_ways(app: Any, task: Any) -> None:
+    """The stackings of the two decorators; each takes `key, seconds` and answers what it knows of its slot."""
+    limit = WAY_LIMIT
+
+    @task(name="way_below")
+    @limit
+    def way_below(key: str, seconds: float = 0.0) -> list[Any]:
+        return run_way(current_task, key, seconds)
+
+    @limit
+    @task(name="way_above")
+    def way_above(key: str, seconds: float = 0.0) -> list[Any]:
+        return run_way(current_task, key, seconds)
+
+    @task(name="way_bound_below", bind=True)
+    @limit
+    def way_bound_below(self: Any, key: str, seconds: float = 0.0) -> list[Any]:
+        return run_way(self, key, seconds)
+
+    @limit
+    @task(name="way_bound_above", bind=True)
+    def way_bound_above(self: Any, key: str, seconds: float = 0.0) -> list[Any]:
+        return run_way(self, key, seconds)
+
+    class WayClassBelow(app.Task):  # type: ignore[misc]  # a class of this app
+        name = "way_class_below"
+
+        @limit
+        def run(self, key: str, seconds: float = 0.0) -> list[Any]:
+            return run_way(self, key, seconds)
+
+    class WayClass(app.Task):  # type: ignore[misc]
+        name = "way_class"
+
+        def run(self, key: str, seconds: float = 0.0) -> list[Any]:
+            return run_way(self, key, seconds)
+
+    app.register_task(WayClassBelow())
+    limit(app.register_task(WayClass()))
