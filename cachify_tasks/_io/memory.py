@@ -151,19 +151,20 @@ class MemoryStore:
         return self._pools.get(name) or _Pool()
 
     def _purge(self, now: int) -> None:
-        """Forget what nobody may ask for again; after as many commands as it has looked at things, do it again."""
-        looked_at = len(self._values) + len(self._pools)
+        """Forget what nobody may ask for again; and again after as many commands as there are things that stay."""
         for key in [k for k, (_, until) in self._values.items() if until is not None and until <= now]:
             del self._values[key]
+        stay = len(self._values)
         for name, pool in list(self._pools.items()):
-            looked_at += len(pool.done) + len(pool.slots)
             for holder in [h for h, last in pool.done.items() if last.until <= now]:
                 del pool.done[holder]
             for holder in [h for h, s in pool.slots.items() if s.deadline + KEEP < now and h not in pool.tickets]:
                 del pool.slots[holder]
             if pool.idle:
                 del self._pools[name]
-        self._until_purge = max(PURGE_EVERY, looked_at)
+            else:
+                stay += 1 + len(pool.done) + len(pool.slots)
+        self._until_purge = max(PURGE_EVERY, stay)
 
 
 def _view(name: str, pool: _Pool, now: int) -> PoolView:
