@@ -29,7 +29,7 @@ class KeyTemplate:
         TypeError, ValueError: the key is not text, is empty, cannot be parsed, or names no argument of the function.
     """
 
-    __slots__ = ("_defaults", "_fields", "_places", "_signature", "_tail", "_var_names", "text")
+    __slots__ = ("_defaults", "_fields", "_named", "_places", "_signature", "_tail", "_var_names", "text")
 
     def __init__(self, text: str, signature: inspect.Signature) -> None:
         check_key(text)
@@ -38,11 +38,12 @@ class KeyTemplate:
         parameters = list(signature.parameters.values())
         self._var_names = tuple(next((p.name for p in parameters if p.kind is kind), None) for kind in _VAR)
         self._places = {p.name: place for place, p in enumerate(parameters) if p.kind not in (p.KEYWORD_ONLY, *_VAR)}
+        self._named = {p.name for p in parameters if p.kind not in (p.POSITIONAL_ONLY, *_VAR)}
         self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         positional, keywords = self._var_names
         for field in self._fields:
-            known = positional if field.name.isdigit() else keywords or field.name in signature.parameters
-            if not known:
+            known = positional if field.name.isdigit() else keywords
+            if not known and field.name not in self._named | self._places.keys():
                 raise self._mismatch()
 
     def _mismatch(self) -> ValueError:
@@ -65,7 +66,7 @@ class KeyTemplate:
         for field in self._fields:
             name = field.name
             place = self._places.get(name, -1)
-            if name in kwargs and name in self._signature.parameters:
+            if name in kwargs and name in self._named:
                 value = kwargs[name]
             elif 0 <= place < len(args):
                 value = args[place]

@@ -134,7 +134,7 @@ def check_client(name: str, client: Any, *, is_async: bool) -> None:
             "without any client the memory of this process is used"
         )
     if inspect.iscoroutinefunction(execute) is not is_async:
-        kind = "asyncio" if is_async else "synchronous"
+        kind = "an asyncio" if is_async else "a synchronous"
         raise TypeError(
-            f"{name} must be a {kind} redis-py client, not {type(client).__module__} {type(client).__name__}"
+            f"{name} must be {kind} redis-py client, not {type(client).__module__} {type(client).__name__}"
         )
