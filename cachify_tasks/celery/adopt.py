@@ -27,13 +27,15 @@ def adopt(task: Any, decorate: Callable[[Any], Any]) -> Any:
 
 
 def _take(task: Any, decorate: Callable[[Any], Any]) -> None:
+    from .app import mark
+
     if getattr(task.run, "__cachify__", None) is not None:
         return
     run = task.run
     gated = decorate(_named(run, task))
     task.run = gated
-    task.size = gated.size
     task.__trace__ = None
+    mark(task)
 
 
 def _named(run: Callable[..., Any], task: Any) -> Callable[..., Any]:

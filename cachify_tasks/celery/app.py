@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
@@ -158,15 +159,20 @@ def engine_of(app: Celery) -> Engine:
 def join_global(app: Celery) -> Engine:
     """The app's engine, after it has become the program's, or has been found to agree with it."""
     engine = engine_of(app)
-    if len(_states) == 1:
+    if all(place(state.engine) == place(engine) for state in _states.values() if state.made):
         supply_global(engine)
     return engine
+
+
+def place(engine: Engine) -> tuple[str, str]:
+    """Where its slots are; two engines of one place share their limits."""
+    return engine.store.shown, engine.settings.prefix
 
 
 def _supply() -> Engine | None:
     """For plain calls in a program that has set up an app and not called `init_cachify`."""
     engines = [state.engine for state in _states.values()]
-    stores = {(engine.store.shown, engine.settings.prefix) for engine in engines}
+    stores = {place(engine) for engine in engines}
     if len(stores) > 1:
         raise CachifyInitError(
             f"several Celery apps are set up with different stores ({', '.join(sorted(s for s, _ in stores))}): "
@@ -189,13 +195,20 @@ def takes_task(task: Any, policy: Policy) -> bool:
 
 
 def mark(task: Any) -> None:
-    """Give a task (or the class of one) the `.size` of its function."""
+    """Give a task (or the class of one) the `.size` of its function, in its own app's store."""
     policy = task_policy(task)
     if policy is not None and "size" not in vars(task):
-        size = size_of(policy)
+
+        def size(*args: Any, **kwargs: Any) -> Any:
+            state = _states.get(task.app)
+            known = policy.engine is not None or state is None
+            own = policy if known else replace(policy, engine=state.engine)  # type: ignore[union-attr]
+            return size_of(own)(*args, **kwargs)
+
         if takes_task(task, policy):
-            size = functools.partial(size, task)
-        task.size = staticmethod(size) if isinstance(task, type) else size
+            task.size = functools.partial(size, task)
+        else:
+            task.size = staticmethod(size) if isinstance(task, type) else size
 
 
 def mark_tasks(sender: Celery, **_: Any) -> None:

@@ -25,8 +25,10 @@ def probe(policy: Policy) -> Admission | None:
     if task is None or state_of(task.app) is None or task_policy(task) is not policy:
         return None
     request = task.request_stack.top
-    if request is None or USED in vars(request):
+    if request is None:
         return None
+    if USED in vars(request):
+        return Admission(policy.engine or engine_of(task.app), inline=True)
     carried = vars(request).pop(KEY, None)
     if request.headers:  # else a retry would carry it along
         request.headers.pop(KEY, None)
@@ -35,7 +37,8 @@ def probe(policy: Policy) -> Admission | None:
         engine = engine_of(task.app)
         return Admission(engine, default=default_on_full(engine), inline=True)
     if carried is None or carried["host"] != request.hostname:
-        return None
+        # A plain call of the task, or of its function in it: in its own app's store.
+        return Admission(policy.engine or engine_of(task.app), inline=True)
     setattr(request, USED, True)
     return _admission(task, policy, carried)
 

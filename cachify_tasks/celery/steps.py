@@ -13,7 +13,7 @@ from .._core.commands import Size
 from .._io.redis_store import denied
 from ..errors import CachifyError, CachifyStoreError
 from ..tasks import default_on_full
-from .app import join_global, mark_tasks, task_policy
+from .app import join_global, mark_tasks, place, task_policy
 from .gates import Gate
 from .hub import HubGate
 from .inline import BlockingGate, InlineGate
@@ -49,8 +49,15 @@ class Gates(bootsteps.StartStopStep):
         signals.worker_shutdown.connect(self._left, sender=worker, weak=False)  # after the pool has stopped,
         atexit.register(self._left)  # but not after a cold shutdown
         for task in gated_tasks(app):
+            policy = task_policy(task)
+            assert policy is not None
+            if policy.engine is not None and place(policy.engine) != place(engine):
+                raise ImproperlyConfigured(
+                    f"{task.name} is under `pooled` of a Cachify on {policy.engine.store.shown}, and its app's slots are "
+                    f"in {engine.store.shown}: use the function `pooled`, or give both one url and prefix"
+                )
             gate(task)
-            if task_policy(task).on_full is None:  # type: ignore[union-attr]
+            if policy.on_full is None:
                 logger.warning(
                     "%s has on_full=None: when its pool is full it is dropped, with the result None", task.name
                 )

@@ -1,0 +1,60 @@
+"""A message that the broker delivers twice: its task runs once."""
+
+import pytest
+import redis
+
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_second_delivery_of_a_running_task_runs_once(make_shop, pool):
+    shop = make_shop(broker_transport_options={"visibility_timeout": 1})
+    with shop.worker(pool=pool, name="first") as first:
+        task = shop.send("late", "twice", "ok", "twice.go")
+        shop.runs.wait_begun("twice")
+        outlive_visibility(shop)
+
+        with shop.worker(pool=pool, name="second") as second:  # kombu restores when a worker connects
+            wait_until(lambda: "a copy of its message asks again" in first.logs() + second.logs(), 20)
+            shop.open("twice.go")
+            assert task.get(timeout=10) == "ok done"
+            wait_until(lambda: "has ended already; this copy is dropped" in first.logs() + second.logs(), 20)
+
+            assert len(shop.runs.begun("twice")) == 1
+            assert task.state == "SUCCESS"
+            wait_until(lambda: shop.size("late", "twice") == 0)
+
+
+def outlive_visibility(shop) -> None:
+    """Make the broker believe that its unacknowledged messages are old."""
+    with redis.Redis.from_url(shop.broker_url) as client:
+        assert client.zcard("unacked_index") > 0
+        for tag in client.zrange("unacked_index", 0, -1):
+            client.zadd("unacked_index", {tag: 1})
+
+
+def test_the_copy_of_a_task_whose_worker_was_killed_runs(make_shop):
+    shop = make_shop(cachify_lease_ttl=3, broker_transport_options={"visibility_timeout": 1})
+    with shop.worker(name="first") as first:
+        task = shop.send("late", "orphan", "hang")
+        shop.runs.wait_begun("orphan")
+        first.kill()
+        first.wait_ended()
+        outlive_visibility(shop)
+
+        with shop.worker(name="second"):
+            assert task.get(timeout=20) == "hang done"
+            assert len(shop.runs.begun("orphan")) == 2
+            wait_until(lambda: shop.size("late", "orphan") == 0)
+
+
+def test_a_program_may_send_one_id_again(make_shop):
+    shop = make_shop()
+    with shop.worker():
+        for turn in range(1, 3):
+            assert shop.send("late", "again", task_id="fixed").get() == "ok done"
+            shop.runs.wait_begun("again", turn)
+            wait_until(lambda: shop.size("late", "again") == 0)
+            shop.app.backend.delete("celery-task-meta-fixed")
+
+        assert [line["id"] for line in shop.runs.begun("again")] == ["fixed"] * 2

@@ -1,0 +1,120 @@
+"""A slot is free again however its task ends: threads, solo and gevent."""
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.celery.conftest import Shop
+from tests.celery.test_release_prefork import PROMPT_S, assert_followed, run_two
+from tests.support.waiting import wait_until
+
+POOLS = ["threads", "solo", "gevent"]
+
+
+@pytest.fixture(scope="module", params=POOLS)
+def shop(request, make_shared_shop) -> Iterator[Shop]:
+    shop = make_shared_shop(cachify_lease_ttl=30, queue=request.param)
+    with shop.worker(pool=request.param, concurrency=3):
+        yield shop
+
+
+@pytest.mark.parametrize(
+    ("mode", "state"),
+    [("ok", "SUCCESS"), ("error", "FAILURE"), ("ignore", "PENDING"), ("reject", "FAILURE"), ("retry", "SUCCESS")],
+)
+@pytest.mark.parametrize("name", ["one", "late"])
+def test_a_slot_is_free_after(shop, name, mode, state):
+    key = f"{name}-{mode}"
+
+    first, second = run_two(shop, name, key, mode)
+
+    assert assert_followed(shop, key, first, second) < PROMPT_S
+    shop.wait_state(first, state)
+    assert shop.runs.peak(key) == 1
+    assert len([line for line in shop.runs.begun(key) if line["id"] == first.id]) == (2 if mode == "retry" else 1)
+
+
+def test_a_slot_is_free_after_a_reject_with_requeue_and_the_task_runs_again(shop):
+    first, second = run_two(shop, "late", "requeue", "requeue")
+
+    assert_followed(shop, "requeue", first, second)
+    assert first.get(timeout=15) == "requeue done"
+    assert shop.runs.peak("requeue") == 1
+
+
+def test_no_more_than_the_limit_run_at_once(shop):
+    sent = [shop.send("two", "peak", "sleep-0.03") for _ in range(20)]
+
+    assert [one.get() for one in sent] == ["sleep-0.03 done"] * 20
+    assert shop.runs.peak("peak") <= 2
+    assert len(shop.runs.begun("peak")) == 20
+    wait_until(lambda: shop.size("two", "peak") == 0)
+
+
+@pytest.mark.parametrize("how", ["hard", "terminate"])
+def test_a_slot_is_free_after_a_greenlet_was_killed(make_shop, how):
+    shop = make_shop(cachify_lease_ttl=30)
+    with shop.worker(pool="gevent", concurrency=3):
+        first = shop.send("one", how, "hang", time_limit=1 if how == "hard" else None)
+        shop.runs.wait_begun(how)
+        second = shop.send("one", how)
+        if how == "terminate":
+            shop.wait_state(second, "RETRY")
+            shop.app.control.revoke(first.id, terminate=True)
+
+        assert second.get(timeout=10) == "ok done"
+        assert shop.wait_state(first, *(["FAILURE"] if how == "hard" else ["REVOKED"]))
+        last_tick = max(line["t"] for line in shop.runs.all() if line["id"] == first.id)
+        assert last_tick < shop.runs.begun(how)[-1]["t"]
+        wait_until(lambda: shop.size("one", how) == 0)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_warm_shutdown_lets_its_task_end_and_frees_the_slot(make_shop, pool):
+    shop = make_shop(cachify_lease_ttl=30)
+    with shop.worker(pool=pool) as worker:
+        task = shop.send("one", "warm", "ok", "warm.go")
+        shop.runs.wait_begun("warm")
+
+        worker.kill(signal.SIGTERM)
+        wait_until(lambda: "Warm shutdown" in worker.logs())
+        shop.open("warm.go")
+
+        assert worker.wait_ended() == 0
+        assert task.get(timeout=5) == "ok done"
+        assert shop.size("one", "warm") == 0
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent"])
+def test_a_killed_worker_frees_its_slots_within_its_lease(make_shop, pool):
+    shop = make_shop(cachify_lease_ttl=3)
+    with shop.worker(name="first", pool=pool, args=["-Q", "first"]) as first:
+        shop.send("one", "crash", "hang", queue="first")
+        shop.runs.wait_begun("crash")
+        with shop.worker(name="second", pool=pool, args=["-Q", "second"]):
+            waiting = shop.send("one", "crash", queue="second")
+            shop.wait_state(waiting, "RETRY")
+
+            killed_at = time.monotonic()
+            first.kill(signal.SIGKILL)
+
+            assert waiting.get(timeout=15) == "ok done"
+            assert shop.runs.begun("crash")[-1]["t"] - killed_at <= 3 + 2
+            wait_until(lambda: shop.size("one", "crash") == 0)
+
+
+def test_threads_take_slots_only_for_tasks_that_run(make_shop):
+    shop = make_shop()
+    with shop.worker(pool="threads", concurrency=1, args=["--prefetch-multiplier=8"]) as worker:
+        running = shop.send("two", "hoard", "ok", "hoard.go")
+        shop.runs.wait_begun("hoard")
+        queued = [shop.send("two", "hoard") for _ in range(6)]
+        wait_until(lambda: worker.logs().count("Task two") >= 7)
+
+        assert shop.size("two", "hoard") == 1
+
+        shop.open("hoard.go")
+        assert [one.get() for one in (running, *queued)] == ["ok done"] * 7
+        wait_until(lambda: shop.size("two", "hoard") == 0)
