@@ -36,7 +36,7 @@ def main() -> None:
     sent = [report.delay("ann"), report.delay("ann"), report.delay("ann"), report.delay("ben")]
     for result in sent:
         answer = result.get(timeout=20, propagate=False)
-        print(f"{result.state}: {answer!r}")
+        print(f"{result.state}: {answer}")
 
     retried = [patient_report.delay("ann") for _ in range(3)]
     print("with autoretry_for:", [result.get(timeout=20) for result in retried])

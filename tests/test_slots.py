@@ -113,8 +113,9 @@ def test_the_slot_is_freed_in_the_store_that_granted_it(cachify):
     assert p.size() == 0
 
 
-def test_a_pool_before_init_cachify_says_what_is_missing():
+def test_a_pool_before_init_cachify_says_what_is_missing(monkeypatch):
     set_global_engine(None)
+    monkeypatch.setattr("cachify_tasks._io.engine.suppliers", [])  # no Celery app of another test
     p = pool("p", max_size=1)
 
     @pooled("p", max_size=1)

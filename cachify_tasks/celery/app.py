@@ -17,7 +17,7 @@ from .._core.calls import Policy
 from .._io.clients import SCHEMES, check_url
 from .._io.engine import Engine, suppliers
 from ..cachify import make_engine, supply_global
-from ..errors import CachifyInitError, CachifySettingError
+from ..errors import CachifyError, CachifyInitError, CachifySettingError
 from ..settings import Settings, hide_password
 from ..slots import size_of
 from ..tasks import policy_of
@@ -171,7 +171,14 @@ def place(engine: Engine) -> tuple[str, str]:
 
 def _supply() -> Engine | None:
     """For plain calls in a program that has set up an app and not called `init_cachify`."""
-    engines = [state.engine for state in _states.values()]
+    engines, error = [], None
+    for state in list(_states.values()):
+        try:
+            engines.append(state.engine)
+        except CachifyError as found:  # an app that only sends tasks elsewhere need not have a store
+            error = found
+    if error is not None and not engines:
+        raise error
     stores = {place(engine) for engine in engines}
     if len(stores) > 1:
         raise CachifyInitError(
