@@ -16,7 +16,7 @@ HAMMER = """
     url, seconds, number = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
     init_cachify(url=url)
     p, dice, stamps = pool("p", max_size=3), random.Random(number), []
-    WORK, AGAIN = [0.001, 0.005, 0.02, 0.06], 0.001
+    WORK, AGAIN = [0.002, 0.01, 0.04, 0.08], 0.001
 
     def hammer():
         while time.monotonic() < until:
