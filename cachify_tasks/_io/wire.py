@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import redis
@@ -117,17 +119,22 @@ class AsyncWire:
 
     async def _once(self, data: bytes) -> Any:
         connection = self._idle.pop() if self._idle else self._make()
+        limit = asyncio.timeout(connection.socket_timeout)
         try:
             if not connection.is_connected:
                 await connection.connect()
-            await connection.send_packed_command((data,))
-            try:
-                answer = await connection.read_response()
-            except exceptions.ResponseError as error:
-                answer = error
-        except BaseException:
+            async with limit:
+                with _unlimited(connection):
+                    await connection.send_packed_command((data,))
+                    try:
+                        answer = await connection.read_response()
+                    except exceptions.ResponseError as error:
+                        answer = error
+        except BaseException as error:
             await connection.disconnect(nowait=True)
             self._idle.appendleft(connection)
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise exceptions.TimeoutError(f"no reply in {connection.socket_timeout} s") from None
             raise
         self._idle.append(connection)
         return answer
@@ -135,3 +142,13 @@ class AsyncWire:
     async def close(self) -> None:
         while self._idle:
             await self._idle.pop().disconnect()
+
+
+@contextmanager
+def _unlimited(connection: Any) -> Iterator[None]:
+    """One limit for the whole trip is set outside; redis-py's own, for each half, cost a task (before Python 3.12)."""
+    seconds, connection.socket_timeout = connection.socket_timeout, None
+    try:
+        yield
+    finally:
+        connection.socket_timeout = seconds
