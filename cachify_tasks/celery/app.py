@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
@@ -54,7 +55,10 @@ class AppState:
             CachifyInitError: no URL was given, and the broker is not plain Redis.
         """
         conf: Any = self._conf
-        read = {name: conf[PREFIX + name] for name in Settings.names() if PREFIX + name in conf}
+        read = {}
+        for name in Settings.names():
+            with suppress(KeyError):  # not `in`: Celery answers False for what it has not read yet
+                read[name] = conf[PREFIX + name]
         Settings.check_names(self._named(conf), called=PREFIX)
         merged = {**read, **self.given}
         if merged.get("url") is None:

@@ -53,8 +53,8 @@ class Gates(bootsteps.StartStopStep):
             assert policy is not None
             if policy.engine is not None and place(policy.engine) != place(engine):
                 raise ImproperlyConfigured(
-                    f"{task.name} is under `pooled` of a Cachify on {policy.engine.store.shown}, and its app's slots are "
-                    f"in {engine.store.shown}: use the function `pooled`, or give both one url and prefix"
+                    f"{task.name} is under `pooled` of a Cachify on {policy.engine.store.shown}, and its app's slots "
+                    f"are in {engine.store.shown}: use the function `pooled`, or give both one url and prefix"
                 )
             gate(task)
             if policy.on_full is None:

@@ -1,0 +1,175 @@
+"""What the adapter relies on in Celery, kombu and billiard without their promise: a release without it fails here."""
+
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from billiard.pool import ApplyResult
+from celery import Celery, _state, bootsteps, signals
+from celery.app.task import Context
+from celery.backends.base import Backend
+from celery.concurrency import asynpool, base, gevent, prefork, solo, thread
+from celery.local import PromiseProxy, Proxy
+from celery.worker import request, state, worker
+from celery.worker.consumer import Consumer
+from kombu.asynchronous import hub as hubs
+
+from cachify_tasks.celery.request import gated
+
+# The stubs know the promised part of them.
+REQUEST: Any = request
+STATE: Any = _state
+STEPS: Any = bootsteps
+WORKER: Any = worker
+HUBS: Any = hubs
+
+
+class OwnRequest(request.Request):
+    pass
+
+
+@pytest.fixture
+def generated() -> type:
+    app: Any = Celery("internals", set_as_current=False)
+
+    @app.task(shared=False, name="internals.task")
+    def task() -> None: ...
+
+    made: type = REQUEST.create_request_cls(
+        gated(OwnRequest), app.tasks["internals.task"], SimpleNamespace(apply_async=None), "h", None
+    )
+    return made
+
+
+@pytest.mark.parametrize("name", ["execute_using_pool", "on_success"])
+def test_the_generated_request_class_overrides_what_we_wrap(generated, name):
+    assert name in vars(generated)
+    assert vars(generated)[name].__wrapped__.__qualname__.startswith("create_request_cls.")
+
+
+def test_the_generated_request_class_inherits_the_rest(generated):
+    assert generated.__mro__[0].__name__ == "Request"
+    for name in ("on_failure", "on_timeout", "reject"):
+        assert name not in vars(generated)
+        assert getattr(generated, name).__module__ == "cachify_tasks.celery.request"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "acknowledge", "reject", "revoked", "execute_using_pool", "on_accepted", "on_success", "on_failure",
+        "on_timeout", "send_event", "store_errors", "replaced_task_nesting", "request_dict", "delivery_info",
+        "task", "hostname", "acknowledged", "time_start", "worker_pid", "_context", "args", "kwargs",
+    ],
+)  # fmt: skip
+def test_a_request_has(name):
+    assert hasattr(REQUEST.Request, name) or name in REQUEST.Request.__slots__
+
+
+def test_an_executed_request_asks_its_pool_by_these_names():
+    source = inspect.getsource(request.Request.execute_using_pool)
+
+    for name in ("apply_async(", "accept_callback=self.on_accepted", "callback=self.on_success"):
+        assert name in source
+
+
+def test_failure_and_timeout_callbacks_take_these_arguments():
+    assert list(inspect.signature(request.Request.on_timeout).parameters) == ["self", "soft", "timeout"]
+    assert list(inspect.signature(request.Request.on_failure).parameters)[:2] == ["self", "exc_info"]
+    assert "requeue" in inspect.signature(request.Request.reject).parameters
+
+
+def test_a_worker_gives_and_takes_places_of_its_pool_by_these_names():
+    for name in ("_process_task", "_process_task_sem", "register_with_event_loop"):
+        assert hasattr(WORKER.WorkController, name)
+    assert "_quick_release" in inspect.getsource(WORKER.WorkController._process_task)
+    assert prefork.TaskPool.uses_semaphore
+    assert not any(kind.TaskPool.uses_semaphore for kind in (solo, thread, gevent))
+
+
+def test_pools_take_callbacks_by_keyword():
+    assert {"accept_callback", "callback"} <= set(inspect.signature(base.apply_target).parameters)
+    assert {"args", "kwargs"} <= set(inspect.signature(base.BasePool.apply_async).parameters)
+    assert hasattr(asynpool.AsynPool, "flush")
+    assert hasattr(ApplyResult, "terminate")
+
+
+def test_the_hub_has_what_we_register():
+    hub = HUBS.Hub()
+    hub.on_tick.add(print)
+    for name in ("call_soon", "call_later", "add_reader", "reset"):
+        assert hasattr(hub, name)
+    hub.close()
+
+
+def test_a_running_consumer_is_told_by_its_blueprint():
+    assert STEPS.RUN == 1
+    assert hasattr(Consumer, "update_strategies")
+    assert hasattr(state, "should_stop")
+    assert hasattr(state, "should_terminate")
+    assert hasattr(signals, "worker_shutdown")
+
+
+def test_the_request_of_a_child_keeps_what_the_worker_put_in():
+    context = Context({"id": "1", "cachify_admission": {"host": "h"}})
+
+    assert vars(context)["cachify_admission"] == {"host": "h"}
+    assert "cachify_admission" in (context.headers or {})
+
+
+def test_a_rescheduled_task_keeps_its_identity():
+    app: Any = Celery("again", set_as_current=False)
+
+    @app.task(name="internals.again", shared=False)
+    def task() -> None: ...
+
+    chord = {"task": "internals.total"}
+    context = Context({
+        "id": "kept", "root_id": "root", "parent_id": "parent", "group": "group", "group_index": 3, "priority": 4,
+        "chord": chord, "headers": {"own": 1}, "delivery_info": {"routing_key": "q"}, "replaced_task_nesting": 2,
+    }, args=(1,), kwargs={})  # fmt: skip
+
+    again = task.signature_from_request(context, countdown=2.5, retries=3, headers={"cachify_attempt": "kept:0/1/0"})
+
+    options = again.options
+    assert (options["task_id"], options["retries"], options["countdown"]) == ("kept", 3, 2.5)
+    assert (options["root_id"], options["parent_id"]) == ("root", "parent")
+    assert (options["group_id"], options["group_index"], options["chord"]) == ("group", 3, chord)
+    assert options["replaced_task_nesting"] == 2
+    assert options["headers"]["cachify_attempt"] == "kept:0/1/0"
+
+
+def test_a_backend_can_mark_a_task_as_revoked_and_resolve_its_chord():
+    parameters = inspect.signature(Backend.mark_as_failure).parameters
+
+    assert {"store_result", "call_errbacks", "state", "request"} <= set(parameters)
+    assert "request" in inspect.signature(Backend.mark_as_retry).parameters
+
+
+def test_lazy_tasks_are_what_we_take_them_for():
+    app: Any = Celery("lazy", set_as_current=False)
+
+    @app.task(shared=False)
+    def task() -> None: ...
+
+    assert type(task) is PromiseProxy
+    assert hasattr(task, "__then__")
+    assert callable(STATE.connect_on_app_finalize)
+    assert callable(STATE._get_active_apps)
+    assert STATE.get_current_task() is None
+    assert Proxy.__module__ == "celery.local"
+
+
+def test_a_shared_task_is_a_proxy_whose_function_and_name_can_be_seen():
+    from celery import shared_task
+
+    lazy: Any = shared_task
+
+    @lazy(name="internals.shared")
+    def shared() -> None: ...
+
+    assert type(shared) is Proxy
+    found = inspect.getclosurevars(object.__getattribute__(shared, "_Proxy__local")).nonlocals
+    assert found["fun"].__name__ == "shared"
+    assert found["name"] == "internals.shared"
