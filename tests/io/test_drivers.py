@@ -1,6 +1,7 @@
 """The drivers: results and errors pass, and nothing that strikes in the middle leaves a slot behind."""
 
 import asyncio
+import dataclasses
 import random
 import signal
 import time
@@ -10,7 +11,7 @@ import redis
 
 from cachify_tasks import CachifyStoreError, init_cachify, pool, pooled
 from cachify_tasks._core.commands import Size
-from cachify_tasks._core.flows import CHECKPOINT, Run, Sleep
+from cachify_tasks._core.flows import CHECKPOINT, Run, Sleep, enter, leave
 from cachify_tasks._io.drivers import adrive, drive
 from cachify_tasks._io.engine import set_global_engine
 from cachify_tasks._io.heart import heart
@@ -230,16 +231,30 @@ async def test_a_burst_that_is_cancelled_at_once_leaves_no_slot(cachify_on_redis
     assert await pool("p", max_size=1000).asize() == 0
 
 
-def test_a_program_that_ends_while_its_tasks_acquire_leaves_no_slot(cachify_on_redis):
+@pytest.mark.parametrize("work", [in_pool, in_pooled], ids=["pool", "pooled"])
+def test_a_program_that_ends_while_its_tasks_acquire_and_release_leaves_no_slot(cachify_on_redis, work):
     async def main():
-        tasks = [asyncio.create_task(in_pooled()) for _ in range(50)]
-        await asyncio.sleep(0.002)
+        tasks = [asyncio.create_task(work()) for _ in range(50)]
+        await asyncio.sleep(dice.uniform(0.001, 0.03))
         return len(tasks)  # asyncio.run cancels what still runs, our commands included
 
-    for _ in range(3):
+    dice = random.Random(10)
+    for _ in range(10):
         asyncio.run(main())
 
     assert pool("p", max_size=1000).size() == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("script", ["acquire", "release"])
+@pytest.mark.parametrize("work", [in_pool, in_pooled], ids=["pool", "pooled"])
+async def test_a_command_that_is_cancelled_itself_leaves_no_slot(cachify_on_redis, work, script, moment):
+    meddled(cachify_on_redis, interrupting(script, moment, asyncio.CancelledError()))  # as asyncio.run does at its end
+
+    with pytest.raises(asyncio.CancelledError):
+        await work()
+
+    assert await pool("p", max_size=1000).asize() == 0
 
 
 async def test_a_coroutine_that_is_thrown_away_ends_in_silence_and_its_lease_ends(cachify_on_redis):
@@ -302,6 +317,20 @@ def test_a_signal_in_the_middle_of_a_command_leaves_no_slot(cachify, form, scrip
     assert p._inside == {}
     use()
     assert p.size() == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_arrival_that_was_struck_bars_no_later_copy_of_its_message(cachify, moment):
+    engine = cachify._engine
+    meddled(cachify, interrupting("acquire", moment, Struck()))
+    ask = dataclasses.replace(engine.ask("p", 1, None, ""), holder="task", fresh=False)
+
+    with pytest.raises(Struck):
+        engine.run(enter(engine, ask))
+
+    slot = engine.run(enter(engine, dataclasses.replace(ask, rid="redelivered")))
+    assert slot.holder == "task"
+    engine.run(leave(engine, slot))
 
 
 def test_a_signal_in_a_release_lets_the_bodys_result_be_lost_and_its_slot_be_free_once(cachify, caplog):

@@ -400,6 +400,19 @@ def test_an_acquire_whose_reply_is_lost_has_exactly_one_slot(proxied):
     assert p.size() == 0
 
 
+def test_an_acquire_that_is_tried_again_after_an_outage_has_exactly_one_slot(proxied):
+    init_cachify(url=f"{proxied.url}?socket_timeout=0.5", on_store_error="retry")
+    p = pool("p", max_size=2)
+    assert p.size() == 0
+    proxied.drop_replies(3, command="EVALSHA")  # as many as one command is sent
+
+    with p as slot:
+        assert proxied.dropped == 3
+        assert p.size() == 1
+        slot.check()
+    assert p.size() == 0
+
+
 def test_a_release_whose_reply_is_lost_frees_exactly_one_slot(proxied, caplog):
     p = pool("p", max_size=2)
     with p:
