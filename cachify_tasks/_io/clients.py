@@ -135,6 +135,4 @@ def check_client(name: str, client: Any, *, is_async: bool) -> None:
         )
     if inspect.iscoroutinefunction(execute) is not is_async:
         kind = "an asyncio" if is_async else "a synchronous"
-        raise TypeError(
-            f"{name} must be {kind} redis-py client, not {type(client).__module__} {type(client).__name__}"
-        )
+        raise TypeError(f"{name} must be {kind} redis-py client, not {type(client).__module__} {type(client).__name__}")
