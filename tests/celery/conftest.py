@@ -43,6 +43,13 @@ class Sent:
         return result
 
 
+def silence(app: Celery) -> None:
+    """Keep this app from subscribing to results."""
+    backend: Any = app.backend
+    quiet = dict.fromkeys(("start", "stop", "consume_from", "cancel_for"), lambda *_, **__: None)
+    backend.result_consumer = SimpleNamespace(**quiet, drainer=SimpleNamespace(**quiet))
+
+
 class Shop:
     """One folder with an `app` module, one server for its store (db 0), broker and results (db 1)."""
 
@@ -51,9 +58,7 @@ class Shop:
         self.options = {"broker": broker_url, "backend": backend_url or broker_url, "store": store_url, **conf}
         write_app(folder, **self.options)
         self.app: Celery = make_app(**self.options)
-        backend: Any = self.app.backend
-        quiet = dict.fromkeys(("start", "stop", "consume_from", "cancel_for"), lambda *_, **__: None)
-        backend.result_consumer = SimpleNamespace(**quiet, drainer=SimpleNamespace(**quiet))  # the real one subscribes
+        silence(self.app)
         self.runs = Runs(folder)
 
     worker_log: Any = None  # where a fixture puts them
