@@ -16,7 +16,7 @@ from ._core.flows import Flow, leave
 from ._core.template import KeyTemplate, check_key, signature_of
 from ._io.calls import asking, call_flow
 from ._io.engine import Engine, global_engine
-from ._io.slot import Slot, current, leave_current
+from ._io.slot import Slot, current
 from .errors import CachifyPoolFullError
 from .settings import UNSET, Seconds, Unset, milliseconds
 from .strategies import CachedFallback, Callback, Drop, Raise, Reschedule, as_strategy, check_count
@@ -76,13 +76,13 @@ def slot_exp_ms(value: Seconds | Unset | None) -> int | Unset | None:
 
 
 class _Entry:
-    """One entry into a pool: who made it, where, its slot, and how to restore what was current before."""
+    """One entry into a pool: who made it, where, its slot, and which one was current before."""
 
-    __slots__ = ("engine", "slot", "token", "who")
+    __slots__ = ("before", "engine", "slot", "who")
 
     def __init__(self, who: object, engine: Engine, slot: Slot | None) -> None:
         self.who, self.engine, self.slot = who, engine, slot
-        self.token: Any = None
+        self.before = current.get()
 
 
 class Pool:
@@ -185,7 +185,8 @@ class Pool:
             entry = _Entry(who, engine, found)
             with self._lock:
                 self._inside.setdefault(who, []).append(entry)
-            entry.token = current.set(found) if self._shows else None
+            if self._shows:
+                current.set(found)
         except BaseException:
             if isinstance(found, Slot):
                 yield from _leave(self._claimed(who, [entry or _Entry(who, engine, found)]))
@@ -224,9 +225,8 @@ def _leave(entry: _Entry) -> Flow[None]:
     """Free an entry's slot, where it was granted: `init_cachify` may have been called again since."""
     if entry.slot is not None:
         yield from leave(entry.engine, entry.slot)
-    token, entry.token = entry.token, None
-    if token is not None:
-        leave_current(token)
+    if current.get() is entry.slot:  # else it is left by another context than entered it, or not in turn
+        current.set(entry.before)
 
 
 class _Decorator:
@@ -358,11 +358,12 @@ class _Steps:
         self._step(self._items.close)
 
     def _step(self, do: Callable[..., Any], *args: Any) -> Any:
-        token = current.set(self._slot)
+        before = current.get()
         try:
+            current.set(self._slot)
             return do(*args)
         finally:
-            leave_current(token)
+            current.set(before)
 
 
 def size_of(policy: Policy) -> Callable[..., Any]:

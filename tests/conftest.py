@@ -11,6 +11,7 @@ import redis
 from cachify_tasks import Cachify, init_cachify
 from cachify_tasks._embedded import EmbeddedServer
 from cachify_tasks._io.engine import set_global_engine
+from cachify_tasks._io.slot import current
 from tests.support.leaks import LeakCheck, allowed_leaks
 from tests.support.processes import adopt_orphans
 from tests.support.servers import given_server
@@ -27,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test that leaves a thread, a process or a key without TTL behind.
+    """Fails a test that leaves a thread, a process, a current slot or a key without TTL behind.
 
     Daemon threads may stay. Keys are looked at where `redis_url` was used. What is left for a
     reason is marked: @pytest.mark.leaks("keys", reason="...").
@@ -36,12 +37,15 @@ def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
     servers = request.config.stash[SHARED_SERVERS]
     check = LeakCheck()
     yield
+    slot, _ = current.get(), current.set(None)
     uses_store = "redis_url" in request.fixturenames
     found = check.leaks(
         allowed=allowed,
         shared_pids=[server.pid for server in servers],
         redis_url=servers[0].url if uses_store else None,
     )
+    if slot is not None:
+        found.append(f"current slot: {slot}")
     if found:
         pytest.fail("left behind: " + "; ".join(found), pytrace=False)
 

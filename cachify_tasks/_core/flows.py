@@ -119,6 +119,8 @@ def hold(keeper: Keeper, entering: Flow[Any], body: Callable[[Any], Flow[T]]) ->
         result = yield from body(found)
         yield from _leave_if_slot(keeper, found)
     except Abandoned:
+        if _is_slot(found):
+            keeper.ended(found)
         raise
     except BaseException:
         yield from _leave_if_slot(keeper, found)  # freed already: sent again, it answers the same
@@ -126,8 +128,12 @@ def hold(keeper: Keeper, entering: Flow[Any], body: Callable[[Any], Flow[T]]) ->
     return result
 
 
+def _is_slot(found: Any) -> bool:
+    return found is not None and not isinstance(found, Reply)
+
+
 def _leave_if_slot(keeper: Keeper, found: Any) -> Flow[None]:
-    if found is not None and not isinstance(found, Reply):
+    if _is_slot(found):
         yield from leave(keeper, found)
 
 

@@ -9,11 +9,11 @@ from .._core.admission import Admission, admission
 from .._core.calls import Policy
 from .._core.commands import Acquire, Get, Put, Reply
 from .._core.decisions import Decision, Defer, FullPool, Invoke, RaiseFull, Recall, Skip
-from .._core.flows import Flow, Run, enter, hold, patient
+from .._core.flows import Abandoned, Flow, Run, enter, hold, patient
 from ..errors import CachifyPoolFullError, CachifyStoreError
 from ..settings import UNSET
 from .engine import Engine, global_engine
-from .slot import Slot, current, leave_current
+from .slot import Slot, current
 
 
 def call_flow(policy: Policy, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Engine, Flow[Any]]:
@@ -46,11 +46,17 @@ def _gated(policy: Policy, engine: Engine, args: tuple[Any, ...], kwargs: dict[s
 
 def _run(policy: Policy, slot: Slot | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Flow[Any]:
     """Run the function; `current_slot()` in it is this slot."""
-    token = current.set(slot)
-    try:
-        return (yield Run(policy.function, args, kwargs))
-    finally:
-        leave_current(token)
+    before = current.get()
+    try:  # each way out begins with one call, which a signal can strike before or after, not in the middle
+        current.set(slot)
+        result = yield Run(policy.function, args, kwargs)
+    except Abandoned:
+        raise  # closed from elsewhere: the context is not ours
+    except BaseException:
+        current.set(before)
+        raise
+    current.set(before)
+    return result
 
 
 def _admitted(policy: Policy, admitted: Admission, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Flow[Any]:

@@ -255,6 +255,7 @@ class _Script:
         again, status = c.again and not last.final, "released"
         if slot and slot.rid and (slot.token == token or (not token and slot.rid == c.rid)):
             token = slot.token
+            self.bury(c.holder, c.tomb_ms, _Last(not again, token, "released"))  # first: a signal can strike in between
             del pool.slots[c.holder]
             if not again:
                 pool.tickets.pop(c.holder, None)

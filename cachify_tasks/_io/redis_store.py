@@ -151,39 +151,53 @@ class RedisStore:
         return answers
 
     # Asynchronous ---------------------------------------------------------------------------------------------------
-    def _async_client(self) -> tuple[Any, AsyncWire | None]:
-        """The client of the running event loop, and its wire: connections belong to the loop that opened them."""
+    def _async_client(self) -> tuple[Any, AsyncWire | None, Any]:
+        """Client, wire and life of the running event loop: connections belong to the loop that opened them."""
         loop = asyncio.get_running_loop()
         known = self._loops.get(loop)
         if known is not None:
-            return known[0], known[1]
+            return known
         for other in [other for other in self._loops if other.is_closed()]:
             del self._loops[other]
         client, self._free_async = self._free_async, None
         if client is None:
             given = self._given_async if self._given_async is not None else self._given_sync
             client = clients.async_from_url(self._url) if self._url else clients.async_like(given)
-        life = self._life(loop, client)
+        wire = AsyncWire(client, clients.MAX_ASYNC) if direct(client) else None
+        life = self._life(loop, client, wire)
         with contextlib.suppress(StopIteration):
             life.__anext__().send(None)  # as far as its yield; nothing is awaited before it
-        wire = AsyncWire(client, clients.MAX_ASYNC) if direct(client) else None
         self._loops[loop] = client, wire, life
-        return client, wire
+        return client, wire, life
 
-    async def _life(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncGenerator[None, None]:
-        """Ends with its event loop, which closes asynchronous generators at its end (asyncio.run does)."""
+    async def _life(
+        self, loop: asyncio.AbstractEventLoop, client: Any, wire: AsyncWire | None
+    ) -> AsyncGenerator[None, None]:
+        """Ends with its event loop, which closes asynchronous generators at its end (asyncio.run does).
+
+        Others that are closed then may have a slot to free, now or later: that is still done, without a life.
+        """
         try:
             yield
         finally:
-            await asyncio.sleep(0)  # other generators that end now may have a slot to free
-            _, wire, _ = self._loops.pop(loop, (None, None, None))
-            if wire is not None:
-                await wire.close()
-            if client is not self._given_async:
-                await client.aclose()
+            self._loops[loop] = client, wire, None
+            await self._hang_up(client, wire)
+
+    async def _hang_up(self, client: Any, wire: AsyncWire | None) -> None:
+        if wire is not None:
+            await wire.close()
+        if client is not self._given_async:
+            await client.aclose()
 
     async def aexecute(self, command: Command) -> Any:
-        client, wire = self._async_client()
+        client, wire, life = self._async_client()
+        try:
+            return await self._arun(client, wire, command)
+        finally:
+            if life is None:
+                await self._hang_up(client, wire)
+
+    async def _arun(self, client: Any, wire: AsyncWire | None, command: Command) -> Any:
         try:
             match command:
                 case Get(key):
@@ -236,9 +250,11 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """Close the running loop's connections that this store opened itself."""
-        known = self._loops.get(asyncio.get_running_loop())
-        if known is not None:
-            await known[2].aclose()
+        loop = asyncio.get_running_loop()
+        _, _, life = self._loops.get(loop, (None, None, None))
+        if life is not None:
+            await life.aclose()
+            self._loops.pop(loop, None)
 
     def reset_after_fork(self) -> None:
         """In the child: the parent's event loops are not ours. redis-py itself looks after the sync connections."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any
 
 from .._core.commands import Release, Renew, Reply
@@ -142,11 +142,3 @@ def current_slot() -> Slot:
 
 
 current = _current
-
-
-def leave_current(token: Token[Slot | None]) -> None:
-    """Make current what was so before."""
-    try:
-        current.reset(token)
-    except ValueError:  # set in another context: there is nothing to restore in this one
-        current.set(None)

