@@ -140,7 +140,7 @@ def init_cachify(
         cache_ttl=default_cache_ttl,
     )
     if is_global:
-        set_global_engine(engine)
+        set_global_engine(engine, chosen=True)
     return Cachify(engine)
 
 

@@ -124,6 +124,7 @@ if hasattr(os, "register_at_fork"):
 
 
 _global: Engine | None = None
+_chosen = False  # by init_cachify()
 suppliers: Final[list[Callable[[], Engine | None]]] = []  # asked when there was no init_cachify()
 
 
@@ -146,6 +147,11 @@ def peek_global_engine() -> Engine | None:
     return _global
 
 
-def set_global_engine(engine: Engine | None) -> None:
-    global _global
-    _global = engine
+def chosen_engine() -> Engine | None:
+    """The engine of `init_cachify()`, if it was called; not one that an app has supplied."""
+    return _global if _chosen else None
+
+
+def set_global_engine(engine: Engine | None, *, chosen: bool = False) -> None:
+    global _global, _chosen
+    _global, _chosen = engine, chosen

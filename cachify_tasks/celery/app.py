@@ -16,7 +16,7 @@ from celery import Celery
 from .._core.admission import probes
 from .._core.calls import Policy
 from .._io.clients import SCHEMES, check_url
-from .._io.engine import Engine, suppliers
+from .._io.engine import Engine, chosen_engine, suppliers
 from ..cachify import make_engine, supply_global
 from ..errors import CachifyError, CachifyInitError, CachifySettingError
 from ..settings import Settings, hide_password
@@ -168,6 +168,13 @@ def join_global(app: Celery) -> Engine:
     return engine
 
 
+def plain_engine(app: Celery, policy: Policy) -> Engine:
+    """Where a plain call of a task, or its `.size`, looks: where its `pooled` was bound to, else where `init_cachify`
+    said, else in its own app's store.
+    """
+    return policy.engine or chosen_engine() or engine_of(app)
+
+
 def place(engine: Engine) -> tuple[str, str]:
     """Where its slots are; two engines of one place share their limits."""
     return engine.store.shown, engine.settings.prefix
@@ -211,10 +218,7 @@ def mark(task: Any) -> None:
     if policy is not None and "size" not in vars(task):
 
         def size(*args: Any, **kwargs: Any) -> Any:
-            state = _states.get(task.app)
-            known = policy.engine is not None or state is None
-            own = policy if known else replace(policy, engine=state.engine)  # type: ignore[union-attr]
-            return size_of(own)(*args, **kwargs)
+            return size_of(replace(policy, engine=plain_engine(task.app, policy)))(*args, **kwargs)
 
         if takes_task(task, policy):
             task.size = functools.partial(size, task)

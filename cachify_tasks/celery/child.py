@@ -19,7 +19,7 @@ USED: Final = "cachify_used"
 
 def probe(policy: Policy) -> Admission | None:
     """What the worker decided about the call of this policy's function that is being made; None: it is another call."""
-    from .app import engine_of, state_of, task_policy
+    from .app import engine_of, plain_engine, state_of, task_policy
 
     task: Any = get_current_task()
     if task is None or state_of(task.app) is None or task_policy(task) is not policy:
@@ -28,7 +28,7 @@ def probe(policy: Policy) -> Admission | None:
     if request is None:
         return None
     if USED in vars(request):
-        return Admission(policy.engine or engine_of(task.app), inline=True)
+        return Admission(plain_engine(task.app, policy), inline=True)
     carried = vars(request).pop(KEY, None)
     if request.headers:  # else a retry would carry it along
         request.headers.pop(KEY, None)
@@ -37,8 +37,7 @@ def probe(policy: Policy) -> Admission | None:
         engine = engine_of(task.app)
         return Admission(engine, default=default_on_full(engine), inline=True)
     if carried is None or carried["host"] != request.hostname:
-        # A plain call of the task, or of its function in it: in its own app's store.
-        return Admission(policy.engine or engine_of(task.app), inline=True)
+        return Admission(plain_engine(task.app, policy), inline=True)  # a plain call of the task
     setattr(request, USED, True)
     return _admission(task, policy, carried)
 

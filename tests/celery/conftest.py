@@ -13,6 +13,7 @@ from celery.states import READY_STATES
 
 from cachify_tasks._embedded import EmbeddedServer
 from cachify_tasks._io.engine import set_global_engine
+from cachify_tasks.celery.app import _states
 from tests.support.leaks import keys_without_ttl
 from tests.support.shop import make_app
 from tests.support.waiting import wait_until
@@ -89,6 +90,16 @@ class Shop:
         backend: Any = self.app.backend
         backend.client.close()
         set_global_engine(None)
+        _states.pop(self.app, None)
+
+
+@pytest.fixture(autouse=True)
+def forgotten_apps() -> Iterator[None]:
+    """Apps that a test sets up are not there for the next one, which may ask for the only one."""
+    known = set(_states)
+    yield
+    for app in set(_states) - known:
+        _states.pop(app, None)
 
 
 @pytest.fixture(scope="module")
