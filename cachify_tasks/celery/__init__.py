@@ -1,5 +1,5 @@
 """The Celery adapter: `setup(app)`, and tasks under `@pooled` run inside their slots, on every worker of the app."""
 
-from .app import setup
+from .wiring import setup
 
 __all__ = ["setup"]

@@ -9,6 +9,8 @@ from typing import Any
 from celery._state import _get_active_apps, connect_on_app_finalize  # type: ignore[attr-defined]
 from celery.local import PromiseProxy, Proxy
 
+from .app import mark
+
 
 def adopt(task: Any, decorate: Callable[[Any], Any]) -> Any:
     """Put a policy on a task, whenever it comes to be; return the task.
@@ -27,8 +29,6 @@ def adopt(task: Any, decorate: Callable[[Any], Any]) -> Any:
 
 
 def _take(task: Any, decorate: Callable[[Any], Any]) -> None:
-    from .app import mark
-
     if getattr(task.run, "__cachify__", None) is not None:
         return
     run = task.run

@@ -12,6 +12,7 @@ from .._core.decisions import FullPool
 from .._io.slot import Slot
 from ..errors import CachifyError, CachifyStoreError
 from ..tasks import TOMB_MS, decide, default_on_full
+from .app import engine_of, plain_engine, state_of, task_policy
 
 KEY: Final = "cachify_admission"  # of the request that is sent to the child
 USED: Final = "cachify_used"
@@ -19,8 +20,6 @@ USED: Final = "cachify_used"
 
 def probe(policy: Policy) -> Admission | None:
     """What the worker decided about the call of this policy's function that is being made; None: it is another call."""
-    from .app import engine_of, plain_engine, state_of, task_policy
-
     task: Any = get_current_task()
     if task is None or state_of(task.app) is None or task_policy(task) is not policy:
         return None
@@ -43,8 +42,6 @@ def probe(policy: Policy) -> Admission | None:
 
 
 def _admission(task: Any, policy: Policy, carried: dict[str, Any]) -> Admission:
-    from .app import engine_of
-
     engine = engine_of(task.app)
     match carried:
         case {"slot": [key, holder, token, rid]}:

@@ -8,13 +8,12 @@ from celery.worker.control import inspect_command
 
 from .._core.commands import Look, Pools
 from ..errors import CachifyError
+from .app import engine_of
 
 
 @inspect_command(name="pools")
 def pools(state: Any) -> dict[str, Any]:
     """Every pool that has holders or waiting tasks: limit, held, waiting, and who holds."""
-    from .app import engine_of
-
     try:
         store = engine_of(state.app).store
         views = [store.execute(Look(name)) for name in store.execute(Pools())]
