@@ -1,4 +1,4 @@
-"""What goes wrong in py-cachify 3.1.0 and must not here; numbered as docs and issues number them: 1 to 7, 12 to 14."""
+"""What goes wrong in py-cachify 3.1.0 and must not here; one number a kind of defect."""
 
 import asyncio
 import contextvars
