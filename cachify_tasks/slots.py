@@ -148,7 +148,8 @@ class Pool:
         )  # fmt: skip
 
     def __enter__(self) -> Slot:
-        return cast("Slot", self._engine.run(self._enter(threading.get_ident())))
+        # Nothing is called once the slot is there: a signal would strike in that call.
+        return self._engine.run(self._enter(threading.get_ident()))
 
     def __exit__(self, *exc_info: object) -> None:
         claim: list[_Entry] = []
@@ -161,7 +162,7 @@ class Pool:
             raise
 
     async def __aenter__(self) -> Slot:
-        return cast("Slot", await self._engine.arun(self._enter(_task_id())))
+        return await self._engine.arun(self._enter(_task_id()))
 
     async def __aexit__(self, *exc_info: object) -> None:
         task = _task_id()
@@ -171,7 +172,7 @@ class Pool:
         elif entry.slot is not None:  # a generator thrown away after its event loop: nothing can be awaited
             entry.engine.ended(entry.slot)
 
-    def _enter(self, who: object) -> Flow[Slot | None]:
+    def _enter(self, who: object) -> Flow[Slot]:
         engine = self._engine
         found = yield from asking(engine, engine.ask(self._key, self._max_size, self._slot_exp_ms, ""))
         entry = None
@@ -191,7 +192,7 @@ class Pool:
             if isinstance(found, Slot):
                 yield from _leave(self._claimed(who, [entry or _Entry(who, engine, found)]))
             raise
-        return cast("Slot | None", found)
+        return found  # type: ignore[no-any-return]  # None where `on_store_error` says "run"
 
     def _claimed(self, who: object, claim: list[_Entry]) -> _Entry:
         """The entry that is left: the claimed one, or else this thread's or task's newest, or else another's newest."""

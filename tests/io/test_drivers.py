@@ -17,6 +17,7 @@ from cachify_tasks._io.drivers import adrive, drive
 from cachify_tasks._io.engine import set_global_engine
 from cachify_tasks._io.heart import heart
 from cachify_tasks._io.memory import MemoryStore
+from cachify_tasks._io.slot import current
 from tests.support.meddling import interrupting, meddled
 
 COMMAND = Size("any")
@@ -349,8 +350,10 @@ def test_a_signal_in_a_release_lets_the_bodys_result_be_lost_and_its_slot_be_fre
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an interval timer")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it strikes in finalizers too
 @pytest.mark.parametrize("rounds", [1500])
-def test_signals_at_random_moments_leave_no_slot(cachify, rounds):
+@pytest.mark.parametrize("form", ["decorator", "with"])
+def test_signals_at_random_moments_leave_no_slot(cachify, rounds, form):
     dice, armed, struck = random.Random(9), [False], 0
+    p = pool("p", max_size=1000)
 
     def handle(*_):
         if armed[0]:
@@ -358,9 +361,14 @@ def test_signals_at_random_moments_leave_no_slot(cachify, rounds):
             raise Struck
 
     @pooled("p", max_size=1000)
-    def work():
+    def pooled_work():
         return None
 
+    def work_in_pool():
+        with p:
+            pass
+
+    work = pooled_work if form == "decorator" else work_in_pool
     for _ in range(50):
         work()
     began = time.perf_counter()
@@ -383,7 +391,14 @@ def test_signals_at_random_moments_leave_no_slot(cachify, rounds):
         signal.signal(signal.SIGALRM, before)
 
     assert struck > rounds / 10
-    assert work.size() == 0
+    if form == "decorator":
+        assert p.size() == 0
+    else:  # Python itself calls __exit__: what strikes as that begins, nobody can catch
+        assert p.size() < rounds / 10
+        while p._inside:
+            p.__exit__(None, None, None)
+        current.set(None)
+        assert p.size() == 0
 
 
 def test_a_thread_that_cannot_be_started_for_the_heart_leaves_no_slot(cachify, monkeypatch):
