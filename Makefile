@@ -17,7 +17,7 @@ WHEEL := build/wheel-$(VERSION)
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench docs wheel clean
+.PHONY: help demo test chaos check format bench docs wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ demo: $(READY) ## index the standard library with Celery, two tasks at once per 
 test: wheel ## run the tests on the built wheel; ARGS='-k word' selects
 	@PYTHONPATH=$(CURDIR)/$(WHEEL)/site PYTHONSAFEPATH=1 CACHIFY_TEST_WHEEL=$(CURDIR)/$(WHEEL)/site \
 	  $(BIN)/pytest -n $(JOBS) $(ARGS)
+
+chaos: wheel ## the long versions: eight processes for 20 s, kills of workers and children with their figures
+	@PYTHONPATH=$(CURDIR)/$(WHEEL)/site PYTHONSAFEPATH=1 CACHIFY_TEST_WHEEL=$(CURDIR)/$(WHEEL)/site CACHIFY_HAMMER_SECONDS=20 \
+	  $(BIN)/pytest -p no:xdist -rP tests/test_hammer.py tests/celery/test_release_prefork.py tests/celery/test_shutdown_prefork.py $(ARGS)
 
 check: $(READY) ## format, lint, types, layers
 	@$(BIN)/ruff format --check .
