@@ -151,10 +151,8 @@ def mark(task: Any) -> None:
         def size(*args: Any, **kwargs: Any) -> Any:
             return size_of(replace(policy, engine=plain_engine(task.app, policy)))(*args, **kwargs)
 
-        if takes_task(task, policy):
-            task.size = functools.partial(size, task)
-        else:
-            task.size = staticmethod(size) if isinstance(task, type) else size
+        own = functools.partial(size, task) if takes_task(task, policy) else size
+        task.size = staticmethod(own) if isinstance(task, type) else own
 
 
 def mark_tasks(sender: Celery, **_: Any) -> None:
