@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -86,7 +87,7 @@ class AppState:
         url = conf.broker_read_url or conf.broker_url
         if isinstance(url, str) and url.startswith(SCHEMES[:2]) and ";" not in url:
             return url
-        shown = "; ".join(hide_password(one) for one in str(url).split(";"))
+        shown = "; ".join(hide_password(one) for one in re.split(r";(?=\w+://)", str(url)))
         raise CachifyInitError(
             f"{PREFIX}url is not set, and the broker ({shown}) is not one plain redis:// URL that could serve: set "
             f"app.conf.{PREFIX}url or the environment variable {ENVIRONMENT}"
