@@ -35,7 +35,7 @@ def probe(policy: Policy) -> Admission | None:
         setattr(request, USED, True)
         engine = engine_of(task.app)
         return Admission(engine, default=default_on_full(engine), inline=True)
-    if carried is None or carried["host"] != request.hostname:
+    if carried is None:
         return Admission(plain_engine(task.app, policy), inline=True)  # a plain call of the task
     setattr(request, USED, True)
     return _admission(task, policy, carried)

@@ -52,7 +52,7 @@ class Gate:
 
     def carry(self, request: Any, **what: Any) -> None:
         """Put the decision into what is sent to the child."""
-        request.request_dict[KEY] = {"host": request.hostname, **what}
+        request.request_dict[KEY] = what
 
     def acted(self, request: Any, ask: Acquire, reply: Reply | CachifyStoreError) -> bool:
         """Act on the store's answer, or on that there is none. Is the request to be dispatched?

@@ -53,6 +53,20 @@ def test_no_more_than_the_limit_run_at_once(shop):
     wait_until(lambda: shop.size("two", "peak") == 0)
 
 
+def test_the_error_of_a_strategy_is_its_tasks_alone(shop):
+    if shop.options["queue"] == "solo":
+        pytest.skip("solo runs one task at a time")
+    holder = shop.send("busy", "rude.go")
+    wait_until(lambda: shop.size("busy") == 1)
+
+    with pytest.raises(ZeroDivisionError, match="asked about busy"):
+        shop.send("rude", 1).get()
+
+    shop.open("rude.go")
+    assert holder.get() == "ok done"
+    wait_until(lambda: shop.size("busy") == 0)
+
+
 @pytest.mark.parametrize("how", ["hard", "terminate"])
 def test_a_slot_is_free_after_a_greenlet_was_killed(make_shop, how):
     shop = make_shop(cachify_lease_ttl=30)
@@ -118,3 +132,17 @@ def test_threads_take_slots_only_for_tasks_that_run(make_shop):
         shop.open("hoard.go")
         assert [one.get() for one in (running, *queued)] == ["ok done"] * 7
         wait_until(lambda: shop.size("two", "hoard") == 0)
+
+
+@pytest.mark.parametrize("pool", ["prefork", *POOLS])
+def test_a_run_keeps_its_slot_longer_than_a_lease_lives(make_shop, pool):
+    shop = make_shop(cachify_lease_ttl=1)
+    with shop.worker(pool=pool, args=["-Q", "first"]), shop.worker(name="other", args=["-Q", "second"]):
+        first = shop.send("one", "long", "sleep-2.5", queue="first")
+        shop.runs.wait_begun("long")
+        second = shop.send("one", "long", queue="second")
+
+        assert first.get() == "sleep-2.5 done"
+        assert second.get() == "ok done"
+        assert shop.runs.peak("long") == 1
+        wait_until(lambda: shop.size("one", "long") == 0)

@@ -13,6 +13,16 @@ def last_tick(shop, result) -> float:
     return max(float(line["t"]) for line in shop.runs.all() if line["id"] == result.id)
 
 
+def wait_accepted(shop, worker, sent) -> None:
+    """Until the main process knows that the task runs: one that it knows nothing of it does not cancel."""
+
+    def accepted() -> bool:
+        active = shop.app.control.inspect([f"{worker.name}@test"], timeout=5).active() or {}
+        return sent.id in [task["id"] for tasks in active.values() for task in tasks]
+
+    wait_until(accepted, 20, f"{sent.id} is active")
+
+
 def test_a_warm_shutdown_lets_its_task_end_and_frees_the_slot(make_shop):
     shop = make_shop(cachify_lease_ttl=30)
     with shop.worker() as worker:
@@ -55,6 +65,7 @@ def test_the_task_of_a_worker_that_is_shut_down_hard_runs_again_elsewhere(make_s
     with shop.worker(name="first") as first:
         task = shop.send("late", "cold", "hang")
         shop.runs.wait_begun("cold")
+        wait_accepted(shop, first, task)
 
         first.kill(sig)
         first.wait_ended()
@@ -103,6 +114,7 @@ def test_a_run_that_is_cancelled_when_the_broker_is_lost_runs_again(make_shop, p
     with shop.worker() as worker:
         task = shop.send("late", "cancel", "hang")
         shop.runs.wait_begun("cancel")
+        wait_accepted(shop, worker, task)
 
         cut_connections(broker)
         wait_until(lambda: "onnection to broker lost" in worker.logs(), 20)

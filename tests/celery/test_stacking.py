@@ -80,13 +80,14 @@ def test_pydantic_models_and_raw_json_give_one_key(shop):
     assert shop.sent(sent).get() == "order-ann x3"
 
 
-def test_autoretry_holds_one_slot_an_attempt(shop):
-    sent = shop.send("flaky", 2)
+def test_autoretry_holds_one_slot_an_attempt_and_reschedules_cost_no_retries(shop):
+    sent = [shop.send("flaky", 3) for _ in range(4)]  # the default budget is 3 retries
 
-    assert sent.get() == 2
-    runs = [line for line in shop.runs.begun("flaky") if line["id"] == sent.id]
-    assert [line["retries"] for line in runs] == [0, 1, 2]
-    assert len({line["token"] for line in runs}) == 3
+    assert [one.get() for one in sent] == [3] * 4
+    for one in sent:
+        runs = [line for line in shop.runs.begun("flaky") if line["id"] == one.id]
+        assert [line["retries"] for line in runs] == [0, 1, 2, 3]
+        assert len({line["token"] for line in runs}) == 4
 
 
 def test_a_replaced_task_gets_a_slot_of_its_own(shop):

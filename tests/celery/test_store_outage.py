@@ -85,3 +85,23 @@ def test_a_release_that_fails_is_sent_again_long_before_the_lease_ends(make_shop
         store.restart()
 
         wait_until(lambda: shop.size("one", "held") == 0, 15)
+
+
+def test_1500_messages_that_wait_for_a_process_survive_the_loss_of_the_store(make_shop, store):
+    shop = make_shop(store_url=store.url)
+    with shop.worker(concurrency=1, args=["--prefetch-multiplier=1600"]) as worker:
+        busy = shop.send("plain", "busy", "ok", "busy.go")
+        shop.runs.wait_begun("busy")
+        with shop.app.producer_pool.acquire(block=True) as producer:
+            sent = [shop.send("echo", n, producer=producer) for n in range(1500)]
+        wait_until(lambda: worker.logs().count("Task echo") >= 1500, 30)
+        store.kill()
+
+        shop.open("busy.go")
+        assert busy.get() == "ok done"
+        wait_until(lambda: "asking for slots" in worker.logs(), 10)
+        store.restart()
+
+        assert [one.get(timeout=60) for one in sent] == list(range(1500))
+        assert "RecursionError" not in worker.logs()
+        assert worker.exit_code is None

@@ -43,6 +43,11 @@ def test_a_task_fails_with_the_facts_of_the_full_pool(shop, name):
     assert sent.state == "FAILURE"
 
 
+def test_the_error_of_a_strategy_is_its_tasks_alone(shop):
+    with pytest.raises(ZeroDivisionError, match="asked about busy"):
+        shop.send("rude", 1).get()
+
+
 def test_a_dropped_task_is_revoked(shop):
     sent = shop.send("drops", 1)
 

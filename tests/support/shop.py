@@ -108,7 +108,7 @@ def _stay(task: Any, seconds: float) -> None:
 
 def make_app(broker: str, backend: str, store: str | None = None, *, gated: bool = True, **conf: Any) -> Celery:
     """An app with every task; `conf` may name settings of the adapter too."""
-    app = Celery("shop", broker=broker, backend=backend)
+    app = Celery("shop", broker=broker, backend=backend, set_as_current=False)
     app.conf.update(
         broker_connection_retry_on_startup=True, result_expires=300, worker_hijack_root_logger=False,
         worker_send_task_events=False, task_default_queue=conf.pop("queue", "shop"),
@@ -141,6 +141,17 @@ def _add_tasks(app: Any) -> None:
         with stamped(self, key):
             return behave(self, mode, gate)
 
+    @task(name="hot", bind=True)
+    @pooled(key="one-{key}", max_size=1, on_full=Reschedule(delay=0.01, max_delay=0.02))
+    def hot(self: Any, key: str) -> str:
+        with stamped(self, key):
+            return "ok done"
+
+    @task(name="echo")
+    @pooled(key="echo-{number}", max_size=1, on_full=QUICK)
+    def echo(number: int) -> int:
+        return number
+
     @task(name="plain", bind=True)
     def plain(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
         stamp("begin", self, key)
@@ -158,25 +169,7 @@ def _add_tasks(app: Any) -> None:
     def total(numbers: list[Any]) -> Any:
         return sum(number for number in numbers if number is not None)
 
-    def full_task(name: str, on_full: Any, **options: Any) -> None:
-        @task(name=name, bind=True)
-        @pooled(key="busy", max_size=1, on_full=on_full, **options)
-        def answer(self: Any, value: int = 0) -> Any:
-            return value
-
-    full_task("raises", Raise())
-    full_task("drops", Drop())
-    full_task("drops_with", Drop(result=7))
-    full_task("gives_up", Reschedule(delay=0.05, max_attempts=2))
-    full_task("gives_up_7", Reschedule(delay=0.05, max_attempts=2, then=Drop(result=7)))
-    full_task("falls_back", CachedFallback(ttl=60, default=-1))
-    full_task("none", None)
-    full_task("strict", Drop(), raise_on_full=True)
-
-    @task(name="calls", bind=True)
-    @pooled(key="busy", max_size=1, on_full=lambda *args, **kwargs: [list(args), kwargs, os.getpid()])
-    def calls(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return "ran"
+    _add_full_tasks(task)
 
     @task(name="busy", bind=True)
     @pooled(key="busy", max_size=1, on_full=QUICK)
@@ -221,6 +214,41 @@ def _add_tasks(app: Any) -> None:
         if self.request.retries < failures:
             raise KeyError("not yet")
         return self.request.retries
+
+
+class Rude:
+    """A strategy that a user wrote badly."""
+
+    def decide(self, full: Any) -> Any:
+        raise ZeroDivisionError(f"asked about {full.key}")
+
+    def keeps(self) -> None:
+        return None
+
+
+def _add_full_tasks(task: Any) -> None:
+    """One task a strategy; all share a pool of one slot."""
+
+    def full_task(name: str, on_full: Any, **options: Any) -> None:
+        @task(name=name, bind=True)
+        @pooled(key="busy", max_size=1, on_full=on_full, **options)
+        def answer(self: Any, value: int = 0) -> Any:
+            return value
+
+    full_task("rude", Rude())
+    full_task("raises", Raise())
+    full_task("drops", Drop())
+    full_task("drops_with", Drop(result=7))
+    full_task("gives_up", Reschedule(delay=0.05, max_attempts=2))
+    full_task("gives_up_7", Reschedule(delay=0.05, max_attempts=2, then=Drop(result=7)))
+    full_task("falls_back", CachedFallback(ttl=60, default=-1))
+    full_task("none", None)
+    full_task("strict", Drop(), raise_on_full=True)
+
+    @task(name="calls", bind=True)
+    @pooled(key="busy", max_size=1, on_full=lambda *args, **kwargs: [list(args), kwargs, os.getpid()])
+    def calls(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return "ran"
 
 
 WAYS = (
