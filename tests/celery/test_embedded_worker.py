@@ -1,5 +1,6 @@
 """A worker in the test's own process, with the memory of that process as its store."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +18,14 @@ from tests.support.waiting import wait_until
 @pytest.fixture(params=["solo", "threads"])
 def app(request) -> Iterator[Any]:
     app: Any = make_app("memory://", "cache+memory://", "memory://")
-    with start_worker(app, pool=request.param, perform_ping_check=False, loglevel="ERROR"):
-        yield app
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    try:
+        with start_worker(app, pool=request.param, perform_ping_check=False, loglevel="ERROR"):
+            yield app
+    finally:  # the worker has set the program's logging up
+        root.setLevel(level)
+        root.handlers[:] = handlers
     _states.pop(app, None)
     set_global_engine(None)
 
