@@ -28,7 +28,7 @@ demo: $(READY) ## index the standard library with Celery, two tasks at once per 
 # The wheel comes before the source on the path: a file that the wheel lacks fails the tests.
 test: wheel ## run the tests on the built wheel; ARGS='-k word' selects
 	@PYTHONPATH=$(CURDIR)/$(WHEEL)/site PYTHONSAFEPATH=1 CACHIFY_TEST_WHEEL=$(CURDIR)/$(WHEEL)/site \
-	  $(BIN)/pytest -n $(JOBS) $(ARGS)
+	  $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 chaos: wheel ## the long versions: eight processes for 20 s, kills of workers and children with their figures
 	@PYTHONPATH=$(CURDIR)/$(WHEEL)/site PYTHONSAFEPATH=1 CACHIFY_TEST_WHEEL=$(CURDIR)/$(WHEEL)/site CACHIFY_HAMMER_SECONDS=20 \

@@ -95,9 +95,11 @@ class Shop:
 
 @pytest.fixture(autouse=True)
 def forgotten_apps() -> Iterator[None]:
-    """Apps that a test sets up are not there for the next one, which may ask for the only one."""
+    """What a test sets up or inits is not there for the next one, which may ask for the only one."""
+    set_global_engine(None)
     known = set(_states)
     yield
+    set_global_engine(None)
     for app in set(_states) - known:
         _states.pop(app, None)
 

@@ -108,6 +108,24 @@ TWO_STORES = """init_cachify(url="redis://127.0.0.1:1/5")"""
 UNKNOWN = "app.conf.cachify_leese = 3"
 
 
+# kombu ends a worker that reads a message which another thread is writing.
+WHOLE_FILES = """
+import threading
+from kombu.transport.filesystem import Channel
+
+def put(self, queue, payload, _put=Channel._put, **kwargs):
+    with lock:
+        _put(self, queue, payload, **kwargs)
+
+def get(self, queue, _get=Channel._get):
+    with lock:
+        return _get(self, queue)
+
+lock = threading.Lock()
+Channel._put, Channel._get = put, get
+"""
+
+
 @pytest.fixture
 def client(broker_url) -> Iterator[Celery]:
     app = Celery("client", broker=broker_url, backend=broker_url, set_as_current=False)
@@ -174,12 +192,14 @@ def test_prefork_works_on_a_broker_without_an_event_loop(tmp_path, redis_url, br
         "control_folder": str(tmp_path / "control"),
     }  # fmt: skip
     write_app(tmp_path, broker="filesystem://", backend=broker_url, store=redis_url, broker_transport_options=options)
+    with (tmp_path / "app.py").open("a") as text:
+        text.write(WHOLE_FILES)
     client = Celery("client", broker="filesystem://", backend=broker_url, set_as_current=False)
     client.conf.broker_transport_options = options
     silence(client)
     runs = Runs(tmp_path)
+    sent = [client.send_task("two", ["files", "sleep-0.1"], queue="shop") for _ in range(6)]
     with Worker(tmp_path, concurrency=3):
-        sent = [client.send_task("two", ["files", "sleep-0.1"], queue="shop") for _ in range(6)]
         assert [Sent(client, one.id).get(timeout=40) for one in sent] == ["sleep-0.1 done"] * 6
         assert runs.peak("files") <= 2
 
