@@ -105,7 +105,8 @@ class Runs:
         self._file = folder / "runs.jsonl"
 
     def all(self, key: str | None = None) -> list[dict[str, Any]]:
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
+        # What follows the last line end is being written.
+        lines = self._file.read_text().split("\n")[:-1] if self._file.exists() else []
         return [line for line in map(json.loads, lines) if key in (None, line["key"])]
 
     def begun(self, key: str | None = None) -> list[dict[str, Any]]:
