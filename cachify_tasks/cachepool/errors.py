@@ -1,0 +1,13 @@
+"""What the pools of reusable objects raise on purpose."""
+
+from __future__ import annotations
+
+from ..errors import CachifyError
+
+
+class CachePoolError(CachifyError):
+    """An element was returned that is not lent out, or the pool is closed."""
+
+
+class CachePoolGeneratorError(CachePoolError):
+    """The generator is not callable."""

@@ -1,0 +1,109 @@
+"""Functions of the user: coroutine functions are awaited, others run in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextvars import copy_context
+from typing import Any, TypeAlias
+
+from ..advanced import AdvancedPool
+
+Outcome: TypeAlias = tuple[Any, BaseException | None]
+
+
+class _Threads(AdvancedPool):
+    _warns = False  # the user's pool is another one
+
+
+class Calls:
+    """Awaits coroutine functions, and runs others in threads: those of the executor that was given, else those of an
+    `AdvancedPool`, which comes with the first such call and goes with the pool.
+    """
+
+    def __init__(self) -> None:
+        self._executor: Executor | None = None
+        self._threads: _Threads | None = None
+        self._most = self._running = 0
+        self._open = False
+
+    def open(self, executor: Executor | None, most: int) -> None:
+        """most: threads, where no executor is given."""
+        self._executor, self._most, self._open = executor, most, True
+        self._threads, self._running = None, 0
+
+    async def close(self) -> None:
+        """What runs goes on, and what is called from now on runs in the event loop's executor."""
+        self._open = False
+        await self._end()
+
+    async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        return await self.call_in(self._executor, function, *args, **kwargs)
+
+    async def call_in(
+        self, executor: Executor | None, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """What the function gives. What runs in a thread cannot be cancelled: it is waited for."""
+        if is_async(function):
+            return await function(*args, **kwargs)
+        work = functools.partial(_outcome, functools.partial(copy_context().run, function, *args, **kwargs))
+        if executor is None and self._open:
+            answer, error = await self._in_threads(work)
+        else:
+            answer, error = await _waited_for(asyncio.get_running_loop().run_in_executor(executor, work))
+        if error is not None:
+            raise error
+        return await answer if inspect.isawaitable(answer) else answer
+
+    async def _in_threads(self, work: Callable[[], Outcome]) -> Outcome:
+        if self._threads is None:
+            self._threads = await _Threads(self._most, 0, name="ConnectionPool").__aenter__()
+        self._running += 1
+        try:
+            return await _waited_for(self._threads.submit_nowait(work))
+        finally:
+            self._running -= 1
+            if not self._open:
+                await self._end()
+
+    async def _end(self) -> None:
+        if self._running == 0 and self._threads is not None:
+            threads, self._threads = self._threads, None
+            await threads.shutdown()
+
+
+async def _waited_for(running: asyncio.Future[Outcome]) -> Outcome:
+    while not running.done():
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            if running.cancelled():
+                raise
+    return running.result()
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    while isinstance(function, functools.partial):
+        function = function.func
+    called = inspect.getattr_static(type(function), "__call__", None)  # of an object that can be called
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def _outcome(function: Callable[[], Any]) -> Outcome:
+    """The error as a value: a future cannot carry a StopIteration, it would stay pending."""
+    try:
+        return function(), None
+    except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+        return None, error
+
+
+def accepts(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether the function can be called so."""
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return False
+    return True

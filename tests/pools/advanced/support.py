@@ -1,0 +1,30 @@
+"""Calls that block until they are let go."""
+
+from __future__ import annotations
+
+import threading
+
+WAIT_S = 20.0
+
+
+class Gate:
+    """A call that stands at a gate: it tells that it has begun, and waits to be let through."""
+
+    def __init__(self) -> None:
+        self._begun = threading.Semaphore(0)
+        self._open = threading.Event()
+        self.passed = 0
+
+    def __call__(self, value: object = None) -> object:
+        self._begun.release()
+        assert self._open.wait(WAIT_S)
+        self.passed += 1
+        return value
+
+    def open(self) -> None:
+        self._open.set()
+
+    def wait_begun(self, calls: int = 1) -> None:
+        """Block until so many more calls stand at the gate."""
+        for _ in range(calls):
+            assert self._begun.acquire(timeout=WAIT_S)

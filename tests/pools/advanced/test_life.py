@@ -1,0 +1,450 @@
+"""Workers that come and go, waiting for them, and the ways in which a pool ends."""
+
+import asyncio
+import ctypes
+import gc
+import threading
+import warnings
+from typing import Any
+
+import pytest
+
+from cachify_tasks.pools import AdvancedPool, PoolError, PoolFull, PoolShutDown
+from cachify_tasks.pools.advanced.worker import Worker
+from tests.pools.advanced.conftest import workers
+from tests.pools.advanced.support import Gate
+from tests.support.waiting import await_until, wait_until
+
+
+async def test_there_are_one_to_five_workers_if_nothing_is_said():
+    async with AdvancedPool() as pool:
+        assert len(workers()) == 1
+        gate = Gate()
+        futures = [pool.submit_nowait(gate) for _ in range(9)]
+        gate.wait_begun(5)
+        assert (pool.stats().workers, pool.stats().busy, pool.qsize) == (5, 5, 4)
+        gate.open()
+        await asyncio.gather(*futures)
+
+
+async def test_workers_are_started_when_there_is_work_and_end_when_there_is_none():
+    async with AdvancedPool(max_workers=3, min_workers=0, keep_alive=0.05) as pool:
+        assert workers() == []
+        gate = Gate()
+        futures = [pool.submit_nowait(gate) for _ in range(3)]
+        gate.wait_begun(3)
+        gate.open()
+        await asyncio.gather(*futures)
+        await await_until(lambda: not workers())
+        assert await pool.complete(abs, -1) == 1
+
+
+async def test_an_idle_worker_is_used_before_another_is_started():
+    async with AdvancedPool() as pool:
+        for _ in range(20):
+            await pool.complete(abs, 1)
+            await pool.drain()
+            await await_until(lambda: len(pool._crew.idle) == 1)
+        assert pool.stats().workers == 1
+
+
+async def test_without_scaling_there_are_always_the_most():
+    async with AdvancedPool(max_workers=3, scaling=False, keep_alive=0) as pool:
+        await pool.complete(abs, 1)
+        assert len(workers()) == 3
+        await pool.resize(1, 2)
+        await await_until(lambda: len(workers()) == 2)
+
+
+async def test_resize_starts_and_ends_workers():
+    async with AdvancedPool(max_workers=1) as pool:
+        gate = Gate()
+        futures = [pool.submit_nowait(gate) for _ in range(4)]
+        gate.wait_begun()
+
+        await pool.resize(2, 4)
+        gate.wait_begun(3)
+        assert pool.stats().workers == 4
+        await pool.resize(1, 1)
+        gate.open()
+        await asyncio.gather(*futures)
+        await await_until(lambda: len(workers()) == 1)
+        assert await pool.complete(abs, -1) == 1
+
+
+async def test_resize_calls_workers_out_of_a_map():
+    async with AdvancedPool(max_workers=2, min_workers=2) as pool:
+        gate = Gate()
+        task = asyncio.create_task(pool.map(gate, range(20)))
+        await asyncio.to_thread(gate.wait_begun, 2)
+        await pool.resize(1, 1)
+        gate.open()
+        await task
+        await await_until(lambda: len(workers()) == 1)
+
+
+async def test_drain_waits_for_what_waits_and_runs():
+    async with AdvancedPool(max_workers=1) as pool:
+        await pool.drain()
+        gate = Gate()
+        futures = [pool.submit_nowait(gate), pool.submit_nowait(gate)]
+        task = asyncio.create_task(pool.drain())
+        await asyncio.to_thread(gate.wait_begun)
+        assert not task.done()
+        assert (pool.idle, pool.empty) == (False, False)
+        gate.open()
+        await task
+        assert all(future.done() for future in futures)
+        assert (pool.idle, pool.empty) == (True, True)
+
+
+async def test_drain_ends_when_what_was_left_is_cancelled_or_not_the_loop_s():
+    async with AdvancedPool(max_workers=1) as pool:
+        gate = Gate()
+        pool.as_executor().submit(gate)
+        gate.wait_begun()
+        queued = pool.submit_nowait(abs, 1)
+        task = asyncio.create_task(pool.drain())
+        await asyncio.sleep(0)
+        queued.cancel()
+        await await_until(lambda: not pool._crew.outbox._called)  # the cancellation has been looked at
+        gate.open()
+        await asyncio.wait_for(task, 20)
+
+
+async def test_wait_for_slot_waits_for_one_place():
+    async with AdvancedPool(max_workers=1, qsize=2) as pool:
+        assert await pool.wait_for_slot() == 0.0
+        gate = Gate()
+        pool.submit_nowait(gate)
+        gate.wait_begun()
+        queued = [pool.submit_nowait(gate) for _ in range(2)]
+        with pytest.raises(PoolFull, match=r"0\.01 s"):
+            await pool.wait_for_slot(0.01)
+        task = asyncio.create_task(pool.wait_for_slot())
+        await await_until(lambda: pool.stats().waiting == 1)
+
+        queued[0].cancel()
+
+        assert await task > 0
+        assert pool.qsize == 1
+        pool.submit_nowait(abs, 1)
+        gate.open()
+
+
+async def test_a_place_that_was_told_of_and_not_taken_goes_to_the_next():
+    async with AdvancedPool(max_workers=1, qsize=1) as pool:
+        gate = Gate()
+        pool.submit_nowait(gate)
+        gate.wait_begun()
+        queued = pool.submit_nowait(abs, 1)
+        told = asyncio.create_task(pool.wait_for_slot())
+        taken = asyncio.create_task(pool.submit(abs, -2))
+        await await_until(lambda: pool.stats().waiting == 2)
+
+        queued.cancel()
+
+        await told
+        future = await taken
+        gate.open()
+        assert await future == 2
+
+
+async def test_a_place_that_was_told_of_is_not_taken_by_who_comes_later():
+    got: list[object] = []
+    async with AdvancedPool(max_workers=1, qsize=1) as pool:
+        gate = Gate()
+        pool.submit_nowait(gate)
+        gate.wait_begun()
+        queued = pool.submit_nowait(abs, 1)
+
+        async def late(n):
+            await pool.submit(got.append, n)
+
+        async def told():
+            await pool.wait_for_slot()
+
+        tasks = [asyncio.create_task(told()), asyncio.create_task(late("first"))]
+        await await_until(lambda: pool.stats().waiting == 2)
+        tasks.append(asyncio.create_task(late("second")))
+        queued.cancel()
+        gate.open()
+        wait_until(lambda: pool._crew.idle)  # the loop stands still: the place is told of next, after the second came
+        await asyncio.gather(*tasks)
+        await pool.drain()
+    assert got == ["first", "second"]
+
+
+async def test_join_gives_the_calls_of_each_worker():
+    pool = AdvancedPool(max_workers=2, min_workers=2)
+    async with pool:
+        joined = asyncio.create_task(pool.join())
+        gate = Gate()
+        futures = [pool.submit_nowait(gate) for _ in range(2)]
+        gate.wait_begun(2)
+        gate.open()
+        await asyncio.gather(*futures)
+        assert not joined.done()
+    assert await joined == await pool.join() == [1, 1]
+
+
+async def test_a_worker_that_is_ended_from_outside_fails_its_call_alone(monkeypatch):
+    def ended(*_, **__):
+        monkeypatch.undo()
+        raise LookupError("from outside")
+
+    async with AdvancedPool(max_workers=1) as pool:
+        gate = Gate()
+        lost, queued = pool.submit_nowait(gate), pool.submit_nowait(abs, -1)
+        gate.wait_begun()
+        monkeypatch.setattr(Worker, "ended", ended)
+        gate.open()
+        with pytest.raises(PoolError, match="from outside"):
+            await lost
+        assert await queued == 1
+    assert {str(record) for record in await pool.join()} == {"from outside", "1"}
+
+
+async def test_a_worker_that_is_lost_is_replaced():
+    def ended(*_, **__):
+        setattr(Worker, "ended", real)  # noqa: B010  # a method
+        raise LookupError("from outside")
+
+    real = Worker.ended
+    async with AdvancedPool(max_workers=1) as pool:
+        gate = Gate()
+        lost, queued = pool.submit_nowait(gate), pool.submit_nowait(abs, -1)
+        gate.wait_begun()
+        setattr(Worker, "ended", ended)  # noqa: B010
+        gate.open()
+        assert await queued == 1
+        assert isinstance(lost.exception(), PoolError)
+
+
+async def test_an_asynchronous_exception_in_a_call_is_of_that_call():
+    async with AdvancedPool(max_workers=1) as pool:
+        ident, stop = [], threading.Event()
+
+        def spin():
+            ident.append(threading.get_ident())
+            while not stop.is_set():
+                pass
+
+        future = pool.submit_nowait(spin)
+        await await_until(lambda: ident)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident[0]), ctypes.py_object(LookupError))
+        with pytest.raises(LookupError):
+            await future
+        stop.set()
+        assert await pool.complete(abs, -1) == 1
+
+
+async def test_shutdown_finishes_what_was_submitted():
+    pool = AdvancedPool(max_workers=1)
+    async with pool:
+        futures = [pool.submit_nowait(abs, n) for n in range(100)]
+    assert [future.result() for future in futures] == list(range(100))
+    assert workers() == []
+    assert await pool.shutdown() < 1
+    up = pool.uptime
+    assert up == pool.uptime > 0
+
+
+async def test_shutdown_cancels_what_waits_if_told():
+    async with AdvancedPool(max_workers=1) as pool:
+        gate = Gate()
+        running, queued = pool.submit_nowait(gate, 1), pool.submit_nowait(gate, 2)
+        gate.wait_begun()
+        task = asyncio.create_task(pool.shutdown(cancel_pending=True))
+        await asyncio.wait([queued])
+        assert queued.cancelled()
+        gate.open()
+        assert await task > 0
+        assert await running == 1
+
+
+async def test_idle_timeout_cancels_what_still_waits_and_waits_for_what_runs():
+    async with AdvancedPool(max_workers=1) as pool:
+        gate = Gate()
+        running, queued = pool.submit_nowait(gate, 1), pool.submit_nowait(gate, 2)
+        gate.wait_begun()
+        task = asyncio.create_task(pool.shutdown(idle_timeout=0.02))
+        await asyncio.wait([queued])
+        assert queued.cancelled()
+        assert not running.done()
+        assert not task.done()
+        gate.open()
+        assert await task >= 0.02
+        assert await running == 1
+
+
+async def test_total_timeout_waits_for_nothing_any_more():
+    async with AdvancedPool(max_workers=1) as pool:
+        gate = Gate()
+        running, queued = pool.submit_nowait(gate, 1), pool.submit_nowait(gate, 2)
+        view = pool.as_executor()
+        gate.wait_begun()
+        called = view.submit(gate)
+        assert 0.02 <= await pool.shutdown(total_timeout=0.02) < 10
+        assert running.cancelled()
+        assert queued.cancelled()
+        assert called.cancelled()
+        gate.open()
+
+
+async def test_a_second_shutdown_may_be_less_patient():
+    async with AdvancedPool(max_workers=1) as pool:
+        gate = Gate()
+        running = pool.submit_nowait(gate)
+        gate.wait_begun()
+        patient = asyncio.create_task(pool.shutdown())
+        await asyncio.sleep(0)
+        await pool.shutdown(total_timeout=0)
+        assert running.cancelled()
+        assert not patient.done()
+        gate.open()
+        await patient
+
+
+async def test_kill_at_exit_waits_for_nothing():
+    async with AdvancedPool(max_workers=1, kill_at_exit=True) as pool:
+        gate = Gate()
+        running, queued = pool.submit_nowait(gate), pool.submit_nowait(gate)
+        gate.wait_begun()
+    assert running.cancelled()
+    assert queued.cancelled()
+    gate.open()
+
+
+async def test_a_block_that_is_cancelled_while_it_ends_leaves_nothing_pending():
+    gate = Gate()
+    futures: list[asyncio.Future[object]] = []
+
+    async def block():
+        async with AdvancedPool(max_workers=1) as pool:
+            futures.extend(pool.submit_nowait(gate) for _ in range(3))
+            gate.wait_begun()
+
+    task = asyncio.create_task(block())
+    await await_until(lambda: futures)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert all(future.cancelled() for future in futures)
+    gate.open()
+
+
+async def test_who_waits_in_line_is_told_of_the_shutdown():
+    async with AdvancedPool(max_workers=1, qsize=1) as pool:
+        gate = Gate()
+        pool.submit_nowait(gate)
+        gate.wait_begun()
+        pool.submit_nowait(gate)
+        tasks = [asyncio.create_task(call) for call in (pool.submit(abs, 1), pool.map(abs, [1]), pool.wait_for_slot())]
+        await await_until(lambda: pool.stats().waiting == 3)
+        ending = asyncio.create_task(pool.shutdown())
+        for answer in await asyncio.gather(*tasks, return_exceptions=True):
+            assert isinstance(answer, PoolShutDown)
+        gate.open()
+        await ending
+
+
+async def test_an_initializer_runs_first_in_each_worker():
+    local = threading.local()
+
+    def begin(value):
+        local.value = value
+
+    async with AdvancedPool(max_workers=2, initializer=begin, initargs=("x",)) as pool:
+        barrier = threading.Barrier(2, timeout=20)
+        assert await pool.map(lambda _: (barrier.wait(), local.value)[1], range(2)) == ["x", "x"]
+
+
+async def test_a_worker_that_is_handed_a_job_before_it_is_ready_rests_as_others_do():
+    gate = Gate()
+    async with AdvancedPool(max_workers=1, initializer=gate) as pool:
+        gate.wait_begun()
+        future = pool.submit_nowait(abs, -1)
+        gate.open()
+        assert await future == 1
+        await await_until(lambda: pool._crew.idle)
+        assert pool._crew.idle[0].wake.locked()
+
+
+async def test_an_initializer_that_fails_fails_all_that_waits():
+    gate = Gate()
+
+    def begin():
+        gate()
+        raise LookupError("no licence")
+
+    async with AdvancedPool(max_workers=1, initializer=begin) as pool:
+        futures = [pool.submit_nowait(abs, 1), pool.submit_nowait(abs, 1)]
+        mapped = asyncio.create_task(pool.map(abs, [1, 2]))
+        called = pool.as_executor().submit(abs, 1)
+        await await_until(lambda: pool.qsize == 3)
+        gate.open()
+        for answer in await asyncio.gather(*futures, mapped, return_exceptions=True):
+            assert isinstance(answer, PoolError)
+            assert isinstance(answer.__cause__, LookupError)
+        assert isinstance(called.exception(20), PoolError)
+        with pytest.raises(PoolError, match="no licence"):
+            pool.submit_nowait(abs, 1)
+    (record,) = await pool.join()
+    assert isinstance(record, LookupError)
+
+
+def test_a_loop_that_is_closed_first_leaves_nothing():
+    gate = Gate()
+    seen: dict[str, Any] = {}
+
+    async def main():
+        pool = seen["pool"] = AdvancedPool(max_workers=1)
+        await pool.__aenter__()
+        seen["futures"] = [pool.submit_nowait(gate) for _ in range(3)]
+        gate.wait_begun()
+
+    asyncio.run(main())
+    gate.open()
+    wait_until(lambda: not workers())
+
+    assert all(future.done() for future in seen["futures"])
+    assert gate.passed == 1
+    assert asyncio.run(seen["pool"].shutdown()) < 5
+    with pytest.raises(PoolShutDown, match="event loop was closed"):
+        seen["pool"].raise_for_shutdown()
+
+
+def test_a_pool_that_is_shut_down_after_its_loop_was_closed_ends():
+    async def main():
+        return await AdvancedPool(min_workers=2).__aenter__()
+
+    pool = asyncio.run(main())
+    asyncio.run(pool.shutdown())
+    assert workers() == []
+
+
+def test_a_forgotten_pool_ends_and_says_so():
+    async def main():
+        pool = await AdvancedPool(max_workers=1).__aenter__()
+        futures = [pool.submit_nowait(abs, n) for n in range(3)]
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            del pool
+            gc.collect()
+        assert [warning.category for warning in told] == [ResourceWarning]
+        await asyncio.wait(futures, timeout=20)
+        assert all(future.done() for future in futures)
+
+    asyncio.run(main())
+
+
+def test_a_pool_that_was_never_started_ends_in_silence():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pool = AdvancedPool()
+        assert asyncio.run(pool.shutdown()) == 0.0
+        with pytest.raises(PoolShutDown):
+            asyncio.run(pool.__aenter__())
+        del pool
+        gc.collect()

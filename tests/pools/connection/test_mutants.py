@@ -1,0 +1,224 @@
+"""Each rule of the pool, broken on purpose, fails a test of the suite."""
+
+import asyncio
+import importlib
+import importlib.util
+import inspect
+import shutil
+import sys
+from importlib.resources import as_file, files
+from typing import NamedTuple
+
+import pytest
+
+from cachify_tasks.pools.connection import errors
+
+from . import kit, test_documented, test_failures, test_misuse, test_stop, test_turns, test_upkeep
+
+SUITES = (test_documented, test_failures, test_misuse, test_stop, test_turns, test_upkeep)
+BROKEN = "cachify_tasks.pools.broken"
+AT_HOME = "get_running_loop() is self._home" if sys.version_info >= (3, 12) else "get_ident() == self._home._thread_id"
+
+
+class Mutant(NamedTuple):
+    rule: str
+    file: str
+    text: str
+    broken: str
+    killer: str
+
+
+MUTANTS = [
+    Mutant(
+        "a connection is handed to who waits",
+        "stock", "        while line:\n", "        while False:\n",
+        "test_five_in_line_are_served_in_their_order",
+    ),
+    Mutant(
+        "the short way of a release is closed while somebody waits",
+        "quick", "if self._line:", "if False:",
+        "test_five_in_line_are_served_in_their_order",
+    ),
+    Mutant(
+        "the line is served from its front",
+        "stock", "waiter, _ = line.popleft()", "waiter, _ = line.pop()",
+        "test_five_in_line_are_served_in_their_order",
+    ),
+    Mutant(
+        "who has left the line is passed over",
+        "stock", "if waiter.done():", "if False:",
+        "test_who_is_cancelled_in_line_is_passed_over",
+    ),
+    Mutant(
+        "who has left the line is not counted",
+        "turns", "            self._waiters.left()\n        elif", "            pass\n        elif",
+        "test_who_is_cancelled_in_line_is_passed_over",
+    ),
+    Mutant(
+        "a connection that its waiter does not take any more goes on",
+        "turns", "self._back_unused(future.result())", "pass",
+        "test_a_connection_handed_to_one_who_is_cancelled_goes_to_the_next",
+    ),
+    Mutant(
+        "a waiter whose coroutine is closed is out of the line",
+        "quick", "except BaseException:", "except Exception:",
+        "test_a_waiter_whose_coroutine_is_closed_loses_no_connection",
+    ),
+    Mutant(
+        "a place that a failure frees wakes one who waits",
+        "stock", "        self._serve()\n        self._tell()\n        return None", "        return None",
+        "test_who_waits_behind_a_failed_factory_has_an_attempt_of_its_own",
+    ),
+    Mutant(
+        "a failed making is not waited for any more",
+        "stock", "        self._coming -= 1\n        if waiter is not None:", "        if waiter is not None:",
+        "test_who_waits_behind_a_failed_factory_has_an_attempt_of_its_own",
+    ),
+    Mutant(
+        "a place that a cleaner frees wakes one who waits",
+        "stock", "        self._serve()\n        self._tune()", "        self._tune()",
+        "test_a_place_that_a_retired_connection_frees_goes_to_who_waits",
+    ),
+    Mutant(
+        "a refused connection is no longer counted on",
+        "stock", "            self._serve()  # who", "            pass  # who",
+        "test_one_sick_connection_among_healthy_ones_holds_up_nobody",
+    ),
+    Mutant(
+        "a connection is released once, the long way",
+        "turns", "self._doomed.pop(key, None)\n        if", "self._records.get(key)\n        if",
+        "test_a_connection_can_be_released_once",
+    ),
+    Mutant(
+        "a connection is released once, the short way",
+        "quick", "self._lent.pop(id(conn), None)", "self._records.get(id(conn))",
+        "test_a_connection_can_be_released_once",
+    ),
+    Mutant(
+        "a lent connection is known as lent",
+        "quick", "self._lent[record.key] = record", "pass",
+        "test_acquire_lends_and_release_takes_back",
+    ),
+    Mutant(
+        "a block releases its own loan alone",
+        "lending", " and record.lends == self._lends", "",
+        "test_a_block_whose_connection_was_released_within_says_so",
+    ),
+    Mutant(
+        "the loop is looked at, the short way",
+        "quick", AT_HOME, "True",
+        "test_a_loop_of_the_same_thread_that_only_rests_is_told_apart",
+    ),
+    Mutant(
+        "a place is taken before a connection is made",
+        "stock", "        self._making += 1\n", "",
+        "test_a_place_is_reserved_before_a_connection_is_made",
+    ),
+    Mutant(
+        "a place is taken until the connection has been cleaned",
+        "stock", "len(self._records) + self._making\n", "len(self._records) + self._making - self._cleaning\n",
+        "test_the_place_of_a_connection_is_taken_until_it_has_been_cleaned",
+    ),
+    Mutant(
+        "the limit is a limit",
+        "stock", "if self._places < self._maxsize:\n                entry", "if True:\n                entry",
+        "test_a_place_is_reserved_before_a_connection_is_made",
+    ),
+    Mutant(
+        "an idle connection is checked before it is lent",
+        "turns", "if self._idle and self._options.healthchecker is None:", "if self._idle:",
+        "test_an_unhealthy_connection_is_not_lent",
+    ),
+    Mutant(
+        "a connection that came back is checked",
+        "stock", "            return self._check(record, last)", "            pass",
+        "test_an_unhealthy_connection_is_given_up_when_it_comes_back",
+    ),
+    Mutant(
+        "what is to be retired is known when it comes back",
+        "stock", "self._doomed[record.key] = record", "self._lent[record.key] = record",
+        "test_drain_replaces_every_connection_and_waits_for_those_that_are_lent",
+    ),
+    Mutant(
+        "a life ends",
+        "stock", "record.fresh and record.until <= now", "False",
+        "test_an_idle_connection_whose_life_ends_is_replaced",
+    ),
+    Mutant(
+        "a stop fails those who wait",
+        "life", "self._waiters.fail(self._closed_error)", "pass",
+        "test_who_waits_when_the_pool_is_stopped_is_told",
+    ),
+    Mutant(
+        "what is made after the stop is cleaned",
+        "stock", "return record.fresh and self._open and", "return record.fresh and",
+        "test_a_connection_that_is_being_made_is_cleaned_when_it_is_there",
+    ),
+    Mutant(
+        "one object is one connection",
+        "stock", "if id(conn) in self._records:", "if False:",
+        "test_a_factory_that_gives_the_same_object_twice_is_refused",
+    ),
+    Mutant(
+        "the factory pauses after a failure",
+        "stock", "and self._pause is None and not", "and not",
+        "test_an_acquire_is_not_held_up_by_the_pause_after_a_failure",
+    ),
+]  # fmt: skip
+
+
+def broken_pool(mutant, folder, monkeypatch):
+    """ConnectionPool, with the mutant's text; a package of its own beside the sound one."""
+    with as_file(files("cachify_tasks.pools.connection")) as sound:
+        shutil.copytree(sound, folder / "broken", ignore=shutil.ignore_patterns("__pycache__", "errors.py"))
+    path = folder / "broken" / f"{mutant.file}.py"
+    source = path.read_text("utf-8")
+    if mutant.text not in source:  # no AssertionError: that would pass for a killed mutant
+        raise LookupError(f"{mutant.file}.py has changed: mend the mutant of {mutant.text!r}")
+    path.write_text(source.replace(mutant.text, mutant.broken), "utf-8")
+    spec = importlib.util.spec_from_file_location(
+        BROKEN, folder / "broken" / "__init__.py", submodule_search_locations=[str(folder / "broken")]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    package = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, BROKEN, package)
+    monkeypatch.setitem(sys.modules, f"{BROKEN}.errors", errors)
+    for module in (file.stem for file in (folder / "broken").glob("[!_]*.py")):
+        monkeypatch.delitem(sys.modules, f"{BROKEN}.{module}", raising=False)
+    spec.loader.exec_module(package)
+    for module in [name for name in sys.modules if name.startswith(f"{BROKEN}.") and not name.endswith(".errors")]:
+        monkeypatch.setitem(sys.modules, module, sys.modules[module])
+    return package.ConnectionPool
+
+
+def named(name):
+    (test,) = (vars(suite)[name] for suite in SUITES if name in vars(suite))
+    return test
+
+
+def run(killer, seconds):
+    """Run the test; one that waits for ever has failed."""
+    world = kit.World()
+
+    async def bounded():
+        async with asyncio.timeout(seconds):
+            await killer(world)
+        await kit.turns()
+        assert not world.open
+
+    if inspect.iscoroutinefunction(killer):
+        asyncio.run(bounded())
+    else:
+        killer(world)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.rule)
+def test_a_broken_rule_fails_a_test(mutant, tmp_path, monkeypatch):
+    killer = named(mutant.killer)
+    run(killer, 10)
+    monkeypatch.setattr(kit, "ConnectionPool", broken_pool(mutant, tmp_path, monkeypatch))
+
+    with pytest.raises((Exception, pytest.fail.Exception)):  # however it fails
+        run(killer, 0.5)
