@@ -1,7 +1,8 @@
 """At most N at a time, per key, across all workers: slots in Redis for functions and Celery tasks."""
 
-from ._io.slot import Slot, current_slot
-from .cachify import AsyncClient, Cachify, Decoder, Encoder, SyncClient, cached, init_cachify
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import (
     CachifyError,
     CachifyInitError,
@@ -11,8 +12,13 @@ from .errors import (
     CachifyStoreError,
     LeaseLost,
 )
-from .slots import AsyncPoolWrappedF, SyncPoolWrappedF, WrappedFunctionPool, pool, pooled
-from .strategies import CachedFallback, Callback, Drop, FullPool, Raise, Reschedule, Strategy
+
+if TYPE_CHECKING:
+    from ._io.held import Held
+    from ._io.slot import Slot, current_slot
+    from .cachify import AsyncClient, Cachify, Decoder, Encoder, SyncClient, cached, init_cachify
+    from .slots import AsyncPoolWrappedF, SyncPoolWrappedF, WrappedFunctionPool, pool, pooled
+    from .strategies import CachedFallback, Callback, Drop, FullPool, Park, Raise, Reschedule, Strategy, Wait
 
 __version__ = "0.1.0"
 
@@ -32,13 +38,16 @@ __all__ = [
     "Drop",
     "Encoder",
     "FullPool",
+    "Held",
     "LeaseLost",
+    "Park",
     "Raise",
     "Reschedule",
     "Slot",
     "Strategy",
     "SyncClient",
     "SyncPoolWrappedF",
+    "Wait",
     "WrappedFunctionPool",
     "__version__",
     "cached",
@@ -47,3 +56,26 @@ __all__ = [
     "pool",
     "pooled",
 ]
+
+# What is asked for is imported then: `cachify_tasks.cachepool` comes without the store and its client.
+_HOMES = {
+    "._io.held": "Held",
+    "._io.slot": "Slot current_slot",
+    ".cachify": "AsyncClient Cachify Decoder Encoder SyncClient cached init_cachify",
+    ".slots": "AsyncPoolWrappedF SyncPoolWrappedF WrappedFunctionPool pool pooled",
+    ".strategies": "CachedFallback Callback Drop FullPool Park Raise Reschedule Strategy Wait",
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names.split():
+            value = globals()[name] = getattr(import_module(home, __name__), name)
+            return value
+        if home == f".{name}":
+            return import_module(home, __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -154,6 +154,8 @@ def supply_global(engine: Engine) -> None:
     if known is None:
         set_global_engine(engine)
         return
+    if known.store is engine.store:
+        return
     same = (known.store.shown, known.settings.prefix) == (engine.store.shown, engine.settings.prefix)
     if known is not engine and (known.store.local or not same):  # each memory is a store of its own
         raise CachifyInitError(

@@ -73,10 +73,12 @@ class Settings:
         url: where the store is, `redis://`, `rediss://` or `unix://`; None or `memory://`: the memory of this process.
         prefix: put in front of every key in the store; no braces.
         lease_ttl: seconds a slot lives without being renewed; a crash frees it after that.
-        start_timeout: seconds that a slot stays reserved for a task that was chosen to run next.
+        start_timeout: seconds that a slot stays reserved for a parked task whose turn has come; if it has not started
+            by then, it is offered again.
         on_store_error: what a call does while the store is out of reach: "raise", "retry" or "run".
             Not given: "raise" for functions, "retry" for tasks.
-        default_on_full: the strategy of tasks whose `pooled` names none.
+        default_on_full: the strategy of tasks whose `pooled` names none: one, a callable, or a name such as "drop". Not
+            given: `Park()`.
     """
 
     url: str | None = field(default=None, repr=False)

@@ -3,70 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from collections.abc import Callable
+from typing import Any, Literal, cast, overload
 
 from ._core.admission import adopter
 from ._core.calls import Policy
 from ._core.commands import Reply, Size
+from ._core.decisions import Waiting
 from ._core.flows import Flow, leave
+from ._core.shapes import AlwaysPool, AsyncPoolWrappedF, SyncPoolWrappedF, WrappedFunctionPool
 from ._core.template import KeyTemplate, check_key, signature_of
-from ._io.calls import asking, call_flow
+from ._io.calls import asking
 from ._io.engine import Engine, global_engine
+from ._io.held import Acquiring, Held, acquiring, full_error
 from ._io.slot import Slot, current
-from .errors import CachifyPoolFullError
+from ._io.wrapping import wrapped
 from .settings import UNSET, Seconds, Unset, milliseconds
-from .strategies import CachedFallback, Callback, Drop, Raise, Reschedule, as_strategy, check_count
+from .strategies import CachedFallback, Callback, Drop, Park, Raise, Reschedule, Wait, as_strategy, check_count
 
 __all__ = ["AsyncPoolWrappedF", "Pool", "SyncPoolWrappedF", "WrappedFunctionPool", "pool", "pooled"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-T = TypeVar("T")
-
-
-class SyncPoolWrappedF(Protocol[P, R_co]):
-    """A function in a pool."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-
-    def size(self, *args: P.args, **kwargs: P.kwargs) -> int:
-        """How many slots are held in the pool that this call would use."""
-
-
-class AsyncPoolWrappedF(Protocol[P, R_co]):
-    """A coroutine function in a pool."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
-
-    def size(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[int]:
-        """How many slots are held in the pool that this call would use."""
-
-
-class WrappedFunctionPool(Protocol):
-    """What `@pooled` makes of functions; the types of both kinds."""
-
-    @overload  # a coroutine function matches both; the first one counts
-    def __call__(  # type: ignore[overload-overlap]
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncPoolWrappedF[P, R | None]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> SyncPoolWrappedF[P, R | None]: ...
-
-
-class _AlwaysPool(Protocol):
-    """As `WrappedFunctionPool`, where no strategy can drop the call."""
-
-    @overload  # as above
-    def __call__(  # type: ignore[overload-overlap]
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncPoolWrappedF[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> SyncPoolWrappedF[P, R]: ...
 
 
 def slot_exp_ms(value: Seconds | Unset | None) -> int | Unset | None:
@@ -115,6 +71,7 @@ class Pool:
         slot_exp: Seconds | Unset | None = UNSET,
         *,
         _engine: Engine | None = None,
+        _waits: Waiting | None = None,
         _shows: bool = True,
     ) -> None:
         self._key = check_key(key)
@@ -126,6 +83,7 @@ class Pool:
         self._bound = _engine
         self._lock = threading.Lock()
         self._inside: dict[object, list[_Entry]] = {}
+        self._waits = _waits
         self._shows = _shows  # is its slot the current one of the code that enters it
 
     @property
@@ -139,6 +97,39 @@ class Pool:
     async def asize(self) -> int:
         """`size` for code in an event loop."""
         return cast("int", await self._engine.store.aexecute(Size(self._key)))
+
+    def acquire(self, timeout: Seconds | None = None) -> Held:
+        """Take a slot now, waiting for it in the pool's queue, where tasks are parked: in the order of arrival.
+
+        Args:
+            timeout: seconds to wait at most; 0: do not wait; None: for ever.
+
+        Returns:
+            Held: has `slot` and `release()`. Used as a context manager it releases, and in it the slot is the current
+            one.
+
+        Raises:
+            CachifyPoolFullError: there was none in time.
+
+        Example:
+            >>> from cachify_tasks import init_cachify, pool
+            >>> cachify = init_cachify()
+            >>> with pool("reports", max_size=2).acquire(timeout=5) as slot:
+            ...     slot.key
+            'reports'
+        """
+        engine = self._engine
+        return engine.run(self._acquiring(engine, timeout))
+
+    def aacquire(self, timeout: Seconds | None = None) -> Acquiring:
+        """`acquire` for code in an event loop: `async with p.aacquire(5) as slot`, or `held = await p.aacquire(5)`."""
+        engine = self._engine
+        return Acquiring(engine, self._acquiring(engine, timeout))
+
+    def _acquiring(self, engine: Engine, timeout: Seconds | None) -> Flow[Held]:
+        timeout_ms = None if timeout is None else milliseconds("timeout", timeout, minimum=0)
+        ask = engine.ask(self._key, self._max_size, self._slot_exp_ms, "")
+        return acquiring(engine, ask, Waiting(timeout_ms))
 
     def pooled(self, on_full: Any = UNSET, raise_on_full: bool = False) -> WrappedFunctionPool:
         """A decorator that puts a function into this pool; its key is used as it is."""
@@ -174,15 +165,11 @@ class Pool:
 
     def _enter(self, who: object) -> Flow[Slot]:
         engine = self._engine
-        found = yield from asking(engine, engine.ask(self._key, self._max_size, self._slot_exp_ms, ""))
+        found = yield from asking(engine, engine.ask(self._key, self._max_size, self._slot_exp_ms, ""), self._waits)
         entry = None
         try:
             if isinstance(found, Reply):
-                raise CachifyPoolFullError(
-                    f"pool {self._key!r} is full: {found.held} of {found.limit} slots are taken; wait, raise max_size, "
-                    "or give @pooled an on_full",
-                    self._key, found.limit, found.held,
-                )  # fmt: skip
+                raise full_error(self._key, found, self._waits)
             entry = _Entry(who, engine, found)
             with self._lock:
                 self._inside.setdefault(who, []).append(entry)
@@ -268,116 +255,14 @@ class _Decorator:
         recall = policy.keeps()
         if recall is not None and recall.key is not None:
             policy.recalls[recall.key] = KeyTemplate(recall.key, signature)
-        return _wrapped(policy, signature)
-
-
-def _wrapped(policy: Policy, signature: inspect.Signature) -> Any:
-    function = policy.function
-    wrapper: Any
-    if inspect.isasyncgenfunction(function):
-
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            async with _generator_pool(policy, args, kwargs) as slot:
-                items = function(*args, **kwargs)
-                step = items.__anext__()
-                try:
-                    while True:
-                        try:
-                            item = await _Steps(step.__await__(), slot)
-                        except StopAsyncIteration:
-                            return
-                        try:
-                            sent = yield item
-                        except GeneratorExit:
-                            raise
-                        except BaseException as error:  # noqa: BLE001  # the generator decides what to do with it
-                            step = items.athrow(error)
-                        else:
-                            step = items.asend(sent)
-                finally:
-                    await _Steps(items.aclose().__await__(), slot)
-
-    elif inspect.isgeneratorfunction(function):
-
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with _generator_pool(policy, args, kwargs) as slot:
-                return (yield from _Steps(function(*args, **kwargs), slot))
-
-    elif _is_coroutine_function(function):
-
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            engine, flow = call_flow(policy, args, kwargs)
-            return await engine.arun(flow)
-
-    else:
-
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            engine, flow = call_flow(policy, args, kwargs)
-            return engine.run(flow)
-
-    functools.update_wrapper(wrapper, function)
-    wrapper.__signature__ = signature
-    wrapper.__cachify__ = policy
-    wrapper.size = size_of(policy)
-    return wrapper
-
-
-def _is_coroutine_function(function: Any) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+        return wrapped(policy, signature, _generator_pool)
 
 
 def _generator_pool(policy: Policy, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pool:
     """The slot of a generator is held until it is exhausted or closed; full, its first item raises."""
-    exp = policy.slot_exp_ms
+    exp, key = policy.slot_exp_ms, policy.key.resolve(args, kwargs)
     seconds = exp / 1000 if isinstance(exp, int) else exp
-    return Pool(policy.key.resolve(args, kwargs), policy.max_size, seconds, _engine=policy.engine, _shows=False)
-
-
-class _Steps:
-    """A generator (or an awaitable's) with its slot as the current one in each of its steps, not in its consumer's."""
-
-    __slots__ = ("_items", "_slot")
-
-    def __init__(self, items: Any, slot: Slot | None) -> None:
-        self._items, self._slot = items, slot
-
-    def __iter__(self) -> _Steps:
-        return self
-
-    __await__ = __iter__
-
-    def __next__(self) -> Any:
-        return self._step(self._items.__next__)
-
-    def send(self, value: Any) -> Any:
-        return self._step(self._items.send, value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._step(self._items.throw, *error)
-
-    def close(self) -> None:
-        self._step(self._items.close)
-
-    def _step(self, do: Callable[..., Any], *args: Any) -> Any:
-        before = current.get()
-        try:
-            current.set(self._slot)
-            return do(*args)
-        finally:
-            current.set(before)
-
-
-def size_of(policy: Policy) -> Callable[..., Any]:
-    def size(*args: Any, **kwargs: Any) -> int:
-        engine = policy.engine or global_engine()
-        return cast("int", engine.store.execute(Size(policy.key.resolve(args, kwargs))))
-
-    async def asize(*args: Any, **kwargs: Any) -> int:
-        engine = policy.engine or global_engine()
-        return cast("int", await engine.store.aexecute(Size(policy.key.resolve(args, kwargs))))
-
-    asynchronous = _is_coroutine_function(policy.function) or inspect.isasyncgenfunction(policy.function)
-    return asize if asynchronous else size
+    return Pool(key, policy.max_size, seconds, _engine=policy.engine, _waits=policy.waits(), _shows=False)
 
 
 def pool(key: str, max_size: int, slot_exp: Seconds | Unset | None = UNSET) -> Pool:
@@ -401,12 +286,12 @@ def pooled(
     *,
     raise_on_full: Literal[True],
     slot_exp: Seconds | Unset | None = ...,
-) -> _AlwaysPool: ...
+) -> AlwaysPool: ...
 @overload
 def pooled(
-    key: str, max_size: int, on_full: Raise | Reschedule | CachedFallback, raise_on_full: bool = ...,
+    key: str, max_size: int, on_full: Raise | Reschedule | CachedFallback | Park | Wait, raise_on_full: bool = ...,
     slot_exp: Seconds | Unset | None = ...,
-) -> _AlwaysPool: ...  # fmt: skip
+) -> AlwaysPool: ...  # fmt: skip
 @overload
 def pooled(
     key: str, max_size: int, on_full: Drop | Callback | Callable[..., Any] | Unset | None = ...,
@@ -427,7 +312,8 @@ def pooled(
             attributes or items, `{}` and `{0}` from `*args`.
         max_size: the most calls at once, an int of at least 1.
         on_full: the strategy when all slots are taken, or a callable that gets the call's own arguments and whose
-            result is returned. None: answer None. Not given: a plain call answers None, a task `default_on_full`.
+            result is returned. None: answer None. Not given: a plain call answers None, a task does what the
+            setting `default_on_full` says: it is parked, if that is not given either.
         raise_on_full: raise `CachifyPoolFullError`, whatever `on_full` says.
         slot_exp: seconds after which a slot counts no more, renewed or not; None: no such limit. Without it a slot is
             renewed as long as its process lives.

@@ -7,7 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ._core.decisions import Decision, Defer, FullPool, Invoke, RaiseFull, Recall, Skip, Strategy
+from ._core.decisions import (
+    Decision,
+    Defer,
+    FullPool,
+    Invoke,
+    Parking,
+    RaiseFull,
+    Recall,
+    Skip,
+    Strategy,
+    Waiting,
+    parking_of,
+    waiting_of,
+)
 from .errors import CachifySettingError
 from .settings import UNSET, Seconds, Unset, milliseconds
 
@@ -19,12 +32,14 @@ __all__ = [
     "Drop",
     "FullPool",
     "Invoke",
+    "Park",
     "Raise",
     "RaiseFull",
     "Recall",
     "Reschedule",
     "Skip",
     "Strategy",
+    "Wait",
 ]
 
 
@@ -113,6 +128,8 @@ class Reschedule:
             raise ValueError("then needs max_attempts: without it a task is rescheduled for ever")
         self.factor, self.jitter, self.max_attempts = factor, jitter, max_attempts
         self.then: Strategy = Raise() if then is UNSET else as_strategy(then)  # type: ignore[assignment]
+        if waiting_of(self.then):
+            raise ValueError(f"then must be a strategy that does not wait, such as Drop(), not {then!r}")
 
     def decide(self, full: FullPool) -> Decision:
         if self.max_attempts is not None and full.attempt >= self.max_attempts:
@@ -126,6 +143,95 @@ class Reschedule:
 
     def __repr__(self) -> str:
         return f"Reschedule(delay={self.delay_ms / 1000:g}, max_attempts={self.max_attempts})"
+
+
+class Park:
+    """Parked in the pool's queue, in order of arrival, at no cost; it runs as soon as a slot is handed over to it.
+
+    The store keeps the message, so nothing is lost with a worker, and no worker polls. For Celery tasks; a plain call
+    cannot be parked and raises `CachifyPoolFullError`.
+
+    Args:
+        max_parked: at most so many tasks wait in a pool; None: no limit.
+        max_age: seconds; a task that has waited longer when its turn comes does not run; None: no limit.
+        then: the strategy of tasks beyond `max_parked` or `max_age`; `Reschedule()` if not given.
+        priority: a callable that gets the call's own arguments and gives 0 to 255, where a higher one goes first (it
+            runs in the worker's main process: keep it quick); or "message", the priority that the message was sent
+            with, in its broker's order. None: first come, first served, as within one priority.
+
+    Raises:
+        TypeError, ValueError: a value cannot be taken; the message names it.
+
+    Example:
+        >>> from cachify_tasks import Drop, Park, pooled
+        >>> @pooled(key="tenant-{tenant}", max_size=3, on_full=Park(max_parked=10_000, then=Drop()))
+        ... def sync(tenant: str) -> None: ...
+    """
+
+    __slots__ = ("parking",)
+
+    def __init__(
+        self,
+        max_parked: int | None = None,
+        max_age: Seconds | None = None,
+        then: Any = UNSET,
+        priority: Callable[..., int] | str | None = None,
+    ) -> None:
+        if max_parked is not None:
+            check_count("max_parked", max_parked)
+        age = 0 if max_age is None else milliseconds("max_age", max_age)
+        if priority not in (None, "message") and not callable(priority):
+            raise ValueError(f"priority must be a callable, 'message' or None, not {priority!r}")
+        if then is not UNSET and max_parked is None and max_age is None:
+            raise ValueError("then needs max_parked or max_age: without them every task is parked")
+        then = Reschedule() if then is UNSET else as_strategy(then, called="then")
+        if then is None or parking_of(then) or waiting_of(then):
+            raise ValueError(
+                f"then must be a strategy that does not park or wait, such as Reschedule() or Drop(), not {then!r}"
+            )
+        self.parking = Parking(then, max_parked or 0, age, priority)
+
+    def decide(self, full: FullPool) -> Decision:
+        return RaiseFull("it can be parked only by a worker, and this call is not made by one")
+
+    def keeps(self) -> Recall | None:
+        return self.parking.then.keeps()
+
+    def __repr__(self) -> str:
+        return f"Park(max_parked={self.parking.max_parked or None}, max_age={self.parking.max_age_ms / 1000 or None})"
+
+
+class Wait:
+    """Waits for a slot where it was called, in the pool's queue, in order of arrival; woken, not polling.
+
+    For functions and coroutine functions. A task would keep its worker waiting: a worker refuses it, see `Park`.
+
+    Args:
+        timeout: seconds to wait at most, then `CachifyPoolFullError`; 0: do not wait; None: for ever.
+
+    Raises:
+        TypeError, ValueError: a value cannot be taken; the message names it.
+
+    Example:
+        >>> from cachify_tasks import Wait, pooled
+        >>> @pooled(key="tenant-{tenant}", max_size=3, on_full=Wait(timeout=5))
+        ... def fetch(tenant: str) -> str: ...
+    """
+
+    __slots__ = ("waiting",)
+
+    def __init__(self, timeout: Seconds | None = None) -> None:
+        self.waiting = Waiting(None if timeout is None else milliseconds("timeout", timeout, minimum=0))
+
+    def decide(self, full: FullPool) -> Decision:
+        return RaiseFull(self.waiting.told)
+
+    def keeps(self) -> Recall | None:
+        return None
+
+    def __repr__(self) -> str:
+        timeout_ms = self.waiting.timeout_ms
+        return f"Wait(timeout={None if timeout_ms is None else timeout_ms / 1000})"
 
 
 class CachedFallback:
@@ -192,6 +298,7 @@ NAMED: Final[dict[str, Callable[[], Strategy]]] = {
     "raise": Raise,
     "drop": Drop,
     "reschedule": Reschedule,
+    "park": Park,
     "cached_fallback": CachedFallback,
 }
 
@@ -208,7 +315,7 @@ def as_strategy(value: Any, *, called: str = "on_full", names: bool = False) -> 
         made = NAMED.get(value.strip().lower().replace("-", "_"))
         if made is not None:
             return made()
-    valid = "a strategy such as Raise(), Drop(), Reschedule(), CachedFallback(), a callable" + (
+    valid = "a strategy such as Park(), Raise(), Drop(), Reschedule(), CachedFallback(), Wait(), a callable" + (
         f", or one of the names {', '.join(NAMED)}" if names else ", or None"
     )
     if isinstance(value, type):

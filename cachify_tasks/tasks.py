@@ -7,14 +7,15 @@ from typing import Any, Final
 
 from ._core.calls import Policy
 from ._core.commands import Acquire, Reply
-from ._core.decisions import Decision, FullPool, Strategy
+from ._core.decisions import Decision, FullPool, Parking, Strategy
 from ._io.engine import Engine, names
 from ._io.slot import Slot
 from .settings import UNSET
-from .strategies import Reschedule
+from .strategies import Park
 
 TOMB_MS: Final = 300_000  # how long a late copy of a task that has ended is recognised and dropped
-DEFAULT_ON_FULL: Final = Reschedule()
+TOP: Final = 255  # of priorities
+DEFAULT_ON_FULL: Final = Park()
 
 
 def policy_of(function: Any) -> Policy | None:
@@ -38,6 +39,11 @@ def ask_for(
     holder: str,
     label: str,
     copy: bool,
+    nudge: bool = False,
+    bound: str = "",
+    envelope: bytes = b"",
+    parking: Parking | None = None,
+    priority: int = 0,
 ) -> Acquire:
     """The command by which a task's arrival asks for a slot.
 
@@ -46,6 +52,10 @@ def ask_for(
         holder: the task's id and attempt.
         copy: the broker says that this message has been delivered before; only then can it be a late copy of an attempt
             that has ended. A program may well send one id again on purpose.
+        nudge: the store has the message already; this is a hint to run it.
+        bound: whom its reserved slot is bound to.
+        envelope: the message, for the store to keep while it waits.
+        parking: how it waits when the pool is full; None: it does not.
 
     Raises:
         TypeError, ValueError: the arguments do not fit the function or the key.
@@ -53,7 +63,22 @@ def ask_for(
     key = policy.key.resolve(args, kwargs)
     hard = engine.slot_exp_ms if policy.slot_exp_ms is UNSET else policy.slot_exp_ms
     return Acquire(
-        key, holder, names.next(), policy.max_size, engine.lease_ms, engine.start_ms, hard or 0, label, fresh=not copy
+        key,
+        holder,
+        names.next(),
+        policy.max_size,
+        engine.lease_ms,
+        engine.start_ms,
+        hard or 0,
+        label,
+        envelope=envelope,
+        park=parking is not None,
+        priority=priority,
+        max_parked=parking.max_parked if parking else 0,
+        nudge=nudge,
+        fresh=not copy,
+        starts=True,
+        bound=bound,
     )
 
 
@@ -63,8 +88,24 @@ def slot_for(engine: Engine, ask: Acquire, token: int) -> Slot:
 
 
 def decide(engine: Engine, policy: Policy, full: FullPool) -> Decision:
-    """What a task does that found its pool full."""
-    return policy.decide(full, default_on_full(engine))
+    """What a task does that found its pool full, and its queue, if it waits in one."""
+    default = default_on_full(engine)
+    parking = policy.parks(default)
+    return policy.decide(full, default) if parking is None else parking.then.decide(full)
+
+
+def priority_of(parking: Parking, args: tuple[Any, ...], kwargs: Mapping[str, Any], message: int) -> int:
+    """The place of a task among those that wait.
+
+    Raises:
+        TypeError, ValueError: what the user's function gave is no priority.
+    """
+    if parking.priority is None:
+        return 0
+    value = message if parking.priority == "message" else parking.priority(*args, **kwargs)  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= TOP:
+        raise ValueError(f"the priority of a parked task must be an int from 0 to {TOP}, not {value!r}")
+    return value
 
 
 def full_pool(ask: Acquire, reply: Reply, attempt: int) -> FullPool:

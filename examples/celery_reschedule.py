@@ -6,7 +6,7 @@ Run it: `python examples/celery_reschedule.py`. What to see:
 - all tasks succeed, under the ids that they were sent with; those that had to wait were in the state RETRY;
 - `max_attempts` and `then`: a task that has waited often enough is dropped.
 
-This is also what a task without `on_full` does, with longer delays.
+A task without `on_full` does not do this: it is parked, see `park.py`.
 """
 
 import time

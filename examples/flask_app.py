@@ -14,7 +14,7 @@ from typing import Any
 from celery import Celery, Task, shared_task
 from flask import Flask, current_app, jsonify
 
-from cachify_tasks import Reschedule, pooled
+from cachify_tasks import pooled
 from cachify_tasks.celery import setup
 
 
@@ -58,7 +58,7 @@ def create_celery(app: Flask) -> Celery:
 
 
 @shared_task
-@pooled(key="shop-{shop}", max_size=2, on_full=Reschedule(delay=0.1, max_delay=0.5))
+@pooled(key="shop-{shop}", max_size=2)
 def export(shop: str) -> str:
     time.sleep(0.5)  # the work
     return f"{shop}.{current_app.config['EXPORT_FORMAT']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from cachify_tasks._io.engine import set_global_engine
 from cachify_tasks._io.slot import current
 from tests.support.leaks import LeakCheck, allowed_leaks
 from tests.support.processes import adopt_orphans
+from tests.support.proxy import FaultProxy
 from tests.support.servers import given_server
 
 StartServer = Callable[..., EmbeddedServer]
@@ -70,6 +72,20 @@ def _emptied_server(redis_server: EmbeddedServer) -> EmbeddedServer:
 def redis_url(_emptied_server: EmbeddedServer) -> str:
     """URL of an empty database on our own server, for the store; checked for leaked keys."""
     return _emptied_server.url
+
+
+@pytest.fixture
+def proxy(redis_server: EmbeddedServer, redis_url: str) -> Iterator[FaultProxy]:
+    """A network with faults between the test and that database."""
+    with FaultProxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    """Sixty threads; the test ends when all of their calls have."""
+    with ThreadPoolExecutor(60) as executor:
+        yield executor
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -310,7 +310,7 @@ async def test_defect_6_a_full_error_of_an_async_body_is_not_taken_for_the_outer
     assert answers == []
 
 
-# 7: cancellation (each await: tests/io/test_drivers.py)
+# 7: cancellation (each await: tests/io/test_cancellation.py)
 
 
 async def test_defect_7_150_cancelled_leak_no_slot(cachify):

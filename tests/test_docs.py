@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 import cachify_tasks
 import cachify_tasks.celery
+from cachify_tasks import cachepool, pools, testing
 from cachify_tasks.settings import UNSET, Settings
 from tests.support.pages import ROOT, blocks, pages, write_files
 
 PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
 RUNNABLE = [name for name, page in PAGES.items() if any(b.language == "python" for b in blocks(page))]
-PUBLIC = ["slots", "strategies", "cachify", "settings", "errors", "_io.slot", "celery.app", "celery.control"]
+PUBLIC = [
+    "slots", "strategies", "cachify", "settings", "errors", "_io.slot", "celery.app", "celery.control", "testing.clock",
+    "testing.checker", "cachepool.threads", "cachepool.wrappers", "cachepool.coroutines",
+    "pools.connection.pool", "pools.connection.quick",
+    "pools.advanced.pool", "pools.advanced.maps",
+]  # fmt: skip
 DOCTESTS = """
 import doctest, importlib, sys
 results = [doctest.testmod(importlib.import_module(f"cachify_tasks.{name}")) for name in sys.argv[1:]]
@@ -111,8 +118,8 @@ def shown(function: Any) -> str:
 
 
 CALLED = [
-    "CachedFallback", "CachifyPoolFullError", "Callback", "Drop", "FullPool", "Raise", "Reschedule", "cached",
-    "current_slot", "init_cachify", "pool", "pooled",
+    "CachedFallback", "CachifyPoolFullError", "Callback", "Drop", "FullPool", "Park", "Raise", "Reschedule", "Wait",
+    "cached", "current_slot", "init_cachify", "pool", "pooled",
 ]  # fmt: skip
 
 
@@ -123,11 +130,48 @@ def test_the_reference_has_the_signature(name):
     assert f"{name}{shown(getattr(cachify_tasks, name))}" in page
 
 
+@pytest.mark.parametrize("name", ["CachePool", "CacheWrapper", "make_wrapper"])
+def test_the_reference_has_the_signature_of_the_pool_of_objects(name):
+    page = PAGES["docs/reference/cachepool.md"].read_text("utf-8")
+
+    assert f"\n{name}{shown(getattr(cachepool, name))}\n" in page
+
+
+def test_the_reference_has_every_public_name_of_the_pool_of_objects():
+    page = PAGES["docs/reference/cachepool.md"].read_text("utf-8")
+    public = {name for name in vars(cachepool.CachePool) if not name.startswith("_")} | {"stat", "queue"}
+
+    assert {*cachepool.__all__, *public} <= set(re.findall(r"`(\w+)", page))
+
+
+@pytest.mark.parametrize("name", ["assert_sound", "check", "memory"])
+def test_the_reference_has_the_signature_of_the_test_kit(name):
+    page = PAGES["docs/reference/api.md"].read_text("utf-8")
+
+    assert f"\n{name}{shown(getattr(testing, name))}\n" in page
+
+
+def test_the_reference_has_the_signature_and_every_name_of_the_connection_pool():
+    page = PAGES["docs/reference/connectionpool.md"].read_text("utf-8")
+
+    assert f"\nConnectionPool{shown(pools.ConnectionPool)}\n" in page
+    public = {name for name in dir(pools.ConnectionPool) if not name.startswith("_")}
+    assert public <= set(re.findall(r"\w+", page))
+    errors = {name for name in pools.__all__ if name.startswith(("Pool", "NotLent"))}
+    assert errors <= set(re.findall(r"\w+", page))
+
+
+def test_the_how_to_names_every_invariant():
+    page = PAGES["docs/how-to/testing.md"].read_text("utf-8")
+
+    assert set(get_args(testing.Kind)) <= set(re.findall(r"`([a-z-]+)`", page))
+
+
 def test_the_reference_has_every_public_name():
     page = PAGES["docs/reference/api.md"].read_text("utf-8") + PAGES["docs/reference/errors.md"].read_text("utf-8")
-    named = set(re.findall(r"`(\w+)", page))
+    named = set(re.findall(r"`(?:testing\.)?(\w+)", page))
 
-    assert set(cachify_tasks.__all__) <= named
+    assert {*cachify_tasks.__all__, *testing.__all__} <= named
     assert f"setup{shown(cachify_tasks.celery.setup)}" in page
 
 
@@ -146,3 +190,43 @@ def test_links_between_pages_lead_somewhere():
     for name, page in PAGES.items():
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{name} links to {target}"
+
+
+def test_each_promise_names_tests_that_exist():
+    page = PAGES["docs/explanation/promises.md"].read_text("utf-8")
+    promised = re.findall(r"^\| (?!promised|---).+ \| (.+) \|$", page, re.MULTILINE)
+    assert len(promised) > 30
+
+    for cell in promised:
+        named = re.fullmatch(r"`(tests/\w[\w/]*\.py)::(test_\w+)`", cell)
+        assert named, f"{cell} is no test"
+        file, test = ROOT / named[1], named[2]
+        assert re.search(rf"^(async )?def {test}\(", file.read_text("utf-8"), re.MULTILINE), cell
+
+
+def told_in_logs() -> set[str]:
+    """The longest piece without a value of each line that the package logs."""
+    calls = [
+        node
+        for file in (ROOT / "cachify_tasks").rglob("*.py")
+        if not {"demo", "testing"} & set(file.parts)
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    texts = [
+        [part.value for part in ast.walk(argument) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+        for call in calls
+        if call.func.attr in {"info", "warning", "error", "exception", "once", "seldom", "unreachable"}  # type: ignore[attr-defined]
+        for argument in call.args[: 2 if call.func.attr in {"once", "seldom", "unreachable"} else 1]  # type: ignore[attr-defined]
+        if isinstance(argument, ast.Constant | ast.JoinedStr)
+    ]
+    pieces = {max(re.split(r"%\w|[][():;]", max(text, key=len)), key=len).strip() for text in texts if text}
+    return {piece for piece in pieces if " " in piece}
+
+
+def test_the_how_to_has_every_line_of_the_log():
+    page = PAGES["docs/how-to/observe.md"].read_text("utf-8")
+    told = told_in_logs()
+    assert len(told) > 25
+
+    assert not {piece for piece in told if piece not in page}

@@ -55,6 +55,14 @@ def test_drop_revokes_or_answers_with_the_result_that_was_given():
     ]
 
 
+def test_park_runs_all_in_order_and_what_is_urgent_first():
+    printed = run("park.py").splitlines()
+
+    assert printed[:3] == ["in line: yes", "in the order of their starts: [1, 2, 3, 4, 5, 6]", "one at a time: True"]
+    assert re.fullmatch(r"longest pause between two: \d+ ms", printed[3])
+    assert printed[4:] == ["too many mails", "['first is sent', 'urgent is sent', 'second is sent', 'third is sent']"]
+
+
 def test_reschedule_runs_all_two_at_a_time():
     printed = run("celery_reschedule.py")
 
@@ -98,6 +106,49 @@ def test_plain_pools_are_shared_by_threads_and_coroutines():
     assert printed.count(": fetched") == 2
     assert printed.count(": later") == 1
     assert "held by this coroutine: 1" in printed
+
+
+def test_calls_wait_in_one_queue_in_the_order_of_arrival():
+    assert run("wait.py").splitlines() == [
+        str([f"report {number}" for number in range(6)]),
+        "pool 'door' is full: 1 of 1 slots are taken; waited for 0.3 s",
+        "thread 0, coroutine 0, thread 1, coroutine 1, thread 2, coroutine 2",
+    ]
+
+
+def test_http_connections_are_used_again():
+    assert run("cachepool_http.py").splitlines() == [
+        "40 pages, 'you asked for /39'; four connections at most: True",
+        "lent 40 times, each given back: True",
+        "the reader gave up; idle now: 0",
+        "you asked for /after",
+        "you asked for /new over a new connection: True",
+        "all that were opened are closed",
+    ]
+
+
+def test_coroutines_take_turns_in_connections():
+    printed = run("connection_pool_sqlite.py").splitlines()
+
+    assert printed[:6] == [
+        "20 orders over 3 connections",
+        "a broken one is lent again: False",
+        "no connection within 0.05 s: 3 of 3 connections are lent, 1 acquires wait",
+        "open after the end: 1",
+        "open when it is back: 0",
+        "the ticker went on: True",
+    ]
+    if os.getenv("CACHIFY_TEST_POSTGRES_URL"):
+        assert printed[6:] == ["PostgreSQL: 20 queries in 3 sessions"]
+
+
+def test_a_pool_hashes_files_while_the_loop_goes_on():
+    first, counted, same, ticks = run("advanced_pool_hashing.py").splitlines()
+
+    assert first == "the urgent ones before all others: True"
+    assert re.fullmatch(r"\d{3,} files, \d{3,} different ones, by [1-4] threads", counted)
+    assert same == "the same hashes: True"
+    assert re.fullmatch(r"ticks: \d+, the latest was \d+\.\d ms late", ticks)
 
 
 def test_flask_runs_two_exports_at_a_time():

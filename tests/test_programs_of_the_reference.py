@@ -1,4 +1,4 @@
-"""Programs written for py-cachify run with only their import changed."""
+"""Programs written for py-cachify and for cachepool run with only their import changed."""
 
 import re
 import subprocess
@@ -57,8 +57,8 @@ THEIR_OUTPUT = {
 
 
 def test_every_example_of_the_pages_is_found():
-    assert len(EXAMPLES) == 13
-    assert sum(page.read_text("utf-8").count("```python") for page in FOLDER.glob("*.md")) == 13
+    assert len(EXAMPLES) == 17
+    assert sum(page.read_text("utf-8").count("```python") for page in FOLDER.glob("*.md")) == 17
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)

@@ -11,12 +11,6 @@ from tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def proxy(redis_server, redis_url):
-    with FaultProxy(redis_server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def direct(redis_url):
     with redis.Redis.from_url(redis_url) as client:
         yield client

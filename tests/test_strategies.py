@@ -94,7 +94,7 @@ def test_an_option_that_a_strategy_cannot_take_is_refused(make, error):
 @pytest.mark.parametrize("value", ["drop", 7, object(), [Drop()]])
 def test_an_on_full_that_is_no_strategy_is_refused_and_what_is_valid_is_named(value):
     with pytest.raises(
-        CachifySettingError, match=r"on_full must be a strategy such as Raise\(\), Drop\(\).*\(pool 'p'\)"
+        CachifySettingError, match=r"on_full must be a strategy such as Park\(\), Raise\(\), Drop\(\).*\(pool 'p'\)"
     ):
         pooled("p", max_size=1, on_full=value)
 

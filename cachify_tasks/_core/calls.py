@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..settings import UNSET, Unset
-from .decisions import Decision, FullPool, Recall, Skip, Strategy
+from .decisions import Decision, FullPool, Parking, Recall, Skip, Strategy, Waiting, parking_of, waiting_of
 from .template import KeyTemplate, signature_of
 
 
@@ -31,6 +31,14 @@ class Policy:
     engine: Any = None
     name: str = ""
     recalls: dict[str, KeyTemplate] = field(default_factory=dict)
+
+    def parks(self, default: Strategy | Unset | None) -> Parking | None:
+        """How its tasks wait in the pool's queue; None: they do not."""
+        return parking_of(default if self.on_full is UNSET else self.on_full)
+
+    def waits(self, default: Strategy | Unset | None = UNSET) -> Waiting | None:
+        """How its calls wait in the pool's queue; None: they do not."""
+        return waiting_of(default if self.on_full is UNSET else self.on_full)
 
     def decide(self, full: FullPool, default: Strategy | Unset | None) -> Decision:
         """What to do with a call that found the pool full; `default` stands for an on_full that was not given."""

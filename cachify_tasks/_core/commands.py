@@ -6,8 +6,8 @@ a value: sent twice (its reply was lost), it gets the same answer and changes no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 Status: TypeAlias = Literal[
     "granted",
@@ -24,11 +24,20 @@ Status: TypeAlias = Literal[
 ]
 
 
+WAITER: Final = b"~"  # begins the envelope of a function that waits
+
+
 class Heir(NamedTuple):
-    """A task for which a slot has been reserved."""
+    """A task for which a slot has been reserved, for who asked to start.
+
+    envelope: the message that the store keeps of it. waited_ms: from its arrival until the slot was reserved; after it
+    has come back to the tail, from then.
+    """
 
     holder: str
     token: int
+    envelope: bytes
+    waited_ms: int
 
 
 class Reply(NamedTuple):
@@ -59,11 +68,18 @@ class Acquire:
         start_ms: life of the slots that this script reserves for others.
         hard_ms: after this the slot counts no more, renewed or not; 0: no such limit.
         label: what `inspect` shows of this holder.
-        envelope: the message as the store would keep it; empty: the caller keeps it.
+        envelope: the message as the store would keep it; empty: the caller keeps it. A function that waits has none:
+            it gives `WAITER` and the pub/sub channel on which it listens. When a slot has been reserved for it "holder
+            token" is said there, and it asks again with the same rid; it also asks now and then without being called,
+            since a call can get lost. Leaving the queue it withdraws.
         park: full: wait in the queue (needs an envelope).
+        priority: 0 to 255; a higher one goes first, within one the order is that of arrival. Each step is a head start
+            of 2^40 µs (12.7 days): who has waited for longer than that goes before newcomers of the next higher one.
+        max_parked: no more than so many tickets in the queue: then full; 0: no such limit.
         nudge: the store owns the message; this is only a hint to start it.
         fresh: cannot be a late copy of a task that has ended, so tombstones are not looked at.
         starts: the caller can start the heirs that it is told.
+        bound: whom its reserved slot is bound to (`Release.binds`).
     """
 
     script: ClassVar[str] = "acquire"
@@ -77,9 +93,12 @@ class Acquire:
     label: str = ""
     envelope: bytes = b""
     park: bool = False
+    priority: int = 0
+    max_parked: int = 0
     nudge: bool = False
     fresh: bool = False
     starts: bool = False
+    bound: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +119,8 @@ class Release:
 
     token: the fencing token of the grant, or 0 when its reply never came; then `rid` tells the owner.
     again: it shall run once more as the same attempt. tomb_ms: how long late copies are recognised.
+    binds: the slots that it reserves for heirs are bound to its rid: for as long as they are reserved nobody can start
+        such a heir but who knows the rid.
     """
 
     script: ClassVar[str] = "release"
@@ -111,11 +132,12 @@ class Release:
     tomb_ms: int
     again: bool = False
     starts: bool = False
+    binds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Revoked or expired: out of queue and tickets; nothing of this holder starts any more."""
+    """Revoked, expired, or tired of waiting: out of queue and tickets; nothing of this holder starts any more."""
 
     script: ClassVar[str] = "withdraw"
     pool: str
@@ -136,11 +158,16 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """Set the limit at run time (0 pauses the pool), or with None return to the one that acquires give."""
+    """Set the limit at run time (0 pauses the pool), or with None return to the one that acquires give.
+
+    starts: the caller can start the heirs that it is told. Who cannot (a command line) leaves them to a reaper.
+    """
 
     script: ClassVar[str] = "configure"
     pool: str
     limit: int | None
+    start_ms: int
+    starts: bool = False
 
 
 PoolCommand: TypeAlias = Acquire | Renew | Release | Withdraw | Sweep | Configure
@@ -162,6 +189,26 @@ class Look:
     pool: str
 
 
+class Found(NamedTuple):
+    """A task with a ticket. waits: for a slot or for its start; else it runs, and a copy of its message is kept."""
+
+    holder: str
+    envelope: bytes
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """The ticket of a task. Of several attempts with one, that of the last to get it. Answer: `Found`, or None.
+
+    task: a holder's name up to its last colon.
+    """
+
+    script: ClassVar[str] = "find"
+    pool: str
+    task: str
+
+
 class HolderView(NamedTuple):
     holder: str
     token: int
@@ -181,6 +228,27 @@ class PoolView(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Pools:
     """Names of the pools that have leases or tickets. Answer: list of str."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticketed:
+    """Names of the pools that have tickets. Answer: list of str."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Names of the pools with something to do for a reaper now: `Sweep` them. Answer: list of str."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Be the one to do something in the time to come, as walking the indexes. Answer: bool.
+
+    Nobody else is granted the claim for ttl_ms. Sent twice (a lost reply), the second answer is no: one turn is missed.
+    """
+
+    name: str
+    ttl_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,4 +274,10 @@ class Delete:
     key: str
 
 
-Command: TypeAlias = PoolCommand | Size | Look | Pools | Get | Put | Delete
+Index: TypeAlias = Pools | Ticketed | Due
+Command: TypeAlias = PoolCommand | Size | Look | Find | Index | Claim | Get | Put | Delete
+
+
+def sent_again(command: Command) -> Command:
+    """The same command for another try. The first one may have parked a task that has run to its end by now."""
+    return replace(command, fresh=False) if isinstance(command, Acquire) else command

@@ -62,6 +62,47 @@ class Invoke:
     callback: Callable[..., Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """How a strategy has tasks wait in the pool's queue.
+
+    Attributes:
+        then: the strategy for a task that may not wait (any longer).
+        max_parked: no more than so many tasks wait; 0: no such limit.
+        max_age_ms: who has waited longer when its turn comes does not run; 0: no such limit.
+        priority: "message", or what computes 0 to 255 from the call's arguments; None: in the order of arrival.
+    """
+
+    then: Strategy
+    max_parked: int = 0
+    max_age_ms: int = 0
+    priority: Callable[..., int] | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How a strategy has calls wait in the pool's queue. timeout_ms: for so long at most; None: for ever."""
+
+    timeout_ms: int | None = None
+
+    @property
+    def told(self) -> str:
+        """Of who has waited in vain."""
+        return "not waited for" if not self.timeout_ms else f"waited for {self.timeout_ms / 1000:g} s"
+
+
+def waiting_of(strategy: Any) -> Waiting | None:
+    """How calls wait by this strategy; None: they do not."""
+    found = getattr(strategy, "waiting", None)
+    return found if isinstance(found, Waiting) else None
+
+
+def parking_of(strategy: Any) -> Parking | None:
+    """How this strategy parks; None: it does not."""
+    found = getattr(strategy, "parking", None)
+    return found if isinstance(found, Parking) else None
+
+
 Decision: TypeAlias = RaiseFull | Skip | Defer | Recall | Invoke
 
 

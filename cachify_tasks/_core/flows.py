@@ -1,7 +1,7 @@
 """The flows, each written once: generators that yield steps, which a synchronous or an asynchronous driver does.
 
-A step is a store command, `Run` (user code), `Sleep`, or `CHECKPOINT`. Errors of a step are thrown into the flow. A
-store command is never interrupted half-way: an asynchronous driver finishes it, feeds the reply, and delivers a
+A step is a store command, `Run` (user code), `Sleep`, `Await` or `CHECKPOINT`. Errors of a step are thrown into the
+flow. A store command is never interrupted half-way: an asynchronous driver finishes it, feeds the reply, and delivers a
 cancellation at the next step that is not a command. A signal in the synchronous driver cannot be put off like that:
 then nobody knows whether the command ran, and the flow takes it back.
 """
@@ -32,6 +32,26 @@ class Sleep:
     seconds: float
 
 
+class Bell(Protocol):
+    """Rung when a slot has been reserved for a waiter, and when it had better ask."""
+
+    @property
+    def channel(self) -> str:
+        """Where the store is to call."""
+
+    @property
+    def listening(self) -> bool:
+        """Would a call be heard now?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """Wait until the bell is rung, or for so long."""
+
+    bell: Any
+    seconds: float
+
+
 class Abandoned(BaseException):
     """Thrown into a flow whose driver can do no more steps: it yields none, and its slot ends with its lease."""
 
@@ -41,7 +61,7 @@ class Checkpoint:
 
 
 CHECKPOINT: Final = Checkpoint()
-Step: TypeAlias = Command | Run | Sleep | Checkpoint
+Step: TypeAlias = Command | Run | Sleep | Await | Checkpoint
 Flow: TypeAlias = Generator[Step, Any, T]
 
 

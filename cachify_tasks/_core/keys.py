@@ -17,9 +17,10 @@ VERSION: Final = 1
 class PoolKeys(NamedTuple):
     slots: str  # ZSET holder -> deadline in µs of the server's clock
     state: str  # HASH counter, limit (the last acquire's), override (given at run time), lives (ms; -1: for ever), and
-    # "=holder" -> "token|place|rid|hard|since|label"; no rid: reserved for a heir
-    queue: str  # ZSET holder -> place
-    tickets: str  # HASH holder -> envelope
+    # "=holder" -> "token|place|rid|hard|since|label", no rid: reserved for a heir; "@task" -> its holder with a ticket
+    # "%holder" -> how often a reservation of its ticket ended unused
+    queue: str  # ZSET holder -> place: when it arrived, in µs, less 2^40 for each priority; + 0.5: it has come back
+    tickets: str  # HASH holder -> envelope; "~channel": a function that waits, to be told there
     waiting: str  # ZSET of the bucket: pools with tickets -> when a reaper is due, in µs
     leased: str  # ZSET of the bucket: pools with leases -> the last deadline, in µs
     done: str  # prefix of STRINGs: holder -> the last reply about it (tombstone)
@@ -58,3 +59,10 @@ class Schema:
 
     def cache(self, key: str) -> str:
         return f"{self.prefix}:{VERSION}:cache:{key}"
+
+    def calls(self, process: str) -> str:
+        """The pub/sub channel on which that process is told of slots that are reserved for its waiters."""
+        return f"{self.prefix}:{VERSION}:calls:{process}"
+
+    def claim(self, name: str) -> str:
+        return f"{self.prefix}:{VERSION}:{name}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import time
 from typing import Any
 
 from .._core.admission import Admission, admission
 from .._core.calls import Policy
 from .._core.commands import Acquire, Get, Put, Reply
-from .._core.decisions import Decision, Defer, FullPool, Invoke, RaiseFull, Recall, Skip
+from .._core.decisions import Decision, Defer, FullPool, Invoke, RaiseFull, Recall, Skip, Waiting
 from .._core.flows import Abandoned, Flow, Run, enter, hold, patient
+from .._core.waiting import queue_up
 from ..errors import CachifyPoolFullError, CachifyStoreError
 from ..settings import UNSET
 from .engine import Engine, global_engine
@@ -38,7 +40,7 @@ def _gated(policy: Policy, engine: Engine, args: tuple[Any, ...], kwargs: dict[s
             return (yield from _answer(policy, decision, args, kwargs, full)), False
         return (yield from _run(policy, found, args, kwargs)), True
 
-    result, ran = yield from hold(engine, asking(engine, ask), inside)
+    result, ran = yield from hold(engine, asking(engine, ask, policy.waits(default)), inside)
     if ran and keep is not None:
         yield from _remember(engine, *keep, result)
     return result
@@ -124,17 +126,28 @@ def _remember(engine: Engine, name: str, ttl_ms: int | None, result: Any) -> Flo
         engine.unreachable(error, "keeping a last good result")
 
 
-def asking(engine: Engine, ask: Acquire) -> Flow[Any]:
-    """`enter`, with what `on_store_error` says of plain calls: None is "go on without a slot"."""
-    choice = engine.settings.on_store_error
+def asking(engine: Engine, ask: Acquire, waiting: Waiting | None = None) -> Flow[Any]:
+    """`enter`, with what `on_store_error` says of plain calls: None is "go on without a slot".
 
-    def waits(error: CachifyStoreError) -> bool:
-        if choice == "retry":
+    waiting: how to wait in the pool's queue; who has waited in vain gets the answer of one who has found it full.
+    """
+    choice = engine.settings.on_store_error
+    timeout_ms = None if waiting is None else waiting.timeout_ms
+    until = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
+
+    def retries(error: CachifyStoreError) -> bool:
+        again = choice == "retry" and (until is None or time.monotonic() < until)
+        if again:
             engine.unreachable(error, f"acquiring a slot of {ask.pool!r}, trying again")
-        return choice == "retry"
+        return again
+
+    def once(ask: Acquire) -> Flow[Any]:
+        return patient(lambda: enter(engine, ask), retries)
 
     try:
-        return (yield from patient(lambda: enter(engine, ask), waits))
+        if waiting is None or timeout_ms == 0:
+            return (yield from once(ask))
+        return (yield from queue_up(engine, ask, once, until))
     except CachifyStoreError as error:
         if choice != "run":
             raise

@@ -7,7 +7,8 @@ import inspect
 import time
 from typing import Any, TypeVar
 
-from .._core.flows import Abandoned, Checkpoint, Flow, Run, Sleep
+from .._core.flows import Abandoned, Await, Checkpoint, Flow, Run, Sleep
+from .line import Answer
 
 T = TypeVar("T")
 
@@ -39,6 +40,8 @@ def drive(flow: Flow[T], store: Any) -> T:
                             value = function(*args, **(kwargs or {}))
                         case Sleep(seconds):
                             time.sleep(seconds)
+                        case Await(bell, seconds):
+                            value = bell.wait(seconds)
                         case Checkpoint():
                             pass
                         case _:
@@ -69,7 +72,7 @@ async def adrive(flow: Flow[T], store: Any) -> T:
         step = next(flow)
         while True:
             try:
-                if due and isinstance(step, Run | Sleep | Checkpoint):
+                if due and isinstance(step, Run | Sleep | Await | Checkpoint):
                     raise _taken(due)
                 match step:
                     case Run(function, args, kwargs):
@@ -79,12 +82,14 @@ async def adrive(flow: Flow[T], store: Any) -> T:
                     case Sleep(seconds):
                         await asyncio.sleep(seconds)
                         value = None
+                    case Await(bell, seconds):
+                        value = await bell.arrival(seconds)
                     case Checkpoint():
                         value = None
                     case _ if store.local:
                         value = store.execute(step)
                     case _:
-                        value = await _finished(asyncio.ensure_future(store.aexecute(step)), due)
+                        value = await _finished(store.begin(step), due)
             except GeneratorExit:  # the coroutine is thrown away: nothing can be awaited any more
                 _abandon(flow)
                 raise
@@ -106,7 +111,7 @@ async def _finished(work: asyncio.Future[T], due: list[asyncio.CancelledError]) 
     """What the work comes to, however often its caller is cancelled in the meantime; that is kept in `due`."""
     while True:
         try:
-            return await asyncio.shield(work)
+            return await (work if isinstance(work, Answer) else asyncio.shield(work))
         except asyncio.CancelledError as error:
             if work.cancelled():
                 raise

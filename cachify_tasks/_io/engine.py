@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 from .._core.commands import Acquire, Release, Reply
-from .._core.flows import Flow
+from .._core.flows import Bell, Flow
 from ..errors import CachifyInitError, CachifyStoreError
 from ..settings import UNSET, Settings, Unset
 from .drivers import adrive, drive
@@ -23,6 +23,7 @@ logger = logging.getLogger("cachify_tasks")
 
 FUNCTION_TOMB_MS: Final = 5_000  # a plain call's release is remembered while a client may still send it again
 _engines: WeakSet[Engine] = WeakSet()
+newcomers: Final[list[Callable[[Engine], None]]] = []  # told of each engine that is made: the test kit gives it a store
 
 
 class Names:
@@ -63,6 +64,8 @@ class Engine:
         self.lease_ms, self.start_ms = settings.lease_ms, settings.start_ms
         self._noise = Noise()
         _engines.add(self)
+        for tell in newcomers:
+            tell(self)
 
     def run(self, flow: Flow[T]) -> T:
         return drive(flow, self.store)
@@ -101,6 +104,17 @@ class Engine:
     def unreachable(self, error: CachifyStoreError, doing: str) -> None:
         self._noise.seldom(("store", doing), "%s: %s", doing, error)
 
+    def bell(self, holder: str) -> Bell:
+        bell: Bell = self.store.bells.bell(holder)
+        return bell
+
+    @property
+    def listening(self) -> bool:
+        return bool(self.store.bells.listening)
+
+    def later(self, command: Release) -> None:
+        self.store.bells.later(command)
+
     def unkept(self, name: str, error: Exception) -> None:
         self._noise.once(("unkept", name), "the result of %s cannot be pickled and is not kept: %s", name, error)
 
@@ -112,9 +126,14 @@ class Engine:
         self.store.close()
 
 
+def engines() -> list[Engine]:
+    """Those of this process that are in use."""
+    return list(_engines)
+
+
 def _after_fork() -> None:
     names.renew()
-    for engine in list(_engines):
+    for engine in engines():
         engine.store.reset_after_fork()
         engine._noise = Noise()
 

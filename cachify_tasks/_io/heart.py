@@ -105,6 +105,12 @@ class Heart:
         for store, slots in due.items():
             self._renew(store, slots, now)
 
+    def renew(self, store: Any) -> None:
+        """Renew every slot of this store now, due or not."""
+        slots = [slot for ref in self._slots.copy() if (slot := ref()) is not None and slot.store is store]
+        if slots:
+            self._renew(store, slots, time.monotonic())
+
     def _renew(self, store: Any, slots: list[Slot], now: float) -> None:
         try:
             replies = store.execute_many([slot.renew_command() for slot in slots])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from redis.exceptions import (
     AuthenticationError,
@@ -18,13 +17,18 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from .._core.commands import Command, Delete, Get, Pools, Put
+from .._core.commands import Command, sent_again
 from .._core.keys import Schema
 from ..errors import CachifyStoreError
 from ..settings import hide_password
 from . import clients
-from .scripts import ScriptCommand, arguments, decoded, evalsha, script, text
-from .wire import AsyncWire, Wire, direct
+from .bells import Bells
+from .line import Answer, AsyncWire
+from .listener import Listener
+from .loops import Loops
+from .plain import PlainCommand, aask, ask
+from .scripts import ScriptCommand, arguments, decoded, evalsha, script, whole
+from .wire import Wire, direct
 
 
 def denied(error: BaseException | None) -> bool:
@@ -64,10 +68,9 @@ class RedisStore:
         self._url, self._clock = url, clock
         self._given_sync, self._given_async = sync_client, async_client
         self._sync = sync_client if sync_client is not None and not clients.decodes(sync_client) else None
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, AsyncWire | None, Any]]
-        self._loops = WeakKeyDictionary()  # client, wire, life
-        self._free_async = async_client if not clients.decodes(async_client) else None
+        self._loops = Loops(None if clients.decodes(async_client) else async_client, self._async_client)
         self._lock = threading.Lock()
+        self._bells: Listener | None = None
         self._wire = Wire(self._sync) if self._sync is not None and direct(self._sync) else None
         self.shown = hide_password(url) if url else _where(sync_client or async_client)
 
@@ -87,19 +90,9 @@ class RedisStore:
     def execute(self, command: Command) -> Any:
         client = self._sync or self.client
         try:
-            match command:
-                case Get(key):
-                    return client.execute_command("GET", self.schema.cache(key))
-                case Put() | Delete():
-                    client.execute_command(*self._write(command))
-                    return None
-                case Pools():
-                    pipe = client.pipeline(transaction=False)
-                    for key in self.schema.leased() + self.schema.waiting():
-                        pipe.execute_command("ZRANGE", key, 0, -1)
-                    return _names(pipe.execute())
-                case _:
-                    return self._run(client, command)
+            if isinstance(command, PlainCommand):
+                return ask(client, command, self.schema, self._now())
+            return self._run(client, command)
         except RedisError as error:
             raise _wrapped(error, self.shown) from error
 
@@ -108,7 +101,8 @@ class RedisStore:
         code = script(command.script)
         try:
             if self._wire is not None:
-                (reply,) = self._wire.call(evalsha(code, args, self.schema.pool(command.pool)))
+                first = evalsha(code, args, self.schema.pool(command.pool))
+                (reply,) = self._wire.call(first, again=lambda: self.packed([sent_again(command)]))
                 if isinstance(reply, Exception):
                     raise reply
             else:
@@ -128,110 +122,118 @@ class RedisStore:
         """
         if len(commands) == 1:
             return [self.execute(commands[0])]
-        client, now = self.client, self._now()
-        calls = [(script(c.script), arguments(c, self.schema, now), self.schema.pool(c.pool)) for c in commands]  # type: ignore[arg-type, union-attr]
+        client = self.client
         try:
             if self._wire is not None:
-                replies = self._wire.call(b"".join(evalsha(*call) for call in calls), len(calls))
+                replies = self._wire.call(self.packed(commands), len(commands))
             else:
-                pipe = client.pipeline(transaction=False)
-                for code, args, _ in calls:
-                    pipe.execute_command("EVALSHA", code.sha, *args)
+                pipe, now = client.pipeline(transaction=False), self._now()
+                for command in commands:
+                    pipe.execute_command(
+                        "EVALSHA",
+                        script(command.script).sha,  # type: ignore[union-attr]
+                        *arguments(command, self.schema, now),  # type: ignore[arg-type]
+                    )
                 replies = pipe.execute(raise_on_error=False)
         except RedisError as error:
             raise _wrapped(error, self.shown) from error
+        return self.answers(commands, replies)
+
+    def packed(self, commands: Sequence[Command]) -> bytes:
+        """Scripts as they go over the wire."""
+        now, schema = self._now(), self.schema
+        return b"".join(
+            evalsha(script(c.script), arguments(c, schema, now), schema.pool(c.pool))  # type: ignore[arg-type, union-attr]
+            for c in commands
+        )
+
+    def answers(self, commands: Sequence[Command], replies: Sequence[Any]) -> list[Any]:
+        """What the replies to these scripts mean; one that is an error is given as a value."""
         answers: list[Any] = []
         for command, reply in zip(commands, replies, strict=True):
-            if isinstance(reply, NoScriptError):
-                answers.append(self.execute(command))
-            elif isinstance(reply, Exception):
-                answers.append(_wrapped(reply, self.shown))
+            if isinstance(reply, NoScriptError):  # what came after it has run without it: all again, in order
+                return answers + [self._outcome(command) for command in commands[len(answers) :]]
+            if isinstance(reply, Exception):
+                answers.append(self.failure(reply))
             else:
                 answers.append(decoded(command, reply))  # type: ignore[arg-type]
         return answers
 
-    # Asynchronous ---------------------------------------------------------------------------------------------------
-    def _async_client(self) -> tuple[Any, AsyncWire | None, Any]:
-        """Client, wire and life of the running event loop: connections belong to the loop that opened them."""
-        loop = asyncio.get_running_loop()
-        known = self._loops.get(loop)
-        if known is not None:
-            return known
-        for other in [other for other in self._loops if other.is_closed()]:
-            del self._loops[other]
-        client, self._free_async = self._free_async, None
-        if client is None:
-            given = self._given_async if self._given_async is not None else self._given_sync
-            client = clients.async_from_url(self._url) if self._url else clients.async_like(given)
-        wire = AsyncWire(client, clients.MAX_ASYNC) if direct(client) else None
-        life = self._life(loop, client, wire)
-        with contextlib.suppress(StopIteration):
-            life.__anext__().send(None)  # as far as its yield; nothing is awaited before it
-        self._loops[loop] = client, wire, life
-        return client, wire, life
-
-    async def _life(
-        self, loop: asyncio.AbstractEventLoop, client: Any, wire: AsyncWire | None
-    ) -> AsyncGenerator[None, None]:
-        """Ends with its event loop, which closes asynchronous generators at its end (asyncio.run does).
-
-        Others that are closed then may have a slot to free, now or later: that is still done, without a life.
-        """
+    def _outcome(self, command: Command) -> Any:
         try:
-            yield
-        finally:
-            self._loops[loop] = client, wire, None
-            await self._hang_up(client, wire)
+            return self.execute(command)
+        except CachifyStoreError as error:
+            return error
 
-    async def _hang_up(self, client: Any, wire: AsyncWire | None) -> None:
-        if wire is not None:
-            await wire.close()
-        if client is not self._given_async:
-            await client.aclose()
+    def failure(self, error: Exception) -> CachifyStoreError:
+        return _wrapped(error, self.shown)
+
+    def make_connection(self) -> Any:
+        """A redis-py connection for the caller alone, not connected yet."""
+        return self.client.connection_pool.make_connection()
+
+    @property
+    def bells(self) -> Bells:
+        """Of those in this process that wait for a slot."""
+        if self._bells is None:
+            with self._lock:
+                if self._bells is None:
+                    self._bells = Listener(self.make_connection, self.schema.calls, self.execute, self.shown)
+        return self._bells
+
+    # Asynchronous ---------------------------------------------------------------------------------------------------
+    def _async_client(self) -> Any:
+        given = self._given_async if self._given_async is not None else self._given_sync
+        return clients.async_from_url(self._url) if self._url else clients.async_like(given)
+
+    def begin(self, command: Command) -> asyncio.Future[Any]:
+        """The answer to come. What has been sent cannot be cancelled: the answer comes before the cancellation does."""
+        loop, home = asyncio.get_running_loop(), self._loops.peek()
+        wire = home.wire if home is not None and home.life is not None else None
+        if wire is None or isinstance(command, PlainCommand):
+            return loop.create_task(self.aexecute(command))
+        answer: Answer[Any] = Answer(loop=loop)
+
+        def then(reply: Any) -> None:
+            if isinstance(reply, Exception):  # sent again, slowly, as often as it is worth
+                again = loop.create_task(self.aexecute(command))
+                again.add_done_callback(partial(_copy, answer))
+            else:
+                answer.set_result(decoded(command, reply))
+
+        args = arguments(command, self.schema, self._now())
+        if wire.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
+            return answer
+        return loop.create_task(self.aexecute(command))
 
     async def aexecute(self, command: Command) -> Any:
-        client, wire, life = self._async_client()
+        home = self._loops.here()
         try:
-            return await self._arun(client, wire, command)
+            return await self._arun(home.client, home.wire, command)
         finally:
-            if life is None:
-                await self._hang_up(client, wire)
+            if home.life is None:
+                await self._loops.hang_up(home)
 
     async def _arun(self, client: Any, wire: AsyncWire | None, command: Command) -> Any:
         try:
-            match command:
-                case Get(key):
-                    return await client.execute_command("GET", self.schema.cache(key))
-                case Put() | Delete():
-                    await client.execute_command(*self._write(command))
-                    return None
-                case Pools():
-                    pipe = client.pipeline(transaction=False)
-                    for key in self.schema.leased() + self.schema.waiting():
-                        pipe.execute_command("ZRANGE", key, 0, -1)
-                    return _names(await pipe.execute())
-                case _:
-                    args = arguments(command, self.schema, self._now())
-                    code = script(command.script)
-                    try:
-                        if wire is not None:
-                            reply = await wire.call(evalsha(code, args, self.schema.pool(command.pool)))
-                            if isinstance(reply, Exception):
-                                raise reply
-                        else:
-                            reply = await client.execute_command("EVALSHA", code.sha, *args)
-                    except NoScriptError:
-                        reply = await client.execute_command("EVAL", code.text, *args)
-                    return decoded(command, reply)
+            if isinstance(command, PlainCommand):
+                return await aask(client, command, self.schema, self._now())
+            args = arguments(command, self.schema, self._now())
+            code = script(command.script)
+            try:
+                if wire is not None:
+                    reply = await wire.call(evalsha(code, args, self.schema.pool(command.pool)))
+                    if isinstance(reply, NoScriptError):
+                        reply = await wire.call(whole(code, args))
+                    if isinstance(reply, Exception):
+                        raise reply
+                else:
+                    reply = await client.execute_command("EVALSHA", code.sha, *args)
+            except NoScriptError:
+                reply = await client.execute_command("EVAL", code.text, *args)
+            return decoded(command, reply)
         except RedisError as error:
             raise _wrapped(error, self.shown) from error
-
-    def _write(self, command: Put | Delete) -> tuple[Any, ...]:
-        key = self.schema.cache(command.key)
-        if isinstance(command, Delete):
-            return "DEL", key
-        life = () if command.ttl_ms is None else ("PX", command.ttl_ms)
-        return "SET", key, command.value, *life
 
     def eviction(self) -> str:
         """What the server does when its memory is full: its maxmemory-policy; empty where it does not tell."""
@@ -242,7 +244,9 @@ class RedisStore:
 
     # Life -----------------------------------------------------------------------------------------------------------
     def close(self) -> None:
-        """Close the synchronous connections that this store opened itself."""
+        """Close the synchronous connections that this store opened itself; who waits asks now and then."""
+        if self._bells is not None:
+            self._bells.stop()
         if self._wire is not None:
             self._wire.close()
         if self._sync is not None and self._sync is not self._given_sync:
@@ -250,17 +254,14 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """Close the running loop's connections that this store opened itself."""
-        loop = asyncio.get_running_loop()
-        _, _, life = self._loops.get(loop, (None, None, None))
-        if life is not None:
-            await life.aclose()
-            self._loops.pop(loop, None)
+        await self._loops.aclose()
 
     def reset_after_fork(self) -> None:
         """In the child: the parent's event loops are not ours. redis-py itself looks after the sync connections."""
         self._lock = threading.Lock()
-        self._loops = WeakKeyDictionary()
-        self._free_async = None
+        self._loops.reset_after_fork()
+        if self._bells is not None:
+            self._bells.renew()
         if self._wire is not None:
             self._wire.reset_after_fork()
 
@@ -268,12 +269,17 @@ class RedisStore:
         return f"<RedisStore {self.shown}>"
 
 
+def _copy(answer: asyncio.Future[Any], done: asyncio.Future[Any]) -> None:
+    if done.cancelled():
+        answer.set_exception(CachifyStoreError("the event loop ended before the store had answered"))
+    elif (error := done.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
+
+
 def _where(client: Any) -> str:
     kwargs = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
     if "path" in kwargs:
         return f"unix://{kwargs['path']}"
     return f"redis://{kwargs.get('host', '?')}:{kwargs.get('port', '?')}/{kwargs.get('db', 0)}"
-
-
-def _names(replies: list[list[bytes | str]]) -> list[str]:
-    return sorted({text(name) for reply in replies for name in reply})

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple, assert_never, cast
 from .._core.commands import (
     Acquire,
     Configure,
+    Find,
+    Found,
     Heir,
     HolderView,
     Look,
@@ -27,8 +29,8 @@ from .._core.commands import (
 from .._core.keys import PoolKeys, Schema
 from .wire import packed
 
-ScriptCommand = PoolCommand | Size | Look
-NAMES: Final = ("acquire", "renew", "release", "withdraw", "sweep", "configure", "size", "look")
+ScriptCommand = PoolCommand | Size | Look | Find
+NAMES: Final = ("acquire", "renew", "release", "withdraw", "sweep", "configure", "size", "look", "find")
 
 
 class Script(NamedTuple):
@@ -58,12 +60,17 @@ def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ..
                 + ("f" if command.fresh else "")
                 + ("s" if command.starts else "")
             )
+            ticket: tuple[Any, ...] = ()
+            if command.envelope or command.park or command.priority:
+                ticket = (command.envelope, command.priority, command.max_parked)
+            if command.bound:
+                ticket = (command.envelope, command.priority, command.max_parked, command.bound)
             return (
                 7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.rid, command.limit,
-                command.lease_ms, command.start_ms, command.hard_ms, command.label, flags, command.envelope,
+                command.lease_ms, command.start_ms, command.hard_ms, command.label, flags, *ticket,
             )  # fmt: skip
         case Release():
-            flags = ("a" if command.again else "") + ("s" if command.starts else "")
+            flags = ("a" if command.again else "") + ("s" if command.starts else "") + ("b" if command.binds else "")
             return (
                 7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.token, command.rid,
                 command.start_ms, command.tomb_ms, flags,
@@ -80,7 +87,10 @@ def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ..
         case Sweep():
             return (6, *keys[:6], now, pool, command.start_ms)
         case Configure():
-            return (6, *keys[:6], now, pool, "" if command.limit is None else command.limit)
+            limit = "" if command.limit is None else command.limit
+            return (6, *keys[:6], now, pool, limit, command.start_ms, "s" if command.starts else "")
+        case Find():
+            return (6, *keys[:6], now, pool, command.task)
         case Size() | Look():
             return (6, *keys[:6], now, pool)
         case _:
@@ -97,20 +107,29 @@ def evalsha(code: Script, args: tuple[Any, ...], keys: PoolKeys) -> bytes:
     return b"*%d\r\n%b%b%b" % (len(args) + 2, code.head, _packed_keys(args[0], keys), packed(args[7:]))
 
 
+def whole(code: Script, args: tuple[Any, ...]) -> bytes:
+    """The same with the script's text, for a server that does not know its digest."""
+    return b"*%d\r\n%b" % (len(args) + 2, packed(("EVAL", code.text, *args)))
+
+
 def text(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode()
 
 
-def decoded(command: ScriptCommand, reply: Any) -> Reply | int | PoolView:
+def decoded(command: ScriptCommand, reply: Any) -> Reply | int | PoolView | Found | None:
     """The value of a script's reply."""
-    if isinstance(command, Size):
-        return int(reply)
-    if isinstance(command, Look):
-        return _view(command.pool, reply)
+    match command:
+        case Size():
+            return int(reply)
+        case Look():
+            return _view(command.pool, reply)
+        case Find():
+            return None if reply is None else Found(text(reply[0]), bytes(reply[1] or b""), bool(reply[2]))
     if not isinstance(reply, list):
         return _reply(text(reply), ())
-    names = [text(item) for item in reply[1:]]
-    return _reply(text(reply[0]), tuple(map(Heir, names[::2], map(int, names[1::2]))))
+    line, *rows = reply
+    heirs = zip(map(text, rows[::4]), map(int, rows[1::4]), rows[2::4], map(int, rows[3::4]), strict=True)
+    return _reply(text(line), tuple(map(Heir._make, heirs)))
 
 
 def _reply(line: str, heirs: tuple[Heir, ...]) -> Reply:
@@ -124,5 +143,5 @@ def _view(pool: str, reply: Sequence[bytes | str]) -> PoolView:
     for holder, record, deadline in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
         token, _place, rid, _hard, since, label = record.split("|", 5)
         expires_in = (float(deadline) - float(now)) / 1e6
-        holders.append(HolderView(holder, int(token), label, not rid, int(since) / 1e6, expires_in))
+        holders.append(HolderView(holder, int(token), label if rid else "", not rid, int(since) / 1e6, expires_in))
     return PoolView(pool, int(limit), int(waiting), tuple(holders))

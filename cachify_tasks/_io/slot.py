@@ -109,8 +109,15 @@ class Slot:
     def renew_command(self) -> Renew:
         return Renew(self.key, self.holder, self.token, self._lease_ms)
 
-    def release_command(self, *, again: bool = False) -> Release:
-        return Release(self.key, self.holder, self.token, self._rid, self._start_ms, self._tomb_ms, again=again)
+    @property
+    def rid(self) -> str:
+        """The nonce of its acquire."""
+        return self._rid
+
+    def release_command(self, *, again: bool = False, starts: bool = False, binds: bool = False) -> Release:
+        return Release(
+            self.key, self.holder, self.token, self._rid, self._start_ms, self._tomb_ms, again, starts, binds
+        )
 
     def __repr__(self) -> str:
         return f"<Slot {self.key!r} holder={self.holder!r} token={self.token}{' lost' * self._lost}>"

@@ -6,11 +6,10 @@ argument). All commands here can be sent twice, so what is left of it is a small
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import redis
@@ -47,8 +46,11 @@ class Wire:
         self._make = client.connection_pool.make_connection
         self._idle: deque[Any] = deque()
 
-    def call(self, data: bytes, replies: int = 1) -> list[Any]:
+    def call(self, data: bytes, replies: int = 1, again: Callable[[], bytes] | None = None) -> list[Any]:
         """Send commands in one write; the answer to each is its value, or the error that the server gave.
+
+        Args:
+            again: gives what is sent in place of `data` from the second try on.
 
         Raises:
             RedisError: the connection failed three times, or no reply came twice; each command may have run or not.
@@ -60,9 +62,18 @@ class Wire:
                 raise
             except exceptions.TimeoutError:  # the caller has waited long: once more, for a reply that was lost
                 break
-            except LOST:
+            except LOST:  # the others are most likely as old and as bad: more of them than there are tries
+                self._hang_up()
                 time.sleep(pause)
-        return self._once(data, replies)
+                data = again() if again else data
+        return self._once(again() if again else data, replies)
+
+    def _hang_up(self) -> None:
+        for _ in range(len(self._idle)):
+            with suppress(IndexError):  # other threads take some
+                connection = self._idle.popleft()
+                connection.disconnect()
+                self._idle.append(connection)
 
     def _once(self, data: bytes, replies: int) -> list[Any]:
         try:
@@ -93,62 +104,3 @@ def _read(connection: Any) -> Any:
         return connection.read_response()
     except exceptions.ResponseError as error:
         return error
-
-
-class AsyncWire:
-    """Sends packed commands by connections of an asyncio client's making, which it keeps; at most so many at once."""
-
-    def __init__(self, client: Any, at_most: int) -> None:
-        self._make = client.connection_pool.make_connection
-        self._idle: deque[Any] = deque()
-        self._places = asyncio.Semaphore(at_most)
-
-    async def call(self, data: bytes) -> Any:
-        """As `Wire.call`, for one command."""
-        async with self._places:
-            for pause in PAUSES:
-                try:
-                    return await self._once(data)
-                except DENIED:
-                    raise
-                except exceptions.TimeoutError:
-                    break
-                except LOST:
-                    await asyncio.sleep(pause)
-            return await self._once(data)
-
-    async def _once(self, data: bytes) -> Any:
-        connection = self._idle.pop() if self._idle else self._make()
-        limit = asyncio.timeout(connection.socket_timeout)
-        try:
-            if not connection.is_connected:
-                await connection.connect()
-            async with limit:
-                with _unlimited(connection):
-                    await connection.send_packed_command((data,))
-                    try:
-                        answer = await connection.read_response()
-                    except exceptions.ResponseError as error:
-                        answer = error
-        except BaseException as error:
-            await connection.disconnect(nowait=True)
-            self._idle.appendleft(connection)
-            if isinstance(error, TimeoutError) and limit.expired():
-                raise exceptions.TimeoutError(f"no reply in {connection.socket_timeout} s") from None
-            raise
-        self._idle.append(connection)
-        return answer
-
-    async def close(self) -> None:
-        while self._idle:
-            await self._idle.pop().disconnect()
-
-
-@contextmanager
-def _unlimited(connection: Any) -> Iterator[None]:
-    """One limit for the whole trip is set outside; redis-py's own, for each half, cost a task (before Python 3.12)."""
-    seconds, connection.socket_timeout = connection.socket_timeout, None
-    try:
-        yield
-    finally:
-        connection.socket_timeout = seconds

@@ -3,8 +3,9 @@
 -- ARGV 3 holder, 4 token, 5 rid, 6 start_ms, 7 tomb_ms, 8 flags
 -- reply: released token | lost token, with the heirs that it reserved for
 local DONE = KEYS[7]
-local holder, token, rid, start, life, flags = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]) * 1000, ARGV[7], ARGV[8]
+local holder, token, rid, start_ms, life, flags = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local again, starts = string.find(flags, 'a', 1, true) ~= nil, string.find(flags, 's', 1, true) ~= nil
+local bond = string.find(flags, 'b', 1, true) and rid or ''
 
 local held_token, place, held_rid
 if record then held_token, place, held_rid = string.match(record, '^(%d+)|([%d.]+)|([^|]*)') end
@@ -17,23 +18,21 @@ if owns then
   token = held_token
   drop_slot(holder)
   if tickets and not again then
-    call('HDEL', TICKETS, holder)
-  elseif tickets and call('HEXISTS', TICKETS, holder) == 1 then
+    drop_ticket(holder)
+  elseif tickets then
     back(holder, place)
   end
 elseif last.token == token and last.status ~= '' then -- sent again
-  return answer(last.status, token, call('ZCARD', SLOTS), 0, last.heirs)
+  return answer(last.status, token, call('ZCARD', SLOTS), 0, waiting(last.heirs))
 elseif again or last.final or (record and held_rid ~= '') then -- another run has it
   return answer('lost', token, call('ZCARD', SLOTS), 0)
 else -- the lease was lost, yet the run reached its end and no second one has started: none shall
   status = 'lost'
   if record then drop_slot(holder) end
   call('ZREM', QUEUE, holder)
-  call('HDEL', TICKETS, holder)
+  drop_ticket(holder)
 end
-local held = expire()
-local heirs = tickets and starts and reserve(held, start) or {}
-held = held + #heirs / 2
+local held, heirs = settle(start_ms, starts, nil, bond)
 bury(DONE, life, status, token, heirs, not again)
 keep(held)
 return answer(status, token, held, 0, heirs)

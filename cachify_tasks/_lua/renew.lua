@@ -10,7 +10,7 @@ if slot and slot.token == token and (slot.hard == 0 or now < slot.hard) then
   deadline = now + lease
   if slot.hard > 0 then deadline = math.min(deadline, slot.hard) end
   call('ZADD', SLOTS, 'XX', deadline, holder)
-  if acked then call('HDEL', TICKETS, holder) end
+  if acked then drop_ticket(holder) end
 end
 local held = call('ZCARD', SLOTS)
 keep(held, deadline, true)

@@ -36,7 +36,7 @@ def put_off(request: Any, seconds: float, count: int, why: str, *, visible: bool
             _tell_retry(request, Retry(message=why, when=seconds))  # type: ignore[arg-type]  # the stubs know no float
         except Exception as error:  # noqa: BLE001  # a result backend that is down; the message is on its way already
             logger.error("%s[%s] cannot be shown as RETRY: %r", request.name, request.id, error)
-    _forget(request)
+    forget(request)
 
 
 def _tell_retry(request: Any, reason: Retry) -> None:
@@ -60,15 +60,21 @@ def drop(request: Any, why: str) -> None:
     )  # fmt: skip
     request.send_event("task-revoked", terminated=False, signum=None, expired=False)
     signals.task_revoked.send(sender=task, request=context, terminated=False, signum=None, expired=False)
-    _forget(request)
+    forget(request)
 
 
 def forget_copy(request: Any) -> None:
     """A copy of a task that has ended: there is nothing to do."""
     logger.info("%s[%s] has ended already; this copy is dropped", request.name, request.id)
-    _forget(request)
+    forget(request)
 
 
-def _forget(request: Any) -> None:
+def forget(request: Any) -> None:
+    """Be done with this delivery: its message is acknowledged."""
     task_ready(request)
     request.acknowledge()
+
+
+def leave(request: Any) -> None:
+    """Be done with this arrival of a task whose message the store keeps."""
+    task_ready(request)

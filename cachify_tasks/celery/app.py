@@ -17,10 +17,10 @@ from celery import Celery
 from .._core.calls import Policy
 from .._io.clients import SCHEMES, check_url
 from .._io.engine import Engine, chosen_engine
+from .._io.wrapping import size_of
 from ..cachify import make_engine, supply_global
 from ..errors import CachifyInitError
 from ..settings import Settings, hide_password
-from ..slots import size_of
 from ..tasks import policy_of
 
 PREFIX: Final = "cachify_"

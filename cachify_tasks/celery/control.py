@@ -1,4 +1,4 @@
-"""`celery -A app inspect pools`: who holds what."""
+"""`celery -A app inspect pools`: who holds what, and how many wait."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .app import engine_of
 
 @inspect_command(name="pools")
 def pools(state: Any) -> dict[str, Any]:
-    """Every pool that has holders or waiting tasks: limit, held, waiting, and who holds."""
+    """Every pool that has holders or waiting tasks: limit, held, how many wait, and who holds."""
     try:
         store = engine_of(state.app).store
         views = [store.execute(Look(name)) for name in store.execute(Pools())]

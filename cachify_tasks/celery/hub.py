@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice, repeat
+from typing import Any, Final, NamedTuple
 
 from celery.exceptions import TaskRevokedError
+from celery.utils.log import get_logger
 
-from .._core.commands import Acquire, Release, Reply
+from .._core.commands import Acquire, Heir, Release, Reply, sent_again
+from .._io.heart import heart
+from .._io.pipe import Pipe
 from .._io.slot import Slot
 from ..errors import CachifyStoreError
-from .gates import GRACE, LOOK, OUTAGE, Gate, alive
+from ..tasks import slot_for
+from .alarm import Alarm
+from .gates import GRACE, LOOK, OUTAGE, Gate, Told, alive
+
+logger = get_logger("cachify_tasks.celery")
+SURE: Final = 0.5  # of the life of a reservation: counted from before it was asked for, it cannot have ended
+SOON: Final = 0.01  # seconds until the store is told at the latest that a heir has begun
+LOOK_EVERY: Final = 0.5  # seconds between two looks for replies that are overdue
 
 
 class _Asked(NamedTuple):
@@ -33,64 +43,114 @@ class _Dying(NamedTuple):
 
 
 class HubGate(Gate):
-    """For prefork: asks in the worker's event loop, for all requests of one turn in one round trip.
+    """For prefork: asks in the worker's event loop, for all requests of one turn in one write, and waits for nothing.
 
     billiard frees a finished task's place before it tells that the task has finished; so a request waits for the end of
     the turn, and slots that were freed in it are freed first.
     """
 
+    binds = True
+
     def __init__(self, engine: Any, worker: Any) -> None:
         super().__init__(engine, worker)
         self._asked: deque[_Asked] = deque()
-        self._ended: deque[tuple[Release, float]] = deque()
-        self._unfreed: list[tuple[Release, float]] = []  # their release failed
+        self._ended: deque[tuple[Told, float]] = deque()
+        self._begun: list[tuple[Told, float]] = []  # heirs that the store is to be told of
+        self._unfreed: list[tuple[Told, float]] = []  # their release failed
+        self._offered: deque[tuple[str, Sequence[Heir]]] = deque()  # by the reaper's thread
         self._dying: list[_Dying] = []
+        self._behind: Any = None  # what waited for a place behind the heir that went last
         self._called = False
         self._closed_until = 0.0
         self._start = 0  # counts the loop's starts; each is a new connection to the broker
-        self._pipe: tuple[int, int] | None = None
+        self._alarm = Alarm(self._hear)
+        self._pipe = Pipe(engine.store, self._watch, self._unwatch)
+        self._looking: Any = None
 
     @property
     def hub(self) -> Any:
         return self.worker.hub
 
-    @property
-    def looping(self) -> bool:
-        """Will the event loop turn again? Not once a warm shutdown has begun: then nothing may be put off."""
-        consumer = self.worker.consumer
-        return consumer is not None and consumer.blueprint.state == 1  # RUN
+    def launch(self, request: Any) -> None:
+        """A heir has a slot that waits for it: it goes before what the broker has delivered. Between two of them one of
+        those goes: heirs without end must not keep tasks of other pools from their places.
+        """
+        semaphore = self.worker.semaphore
+        if semaphore is None or self.worker.process_task != self.worker._process_task_sem:
+            self.worker.process_task(request)
+        elif semaphore.value > 0:
+            semaphore.acquire(self.worker._process_task, request)
+        else:
+            waiting = semaphore._waiting
+            place = 1 if waiting and waiting[0] is self._behind else 0  # that one has let the last heir go first
+            for index, (go, *_) in enumerate(islice(waiting, 2 * len(self.heirs) + 1)):
+                if go == self._go:
+                    place = index + 2
+            waiting.insert(place, (self._go, (request,), {}))
+
+    def _go(self, request: Any) -> None:
+        """The turn of a heir that had to wait."""
+        waiting = self.worker.semaphore._waiting
+        self._behind = waiting[0] if waiting else None
+        self.worker._process_task(request)
+
+    def offer(self, pool: str, heirs: Sequence[Heir]) -> None:
+        self._offered.append((pool, heirs))
+        self._alarm.ring()
 
     def register(self, hub: Any) -> None:
         """At every start of the loop. A reset of the hub forgets its readers, and a lost connection may have cost the
         timers; requests of the lost connection cannot be acknowledged any more, and come again.
         """
-        if self._pipe is None:
-            self._pipe = os.pipe()
-            for fd in self._pipe:
-                os.set_blocking(fd, False)
-        hub.add_reader(self._pipe[0], self._drain)
+        self._alarm.register(hub)
+        self._pipe.watch()
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking = hub.call_repeatedly(LOOK_EVERY, self._pipe.look)
         hub.on_tick.add(self._tick)
         self._start += 1
-        self._asked.clear()
+        asked, self._asked = self._asked, deque()
         self._called = False
+        self._let_go()
+        self.heirs.keep(one.request for one in asked)
+        self.heirs.reconnected()
         self._release_again()
         self._look()
 
-    def _drain(self) -> None:
-        assert self._pipe is not None
-        with suppress(BlockingIOError):
-            os.read(self._pipe[0], 4096)
+    def _let_go(self) -> None:
+        """With its connection Celery throws away the jobs that no process has said to have begun: nobody will tell of
+        their ends. One that was on its way to its process runs all the same, so its slot is not freed here; it is not
+        renewed either, and with the end of its lease its message, which comes again, may run.
+        """
+        jobs = self.worker.pool._pool._cache
+        for request in list(self._holding):
+            job = request._apply_result and request._apply_result()
+            if job is None or job._job not in jobs:
+                slot, request.slot = request.slot, None
+                self._holding.discard(request)
+                if slot is not None:
+                    heart.remove(slot)
+                    logger.warning("%s[%s] was let go with its connection", request.name, request.id)
+
+    def _watch(self, fd: int) -> None:
+        self.hub.add_reader(fd, self._pipe.readable)
+
+    def _unwatch(self, fd: int) -> None:
+        self.hub.remove_reader(fd)
+
+    def _hear(self) -> None:
+        while self._offered:
+            self.heirs.start(*self._offered.popleft())
 
     def _tick(self) -> None:
         """Before the loop sleeps: what a timer has put off in this turn must not wait for the next event."""
-        if (self._asked or self._ended) and self._pipe is not None:
+        if self._asked or self._ended:
             self._called = False
             self._call()
-            with suppress(BlockingIOError):
-                os.write(self._pipe[1], b".")
+            self._alarm.ring()
 
     def _call(self) -> None:
-        if not self._called and (self._asked or self._ended):
+        if not self._called and (self._asked or self._ended or self._begun):
             self._called = True
             self.hub.call_soon(self.flush)
 
@@ -100,18 +160,30 @@ class HubGate(Gate):
         ask = self.prepare(request)
         if ask is None:
             dispatch()
+        elif request.ticket is not None and request.ticket.assured and self.looping and not self.overdue(request):
+            self._begin(request, ask, dispatch)
         elif time.monotonic() < self._closed_until:
             self._act(_Asked(request, ask, dispatch), CachifyStoreError("the store is out of reach"))
         else:
             self._asked.append(_Asked(request, ask, dispatch))
             self._call()
 
-    def release(self, command: Release) -> None:
-        if self.looping and not command.again:
-            self._ended.append((command, time.monotonic()))
+    def _begin(self, request: Any, ask: Acquire, dispatch: Callable[[], Any]) -> None:
+        """Its slot is bound to this worker: it goes to its process at once. The store is told with what comes next,
+        most often that it has been acknowledged: until then nothing is to keep a processor from it.
+        """
+        self.hold(request, ask, request.ticket.token)
+        if not self._begun:
+            self.hub.call_later(SOON, self._call)
+        self._begun.append((ask, time.monotonic()))
+        self._dispatch(request, dispatch)
+
+    def tell(self, command: Told) -> None:
+        self._ended.append((command, time.monotonic()))
+        if self.looping and not getattr(command, "again", False):
             self._call()
-        else:
-            super().release(command)
+        else:  # before its message can come again; behind all that was said of it
+            self.drain()
 
     def ended(self, request: Any, slot: Slot, *, again: bool) -> None:
         """After a hard time limit the process dies a moment later: only then is its slot free."""
@@ -134,32 +206,69 @@ class HubGate(Gate):
             self.hub.call_later(LOOK, self._look)
 
     def flush(self) -> None:
-        """One round trip: free what has ended, then ask for what has arrived."""
+        """Send what has ended and then what has arrived; the loop goes on until the answers come."""
         self._called = False
-        ended, self._ended = self._ended, deque()
+        self._begun.extend(self._ended)
+        ended, self._begun, self._ended = self._begun, [], deque()
         asked, self._asked = self._asked, deque()
         if not self.looping:  # unacknowledged: the broker will deliver them to others
+            self.heirs.keep(one.request for one in asked)
             asked.clear()
         commands = [command for command, _ in ended] + [one.ask for one in asked]
-        if not commands:
-            return
-        try:
-            replies = self.engine.store.execute_many(commands)
-        except CachifyStoreError as error:
-            replies = [error] * len(commands)
+        if commands:
+            self._pipe.send(commands, partial(self._told, ended, asked, self._start))
+
+    def drain(self) -> None:
+        """Send what there is and wait for every answer."""
+        self.flush()
+        self._pipe.drain()
+
+    def _told(
+        self,
+        ended: Iterable[tuple[Told, float]],
+        asked: Iterable[_Asked],
+        start: int,
+        replies: list[Any] | CachifyStoreError,
+    ) -> None:
+        told: Iterator[Any] = repeat(replies) if isinstance(replies, CachifyStoreError) else iter(replies)
+        if isinstance(replies, CachifyStoreError):
             self._closed_until = time.monotonic() + self.pause()
-        for (command, since), reply in zip(ended, replies, strict=False):
+        for (command, since), reply in zip(ended, told, strict=False):
             if isinstance(reply, CachifyStoreError):
                 self._release_later(command, since, reply)
             else:
-                self.freed(command, reply)
-        for one, reply in zip(asked, replies[len(ended) :], strict=True):
-            self._act(one, reply)
+                self._heard(command, reply, since)
+        for one, reply in zip(asked, told, strict=False):
+            if start == self._start and self.looping:
+                self._act(one, reply)
+            elif isinstance(reply, Reply) and reply.status == "granted":  # its message comes again, perhaps elsewhere
+                self.tell(slot_for(self.engine, one.ask, reply.token).release_command(again=True))
+        if self._asked and self.looping:  # by heirs: their slots wait for them
+            self.flush()
 
-    def _release_later(self, command: Release, since: float, error: CachifyStoreError) -> None:
+    def _heard(self, command: Told, reply: Reply, since: float) -> None:
+        if isinstance(command, Acquire) and reply.status != "granted":
+            self._lost(command)
+        elif isinstance(command, Release) and command.binds and reply.heirs:
+            self._heed(command, reply)
+            surely = since + self.engine.start_ms / 1000 * SURE
+            self.heirs.start(command.pool, reply.heirs, command.rid, surely)
+        else:
+            self.freed(command, reply)
+
+    def _lost(self, ask: Acquire) -> None:
+        """It has begun, and was told of too late: its slot is somebody else's."""
+        for request in self._holding:
+            if request.ask is ask:
+                heart.remove(request.slot)
+                self.engine.lost(request.slot)
+
+    def _release_later(self, command: Told, since: float, error: CachifyStoreError) -> None:
         """It answers the same however often it is sent; after its lease there is nothing left to free."""
         self.engine.unreachable(error, "releasing slots")
-        if time.monotonic() - since < self.engine.lease_ms / 1000 and self.looping:
+        if not self.looping:
+            self._untold.append((command, since))
+        elif time.monotonic() - since < self.engine.lease_ms / 1000:
             self._unfreed.append((command, since))
             if len(self._unfreed) == 1:
                 self.hub.call_later(OUTAGE[0], self._release_again)
@@ -172,11 +281,14 @@ class HubGate(Gate):
     def _act(self, one: _Asked, reply: Reply | CachifyStoreError) -> None:
         if not self.acted(one.request, one.ask, reply):
             self._free_place()
-            return
+        else:
+            self._dispatch(one.request, one.dispatch)
+
+    def _dispatch(self, request: Any, dispatch: Callable[[], Any]) -> None:
         try:
-            one.dispatch()
+            dispatch()
         except TaskRevokedError:
-            self.undo(one.request, again=False)
+            self.undo(request, again=False)
             self._free_place()
 
     def _free_place(self) -> None:
@@ -186,6 +298,7 @@ class HubGate(Gate):
             self.hub.call_soon(release)
 
     def try_later(self, request: Any) -> None:
+        request.ask = request.ask and sent_again(request.ask)
         if self.looping:
             delay = max(self._closed_until - time.monotonic(), OUTAGE[0])
             self.hub.call_later(delay, self._again, request, self._start)

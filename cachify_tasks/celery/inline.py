@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from celery.concurrency.solo import TaskPool as Solo
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
+from .._core.commands import Heir, Reply
 from .._io.slot import Slot
 from ..errors import CachifyStoreError
-from .actions import put_off
+from .actions import leave, put_off
+from .alarm import Alarm
 from .gates import GRACE, LOOK, Gate, alive
-from .request import attempts
+from .request import attempts, is_nudge, take_for_copy
 
 
 class InlineGate(Gate):
@@ -23,14 +28,60 @@ class InlineGate(Gate):
     There a request may wait in the pool's own queue; a slot taken before that would be hoarded.
     """
 
+    def __init__(self, engine: Any, worker: Any) -> None:
+        super().__init__(engine, worker)
+        self._calls: deque[Callable[[], Any]] = deque()
+        self._alarm = Alarm(self._hear)
+
+    @property
+    def runs_heirs(self) -> bool:  # type: ignore[override]
+        """Solo without a loop: its only thread is in the broker's hands, and no other may run a task."""
+        return self.worker.hub is not None or not issubclass(self.worker.pool_cls, Solo)
+
+    @property
+    def starts(self) -> bool:
+        return self.looping and _running()
+
     def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> Any:
         # Not `dispatch`: the class that Celery generates ignores the pool it is given.
         inherited: Any = super(cls, request)
         return inherited.execute_using_pool(_GatedPool(self.worker.pool, self, request))
 
+    def named(self, pool: str, reply: Reply) -> None:
+        if reply.heirs:  # told in a thread or greenlet of the pool
+            self.offer(pool, reply.heirs)
+
+    def offer(self, pool: str, heirs: Sequence[Heir]) -> None:
+        self._soon(partial(self.heirs.start, pool, heirs))
+
+    def launch(self, request: Any) -> None:
+        self.worker.process_task(request)  # where `_soon` has brought us
+
+    def _soon(self, call: Callable[[], Any]) -> None:
+        """In the worker's own thread, if it has a loop; else in one of its own, a greenlet where those are used: the
+        caller may be a task that has just ended and still has its place in the pool.
+        """
+        if self.worker.hub is not None:
+            self._calls.append(call)
+            self._alarm.ring()
+        else:
+            threading.Thread(target=call, name="cachify-heir", daemon=True).start()
+
+    def _hear(self) -> None:
+        for _ in range(len(self._calls)):  # not what they add: the broker's turn comes in between
+            self._calls.popleft()()
+
+    def register(self, hub: Any) -> None:
+        if hub is not None:
+            self._alarm.register(hub)
+        super().register(hub)
+
     def enter(self, request: Any) -> bool:
         """Is the request to run here and now?"""
         ask = self.prepare(request)
+        if request.passed_on:
+            leave(request)
+            return False
         if ask is None:
             return True
         try:
@@ -44,6 +95,12 @@ class InlineGate(Gate):
 
     def try_later(self, request: Any) -> None:
         """Hand the message back to the broker with a delay; only if that fails too, wait here."""
+        if request.ticket is not None or is_nudge(request):  # the store has it, and names it again
+            if request.ticket is None:
+                request.acknowledge()
+            leave(request)
+            return
+        take_for_copy(request)  # an arrival whose answer was lost may have been parked, and may run elsewhere by now
         while True:
             pause = self.pause()
             try:
@@ -64,8 +121,10 @@ def _running() -> bool:
 
 class BlockingGate(InlineGate):
     """For prefork where the worker has no event loop (brokers such as filesystem or SQL): asks before the request goes
-    to the pool, which waits there until a process is free.
+    to the pool, which waits there until a process is free. Heirs go by the broker: only its own thread may wait so.
     """
+
+    runs_heirs = False
 
     def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> Any:
         if request.revoked():

@@ -7,33 +7,54 @@ Celery makes one subclass of a task's Request for each task when a worker starts
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
-from celery.exceptions import TimeLimitExceeded
+from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 from celery.utils.imports import symbol_by_name
 
 from .._core.commands import Acquire
 from .._io.slot import Slot
-from ..tasks import ask_for
+from ..tasks import ask_for, default_on_full, priority_of
 from .app import engine_of, takes_task, task_policy
+from .envelope import queue_of, sealed
 
-ATTEMPT = "cachify_attempt"  # header: "id-of-attempt/times put off/1 if a copy"
+# A header: "id of attempt/times put off/what is known of the message". That is 1: a copy; n and a number: a hint, whose
+# message the store has had for so many milliseconds, after which may follow "-" and whom its slot is bound to; else 0.
+ATTEMPT = "cachify_attempt"
 
 
-def attempt_id(request: Any) -> str:
-    """Task id and attempt: retries keep the id, `self.replace` keeps the id and the retries."""
+def attempt_id(request: Any, *, next_turn: bool = False) -> str:
+    """Task id and attempt: retries keep the id, `self.replace` keeps the id and the retries.
+
+    One that was put off when its turn had come is told apart, too: its new message may arrive before the slot of that
+    turn is free, and must not be taken for a copy.
+    """
+    turn = _marks(request)[2] + next_turn
+    return _attempt(request) + (f"~{turn}" if turn else "")
+
+
+def _attempt(request: Any) -> str:
     nesting = request.replaced_task_nesting
-    return f"{request.id}:{request.request_dict.get('retries') or 0}" + (f":{nesting}" if nesting else "")
+    return f"{request.id}:{request.request_dict.get('retries') or 0}" + (f".{nesting}" if nesting else "")
 
 
 class _Gated:
     """Mixed into a task's Request class."""
 
     slot: Slot | None = None  # held for this request
+    ticket: Any = None  # stands for its message, if the store keeps it
     ask: Acquire | None = None  # the arrival's command: one nonce, however often it is sent
     runtime: Any = None  # the gate of the worker that this request came to
     time_limit_hit = False  # its process is being killed
+    passed_on = False  # a heir that another worker is to run
+    queued = False  # in the pool's own queue
+    marks: tuple[int, str, int] | None = None  # what its header says, read once
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.received = time.monotonic()
+        super().__init__(*args, **kwargs)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -60,6 +81,12 @@ class _Gated:
             if not soft:
                 _end(self)
 
+    def revoked(self) -> bool:
+        """Of a hint the store is asked first: its task may have run meanwhile, or run now."""
+        if self.ticket is None and is_nudge(self):
+            return False
+        return bool(super().revoked())  # type: ignore[misc]
+
     def reject(self, requeue: bool = False) -> Any:
         if requeue:  # freed before it comes again, and remembered as not ended
             _end(self, again=True)
@@ -73,13 +100,24 @@ class _Gated:
         """
         if self.ask is None:
             request: Any = self
-            task = request.task
-            policy = task_policy(task)
+            task, app = request.task, request.app
+            policy, engine = task_policy(task), engine_of(app)
             assert policy is not None
             args = (task, *request.args) if takes_task(task, policy) else tuple(request.args)
+            kwargs = request.kwargs or {}
+            owned, copy = self.ticket is not None or is_nudge(request), is_copy(request) or _overstayed(request)
+            priority = 0
+            parking = None if owned else policy.parks(default_on_full(engine))
+            envelope = b""
+            if parking is not None or (copy and not owned):  # a copy of a running task is kept until that has ended
+                envelope = sealed(request.message, queue_of(request.message, self.runtime.worker.consumer))
+            if parking is not None and envelope:
+                given = message_priority(request) if parking.priority == "message" else 0
+                priority = priority_of(parking, tuple(request.args), kwargs, given)
             self.ask = ask_for(
-                engine_of(request.app), policy, args, request.kwargs or {},
-                holder=attempt_id(request), label=f"{request.name} @{request.hostname}", copy=is_copy(request),
+                engine, policy, args, kwargs, holder=attempt_id(request), label=f"{request.name} @{request.hostname}",
+                copy=copy, nudge=owned, bound=self.ticket.bond if self.ticket else bond(request), envelope=envelope,
+                parking=parking if envelope else None, priority=priority,
             )  # fmt: skip
         return self.ask
 
@@ -87,7 +125,12 @@ class _Gated:
 def _asking(cls: type, dispatch: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(dispatch)
     def execute_using_pool(self: Any, pool: Any, **kwargs: Any) -> Any:
-        return pool.cachify_gate.arrived(self, cls, lambda: dispatch(self, pool, **kwargs))
+        self.queued = True
+        try:
+            return pool.cachify_gate.arrived(self, cls, lambda: dispatch(self, pool, **kwargs))
+        except TaskRevokedError:
+            pool.cachify_gate.heirs.begun(self)
+            raise
 
     return execute_using_pool
 
@@ -105,9 +148,8 @@ def _ending(on_success: Callable[..., Any]) -> Callable[..., Any]:
 
 def _end(request: Any, *, again: bool = False) -> None:
     slot, request.slot = request.slot, None
-    if (
-        slot is not None
-    ):  # not acknowledged (a cancelled run): its message comes again, and must not be taken for a copy
+    if slot is not None:
+        # Not acknowledged (a cancelled run): its message comes again, and must not be taken for a copy.
         request.runtime.ended(request, slot, again=again or not request.acknowledged)
 
 
@@ -124,17 +166,27 @@ def gate(task: Any) -> None:
         task.Request = gated(base)
 
 
+def message_priority(request: Any) -> int:
+    """The message's priority, larger for what its broker delivers first; with Redis that is the smaller number."""
+    given, conf = int(request.delivery_info.get("priority") or 0), request.app.conf
+    url = str(conf.broker_read_url or conf.broker_url or "")
+    return 9 - min(given, 9) if url.startswith(("redis", "sentinel")) else given
+
+
 def is_gated(task: Any) -> bool:
     return issubclass(symbol_by_name(task.Request), _Gated)
 
 
-def _marks(request: Any) -> tuple[int, bool]:
-    """How often this attempt was put off, and whether its message is known to be a copy."""
-    value = request.request_dict.get(ATTEMPT)
-    attempt, count, copy = [*str(value or "").rsplit("/", 2), "", ""][:3]
-    if attempt != attempt_id(request) or not count.isdigit():
-        return 0, False
-    return int(count), copy == "1"
+def _marks(request: Any) -> tuple[int, str, int]:
+    """How often this attempt was put off, what is known of its message, and how many turns it had."""
+    if request.marks is None:
+        value = request.request_dict.pop(ATTEMPT, None)  # not for the task's eyes, nor for the message of its retry
+        attempt, count, kind = [*str(value or "").rsplit("/", 2), "", ""][:3]
+        known = _attempt(request)
+        turn = attempt[len(known) + 1 :] if attempt.startswith(f"{known}~") else "0"
+        good = attempt in (known, f"{known}~{turn}") and count.isdigit() and turn.isdigit()
+        request.marks = (int(count), kind, int(turn)) if good else (0, "", 0)
+    return request.marks  # type: ignore[no-any-return]
 
 
 def attempts(request: Any) -> int:
@@ -144,9 +196,47 @@ def attempts(request: Any) -> int:
 
 def is_copy(request: Any) -> bool:
     """Has the broker delivered this message before?"""
-    return bool(request.delivery_info.get("redelivered")) or _marks(request)[1]
+    return bool(request.delivery_info.get("redelivered")) or _marks(request)[1] == "1"
+
+
+def _overstayed(request: Any) -> bool:
+    """Has it waited here for a place so long that its broker has taken it for lost and may have delivered it again?"""
+    timeout = getattr(getattr(request.message, "channel", None), "visibility_timeout", None)
+    return timeout is not None and time.monotonic() - request.received >= timeout
+
+
+def take_for_copy(request: Any) -> None:
+    """Have the message that puts this attempt off count as one that the broker may have delivered before."""
+    count, _, turn = _marks(request)
+    request.marks = count, "1", turn
+
+
+def is_nudge(request: Any) -> bool:
+    """Is the message only a hint: does the store have the one that counts?"""
+    return _marks(request)[1].startswith("n")
+
+
+def waited_ms(request: Any) -> int:
+    """How long the store has had the message of this hint."""
+    waited = _marks(request)[1][1:].partition("-")[0]
+    return int(waited) if waited.isdigit() else 0
+
+
+def bond(request: Any) -> str:
+    """Whom the slot that is reserved for the task of this hint is bound to."""
+    kind = _marks(request)[1]
+    return kind.partition("-")[2] if kind.startswith("n") else ""
+
+
+def nudged(holder: str, mark: object, waited_ms: int, bond: str) -> str:
+    """The header of a hint to start this holder, whose own message has the header `mark`."""
+    attempt, count = [*str(mark or "").rsplit("/", 2), "", ""][:2]
+    return f"{holder}/{count if attempt == holder and count.isdigit() else 0}/n{waited_ms}" + (
+        f"-{bond}" if bond else ""
+    )
 
 
 def marked(request: Any, count: int) -> str:
-    """The header of the message that puts this attempt off once more."""
-    return f"{attempt_id(request)}/{count}/{int(is_copy(request))}"
+    """The header of the message that puts this attempt off once more. What the store has handed over is no copy."""
+    owned = request.ticket is not None
+    return f"{attempt_id(request, next_turn=owned)}/{count}/{int(is_copy(request) and not owned)}"

@@ -10,6 +10,7 @@ from celery.exceptions import ImproperlyConfigured
 from celery.utils.log import get_logger
 
 from .._core.commands import Size
+from .._core.decisions import waiting_of
 from .._io.redis_store import denied
 from ..errors import CachifyError, CachifyStoreError
 from ..tasks import default_on_full
@@ -17,7 +18,9 @@ from .app import join_global, mark_tasks, place, task_policy
 from .gates import Gate
 from .hub import HubGate
 from .inline import BlockingGate, InlineGate
+from .reaper import Reaper
 from .request import gate, is_gated
+from .revoke import listen
 
 logger = get_logger("cachify_tasks.celery")
 
@@ -32,6 +35,7 @@ class Gates(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         self.gate: Gate | None = None
+        self.reaper: Reaper | None = None
 
     def start(self, worker: Any) -> None:
         app = worker.app
@@ -44,10 +48,13 @@ class Gates(bootsteps.StartStopStep):
                 "cachify_url memory:// is for tests: it is the memory of one process, and this worker has several; use "
                 "a redis:// URL, or the pools solo, threads or gevent"
             )
+        _refuse_waiting(waiting_of(default_on_full(engine)), "default_on_full")
         self._greet(engine)
         self.gate = worker.pool.cachify_gate = _kind(worker)(engine, worker)
         signals.worker_shutdown.connect(self._left, sender=worker, weak=False)  # after the pool has stopped,
         atexit.register(self._left)  # but not after a cold shutdown
+        self.reaper = Reaper(self.gate)
+        self.reaper.start()
         for task in gated_tasks(app):
             policy = task_policy(task)
             assert policy is not None
@@ -56,6 +63,7 @@ class Gates(bootsteps.StartStopStep):
                     f"{task.name} is under `pooled` of a Cachify on {policy.engine.store.shown}, and its app's slots "
                     f"are in {engine.store.shown}: use the function `pooled`, or give both one url and prefix"
                 )
+            _refuse_waiting(policy.waits(), f"on_full of {task.name}")
             gate(task)
             if policy.on_full is None:
                 logger.warning(
@@ -86,24 +94,33 @@ class Gates(bootsteps.StartStopStep):
         default_on_full(engine)
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
-        if isinstance(self.gate, HubGate):
+        if self.gate is not None:
             self.gate.register(hub)
 
     def close(self, worker: Any) -> None:
-        self._flush()
+        if self.gate is not None:
+            self.gate.drain()
 
     def stop(self, worker: Any) -> None:
-        self._flush()
+        if self.gate is not None:
+            self.gate.drain()
+            self.gate.heirs.pass_on()
 
     def _left(self, **_: Any) -> None:
         gate, self.gate = self.gate, None
+        if self.reaper is not None:
+            self.reaper.stop()
         atexit.unregister(self._left)
         if gate is not None:
             gate.left()
 
-    def _flush(self) -> None:
-        if isinstance(self.gate, HubGate):
-            self.gate.flush()
+
+def _refuse_waiting(waiting: Any, what: str) -> None:
+    if waiting is not None:
+        raise ImproperlyConfigured(
+            f"{what} is Wait(), which is for functions: the task would keep its worker waiting. Give Park(): it waits "
+            "in the same queue, at no cost"
+        )
 
 
 def _kind(worker: Any) -> type[Gate]:
@@ -115,16 +132,22 @@ def _kind(worker: Any) -> type[Gate]:
 class CheckGates(bootsteps.StartStopStep):
     """Refuse to consume while a task with a policy is not gated: it would run without a limit."""
 
-    requires = ("celery.worker.consumer.tasks:Tasks",)
+    requires = ("celery.worker.consumer.tasks:Tasks", "celery.worker.consumer.control:Control")
 
     def start(self, consumer: Any) -> None:
         app = consumer.app
         late = [task for task in gated_tasks(app) if not is_gated(task)]
         if late:  # made after this worker began to start
             for task in late:
+                policy = task_policy(task)
+                _refuse_waiting(policy and policy.waits(), f"on_full of {task.name}")
                 gate(task)
             consumer.update_strategies()
         ungated = [task.name for task in gated_tasks(app) if not is_gated(task)]
+        if hasattr(consumer.pool, "cachify_gate"):
+            listen(consumer, consumer.pool.cachify_gate)
+            if consumer.hub is None:  # else the start of the loop tells
+                consumer.pool.cachify_gate.register(None)
         if ungated or not hasattr(consumer.pool, "cachify_gate"):
             raise ImproperlyConfigured(f"these tasks have a pool and are not gated: {', '.join(ungated) or 'all'}")
 

@@ -19,6 +19,8 @@ from .steps import CheckGates, Gates
 def setup(app: Celery, **settings: Any) -> None:
     """Run the tasks of this app that are under `@pooled` inside slots.
 
+    One that finds its pool full and names no strategy is parked: see `Park`.
+
     Call it once, anywhere before the worker starts: where the app is made, or in a factory's `create_app`. It connects
     to nothing. A program that does not call `init_cachify` uses this app's store for plain calls too.
 

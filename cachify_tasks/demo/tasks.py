@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from celery import Celery
+from celery.signals import task_retry
 
 from .. import Reschedule, pooled
 from ..celery import setup
-from ..celery.request import ATTEMPT
 
 LIMIT: Final = 2
+RESCHEDULED: Final = "demo:rescheduled"  # HASH in the results' server: task id -> how often it was put off
 
 app = Celery("cachify_tasks.demo.tasks")
 setup(app)
@@ -31,7 +32,7 @@ def index(self: Any, package: str, path: str) -> dict[str, Any]:
     return {
         "package": package,
         "path": path,
-        "rescheduled": times_rescheduled(self.request.headers or {}),
+        "rescheduled": int(_results().hget(RESCHEDULED, self.request.id) or 0),
         **counted,
         "started": started,
         "ended": time.monotonic_ns(),
@@ -51,10 +52,16 @@ def count(source: bytes) -> dict[str, Any]:
     return {"lines": len(source.splitlines()), "functions": functions, "classes": classes, "parsed": tree is not None}
 
 
-def times_rescheduled(headers: dict[str, Any]) -> int:
-    """How often this message was put off, out of the header in which the worker counts it."""
-    parts = str(headers.get(ATTEMPT, "")).rsplit("/", 2)
-    return int(parts[1]) if len(parts) == 3 else 0  # noqa: PLR2004  # id, count, whether it is a copy
+@task_retry.connect(sender=index)
+def count_retry(request: Any, **_: Any) -> None:
+    """In the worker's main process, each time that it puts a task off."""
+    _results().hincrby(RESCHEDULED, request.id, 1)
+
+
+def _results() -> Any:
+    """The client of the server that has the results."""
+    backend: Any = app.backend
+    return backend.client
 
 
 def _parsed(source: bytes) -> ast.AST:

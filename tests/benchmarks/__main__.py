@@ -7,10 +7,18 @@ import sys
 
 from cachify_tasks._embedded import EmbeddedServer
 
-from . import pools, workers
+from . import advancedpool, cachepool, connectionpool, parking, pools, waiting, workers
 from .table import Table
 
-PARTS = {"pools": pools.bench, "celery": workers.bench}
+PARTS = {
+    "pools": pools.bench,
+    "celery": workers.bench,
+    "parking": parking.bench,
+    "waiting": waiting.bench,
+    "cachepool": cachepool.bench,
+    "connectionpool": connectionpool.bench,
+    "advancedpool": advancedpool.bench,
+}
 
 
 def main() -> None:

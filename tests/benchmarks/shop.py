@@ -6,7 +6,7 @@ import os
 
 from celery import Celery
 
-from cachify_tasks import Reschedule, pooled
+from cachify_tasks import pooled
 from cachify_tasks.celery import setup
 
 BROKER = os.environ["BENCH_BROKER"]
@@ -21,7 +21,7 @@ app.conf.update(
     worker_send_task_events=False,
 )
 if KIND != "plain":
-    setup(app, url=os.environ["BENCH_STORE"], default_on_full=Reschedule())
+    setup(app, url=os.environ["BENCH_STORE"])
 
 
 def nothing(key: str) -> None:

@@ -11,9 +11,12 @@ import pytest
 from celery import Celery
 from celery.states import READY_STATES
 
+from cachify_tasks import testing
+from cachify_tasks._core.commands import Look, Pools, Ticketed
 from cachify_tasks._embedded import EmbeddedServer
 from cachify_tasks._io.engine import set_global_engine
-from cachify_tasks.celery.app import _states
+from cachify_tasks.celery.app import _states, engine_of
+from tests.support.apps import embedded_worker, forgotten_apps
 from tests.support.leaks import keys_without_ttl
 from tests.support.shop import make_app
 from tests.support.waiting import wait_until
@@ -81,6 +84,24 @@ class Shop:
         task: Any = self.app.tasks[name]
         return int(task.size(*args))
 
+    def parked(self) -> int:
+        """How many tasks wait in queues of pools."""
+        store = engine_of(self.app).store
+        return sum(int(store.execute(Look(name)).waiting) for name in store.execute(Ticketed()))
+
+    def wait_parked(self, count: int, timeout: float = 15.0) -> None:
+        wait_until(lambda: self.parked() == count, timeout, f"{count} parked tasks")
+
+    def wait_quiet(self, timeout: float = 10.0) -> None:
+        """Until the store holds no slot and no ticket; then it must be in order."""
+        store = engine_of(self.app).store
+        wait_until(lambda: not store.execute(Pools()), timeout, "no slot and no ticket")
+        testing.assert_sound(self.store_url, settled=True)
+
+    def ids(self, key: str) -> list[str]:
+        """Of the runs of this key, in the order of their beginning."""
+        return [str(line["id"]) for line in self.runs.begun(key)]
+
     def wait_state(self, result: Sent, *states: str, timeout: float = 20.0) -> str:
         wait_until(lambda: result.state in states, timeout, f"{states}, and it is {result.state}")
         return str(result.state)
@@ -94,14 +115,17 @@ class Shop:
 
 
 @pytest.fixture(autouse=True)
-def forgotten_apps() -> Iterator[None]:
-    """What a test sets up or inits is not there for the next one, which may ask for the only one."""
-    set_global_engine(None)
-    known = set(_states)
-    yield
-    set_global_engine(None)
-    for app in set(_states) - known:
-        _states.pop(app, None)
+def nothing_global() -> Iterator[None]:
+    with forgotten_apps():
+        yield
+
+
+@pytest.fixture(params=["solo", "threads"])
+def embedded_app(request: pytest.FixtureRequest) -> Iterator[Celery]:
+    """An app whose worker runs in the test's own process, with the memory of that process as its store."""
+    app = make_app("memory://", "cache+memory://", "memory://")
+    with embedded_worker(app, request.param, concurrency=3):
+        yield app
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.celery.conftest import Shop
-from tests.celery.test_release_prefork import PROMPT_S, assert_followed, run_two
+from tests.celery.test_release_prefork import ENDS, assert_followed, assert_freed_promptly, run_two
 from tests.support.waiting import wait_until
 
 POOLS = ["threads", "solo", "gevent"]
@@ -20,20 +20,10 @@ def shop(request, make_shared_shop) -> Iterator[Shop]:
         yield shop
 
 
-@pytest.mark.parametrize(
-    ("mode", "state"),
-    [("ok", "SUCCESS"), ("error", "FAILURE"), ("ignore", "PENDING"), ("reject", "FAILURE"), ("retry", "SUCCESS")],
-)
+@ENDS
 @pytest.mark.parametrize("name", ["one", "late"])
 def test_a_slot_is_free_after(shop, name, mode, state):
-    key = f"{name}-{mode}"
-
-    first, second = run_two(shop, name, key, mode)
-
-    assert assert_followed(shop, key, first, second) < PROMPT_S
-    shop.wait_state(first, state)
-    assert shop.runs.peak(key) == 1
-    assert len([line for line in shop.runs.begun(key) if line["id"] == first.id]) == (2 if mode == "retry" else 1)
+    assert_freed_promptly(shop, name, mode, state)
 
 
 def test_a_slot_is_free_after_a_reject_with_requeue_and_the_task_runs_again(shop):

@@ -36,12 +36,14 @@ def assert_followed(shop: Shop, key: str, first, second, timeout: float = 15.0) 
     return begun[0]["t"] - ended[-1]["t"] if ended else 0.0
 
 
-@pytest.mark.parametrize(
+ENDS = pytest.mark.parametrize(
     ("mode", "state"),
     [("ok", "SUCCESS"), ("error", "FAILURE"), ("ignore", "PENDING"), ("reject", "FAILURE"), ("retry", "SUCCESS")],
 )
-@pytest.mark.parametrize("name", ["one", "late"])
-def test_a_slot_is_free_after(shop, name, mode, state):
+
+
+def assert_freed_promptly(shop: Shop, name: str, mode: str, state: str) -> None:
+    """By a task that ends in this way, and is then in this state."""
     key = f"{name}-{mode}"
 
     first, second = run_two(shop, name, key, mode)
@@ -50,6 +52,12 @@ def test_a_slot_is_free_after(shop, name, mode, state):
     shop.wait_state(first, state)
     assert shop.runs.peak(key) == 1
     assert len([line for line in shop.runs.begun(key) if line["id"] == first.id]) == (2 if mode == "retry" else 1)
+
+
+@ENDS
+@pytest.mark.parametrize("name", ["one", "late"])
+def test_a_slot_is_free_after(shop, name, mode, state):
+    assert_freed_promptly(shop, name, mode, state)
 
 
 def test_a_slot_is_free_after_a_reject_with_requeue_and_the_task_runs_again(shop):

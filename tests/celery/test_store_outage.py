@@ -73,9 +73,10 @@ def test_wrong_credentials_end_the_worker_with_an_error_that_hides_the_password(
         assert "wrong-secret" not in worker.logs()
 
 
-def test_a_release_that_fails_is_sent_again_long_before_the_lease_ends(make_shop, store):
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_a_release_that_fails_is_sent_again_long_before_the_lease_ends(make_shop, store, pool):
     shop = make_shop(store_url=store.url, cachify_lease_ttl=30)
-    with shop.worker() as worker:
+    with shop.worker(pool=pool) as worker:
         first = shop.send("one", "held", "ok", "held.go")
         shop.runs.wait_begun("held")
         store.kill()

@@ -9,7 +9,7 @@ from cachify_tasks.demo.files import SourceFile, batches, source_files
 from cachify_tasks.demo.intervals import lanes, peak
 from cachify_tasks.demo.picture import picture
 from cachify_tasks.demo.report import Run, report
-from cachify_tasks.demo.tasks import count, times_rescheduled
+from cachify_tasks.demo.tasks import count
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -135,11 +135,6 @@ def test_a_picture_of_nothing_can_be_drawn():
 )
 def test_a_source_that_does_not_parse_has_its_lines_counted(source, expected):
     assert tuple(count(source).values()) == expected
-
-
-@pytest.mark.parametrize(("header", "times"), [({}, 0), ({"cachify_attempt": "id:0/17/0"}, 17), ({"x": "1/2/3"}, 0)])
-def test_how_often_a_task_was_put_off_is_read_from_its_message(header, times):
-    assert times_rescheduled(header) == times
 
 
 def test_tests_and_what_was_installed_are_left_out(tmp_path):

@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import contextvars
 import gc
-import signal
-import threading
 import time
 
 import pytest
@@ -16,26 +14,10 @@ from cachify_tasks._core.keys import Schema
 from cachify_tasks._io import heart as heart_module
 from cachify_tasks._io.heart import Heart, heart
 from cachify_tasks._io.slot import Slot
-from tests.support.programs import program, run
-from tests.support.proxy import FaultProxy
 from tests.support.stores import opened
 from tests.support.waiting import wait_until
 
 LEASE = 0.3
-HOLDER = """
-    import sys
-    from cachify_tasks import CachifyPoolFullError, LeaseLost, init_cachify, pool
-    init_cachify(url=sys.argv[1], lease_ttl=1)
-    with pool("p", max_size=1) as slot:
-        print(slot.token)
-        input()
-        try:
-            slot.check()
-            print("held")
-        except LeaseLost as error:
-            print("LeaseLost", error)
-    print("left")
-"""
 
 
 @pytest.fixture
@@ -173,145 +155,6 @@ def test_a_lost_lease_is_told_and_frees_nobody_elses_slot(short, caplog):
         contextvars.Context().run(other.__exit__, None, None, None)
 
 
-# Processes
-
-
-def test_a_process_that_is_stopped_past_its_lease_learns_it_and_frees_nobody_elses_slot(redis_url):
-    cachify = init_cachify(url=redis_url, lease_ttl=1, is_global=False)
-    with program(HOLDER, redis_url) as holder:
-        token = int(holder.line())
-        holder.signal(signal.SIGSTOP)
-        began = time.monotonic()
-        wait_until(lambda: cachify.pool("p", 1).size() == 0, 4)
-        assert time.monotonic() - began < 3
-
-        with cachify.pool("p", max_size=1) as mine:
-            holder.signal(signal.SIGCONT)
-            holder.go()
-            assert holder.line().startswith("LeaseLost the lease of ")
-            assert holder.line() == "left"
-
-            assert mine.token > token
-            assert cachify.pool("p", 1).size() == 1
-            mine.check()
-    cachify.close()
-
-
-def test_a_process_that_is_killed_frees_its_slot_within_its_lease_and_two_seconds(redis_url):
-    cachify = init_cachify(url=redis_url, lease_ttl=1, is_global=False)
-    with program(HOLDER, redis_url) as holder:
-        holder.line()
-        assert cachify.pool("p", 1).size() == 1
-
-        holder.signal(signal.SIGKILL)
-
-        wait_until(lambda: cachify.pool("p", 1).size() == 0, 1 + 2)
-    cachify.close()
-
-
-@pytest.mark.parametrize("where", ["memory", "redis"])
-def test_a_forked_child_neither_renews_nor_frees_its_parents_slot(where, request):
-    url = request.getfixturevalue("redis_url") if where == "redis" else ""
-    said = run(
-        """
-        import os, sys, time, traceback, warnings
-        from cachify_tasks import init_cachify, pool
-        from cachify_tasks._io.heart import heart
-        warnings.simplefilter("ignore")
-        init_cachify(url=sys.argv[1] or None, lease_ttl=0.5)
-        p = pool("p", max_size=2)
-        ours, theirs = os.pipe()
-        with p as slot:
-            child = os.fork()
-            if child == 0:
-                try:
-                    assert slot.inherited and not heart._slots
-                    with p:
-                        assert p.size() == 2 and heart._slots
-                    p.__exit__(None, None, None)
-                    os.write(theirs, b"left")
-                    os._exit(0)
-                except BaseException:
-                    traceback.print_exc()
-                    os._exit(1)
-            os.close(theirs)
-            os.read(ours, 4)
-            for _ in range(60):
-                assert p.size() == 1, p.size()
-                time.sleep(0.01)
-            slot.check()
-        print(os.waitpid(child, 0)[1], p.size())
-        """,
-        url,
-    )
-
-    assert said == "0 0\n"
-
-
-def test_the_slot_of_a_dead_parent_is_not_kept_by_its_child(redis_url):
-    cachify = init_cachify(url=redis_url, lease_ttl=1, is_global=False)
-    with program(
-        """
-        import os, sys, time, warnings
-        from cachify_tasks import init_cachify, pool
-        warnings.simplefilter("ignore")
-        init_cachify(url=sys.argv[1], lease_ttl=1)
-        with pool("p", max_size=1):
-            if os.fork() == 0:
-                with pool("q", max_size=1):
-                    print(os.getpid())
-                    sys.stdin.readline()
-                os._exit(0)
-            time.sleep(60)
-        """,
-        redis_url,
-    ) as parent:
-        parent.line()
-        assert (cachify.pool("p", 1).size(), cachify.pool("q", 1).size()) == (1, 1)
-
-        parent.signal(signal.SIGKILL)
-
-        wait_until(lambda: cachify.pool("p", 1).size() == 0, 3)
-        assert cachify.pool("q", 1).size() == 1
-        parent.go()
-        wait_until(lambda: cachify.pool("q", 1).size() == 0, 3)
-    cachify.close()
-
-
-def test_two_event_loops_in_two_threads_share_a_pool(cachify_on_redis):
-    inside, most, lock = 0, 0, threading.Lock()
-
-    async def work(p):
-        nonlocal inside, most
-        try:
-            async with p:
-                with lock:
-                    inside += 1
-                    most = max(most, inside)
-                await asyncio.sleep(0.002)
-                with lock:
-                    inside -= 1
-        except CachifyPoolFullError:
-            pass
-
-    async def main(p):
-        for _ in range(10):
-            await asyncio.gather(*(work(p) for _ in range(8)))
-
-    p = pool("p", max_size=3)
-    threads = [threading.Thread(target=lambda: asyncio.run(main(p))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert most == 3
-    assert p.size() == 0
-
-
-# The thread
-
-
 def test_the_thread_ends_when_there_is_nothing_to_renew_and_comes_back(cachify, monkeypatch):
     monkeypatch.setattr(heart_module, "IDLE", 0.02)
     cachify._engine.lease_ms = 100
@@ -376,81 +219,6 @@ def test_a_slot_that_dies_takes_no_other_slots_place_in_the_heart():
     assert dead not in mine._slots
     assert [ref() for ref in mine._slots] == [second]
     mine.stop()
-
-
-# Faults of the network
-
-
-@pytest.fixture
-def proxied(redis_server, redis_url):
-    """The global instance, behind a proxy that goes wrong on demand."""
-    with FaultProxy(redis_server.port) as proxy:
-        cachify = init_cachify(url=f"{proxy.url}?socket_timeout=0.5&socket_connect_timeout=0.5")
-        with pool("warm", max_size=1):
-            pass
-        yield proxy
-        proxy.heal()
-        cachify.close()
-        heart_module.heart.stop()
-
-
-def test_an_acquire_whose_reply_is_lost_has_exactly_one_slot(proxied):
-    p = pool("p", max_size=2)
-    proxied.drop_replies(1, command="EVALSHA")
-
-    with p as slot:
-        assert proxied.dropped == 1
-        assert p.size() == 1
-        slot.check()
-    assert p.size() == 0
-
-
-def test_an_acquire_that_is_tried_again_after_an_outage_has_exactly_one_slot(proxied):
-    init_cachify(url=f"{proxied.url}?socket_timeout=0.5", on_store_error="retry")
-    p = pool("p", max_size=2)
-    assert p.size() == 0
-    proxied.drop_replies(3, command="EVALSHA")  # as many as one command is sent
-
-    with p as slot:
-        assert proxied.dropped == 3
-        assert p.size() == 1
-        slot.check()
-    assert p.size() == 0
-
-
-def test_a_release_whose_reply_is_lost_frees_exactly_one_slot(proxied, caplog):
-    p = pool("p", max_size=2)
-    with p:
-        with p:
-            proxied.drop_replies(1, command="EVALSHA")
-        assert proxied.dropped == 1
-        assert p.size() == 1
-    assert "lost" not in caplog.text
-
-
-async def test_an_async_acquire_whose_reply_is_lost_has_exactly_one_slot(proxied):
-    p = pool("p", max_size=2)
-    async with p:
-        proxied.drop_replies(1, command="EVALSHA")
-        async with p:
-            assert proxied.dropped == 1
-            assert await p.asize() == 2
-    assert await p.asize() == 0
-
-
-def test_a_lease_outlives_a_short_outage(redis_server, redis_url):
-    with FaultProxy(redis_server.port) as proxy:
-        cachify = init_cachify(url=f"{proxy.url}?socket_timeout=0.1", lease_ttl=1.5, is_global=False)
-        with cachify.pool("p", max_size=1) as slot:
-            proxy.reset()
-            proxy.refuse()
-            time.sleep(0.8)
-            proxy.heal()
-            time.sleep(1.2)
-
-            slot.check()
-        cachify.close()
-    heart.stop()
 
 
 def test_keys_of_a_pool_have_lives_while_it_is_held(redis_url):

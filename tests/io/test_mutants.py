@@ -2,14 +2,17 @@
 
 import sys
 import types
+from collections.abc import Callable
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 
 from cachify_tasks._io import memory, redis_store, scripts
-from tests.io import test_stores
-from tests.support.stores import opened
+from tests.io import test_acquire, test_due, test_find, test_leases, test_queue, test_release, test_stores, test_waiters
+from tests.support.stores import CHANNELS, Store, opened
+
+SUITE = test_acquire, test_due, test_find, test_leases, test_queue, test_release, test_stores, test_waiters
 
 
 class Mutant(NamedTuple):
@@ -24,13 +27,13 @@ class Mutant(NamedTuple):
 MUTANTS = [
     Mutant(
         "release checks the token",
-        ("release", "(slot.token == token or (token == '0' and slot.rid == rid))", "true"),
+        ("release", "(held_token == token or (token == '0' and held_rid == rid))", "true"),
         ("(slot.token == token or (not token and slot.rid == c.rid))", "True"),
         "test_a_run_that_lost_its_lease_does_not_free_the_second_run_of_its_task",
     ),
     Mutant(
         "release frees only what nobody else runs",
-        ("release", "elseif again or last.final or (slot and slot.rid ~= '') then", "elseif again or last.final then"),
+        ("release", "last.final or (record and held_rid ~= '') then", "last.final then"),
         ("elif again or last.final or (slot and slot.rid):", "elif again or last.final:"),
         "test_a_run_that_lost_its_lease_does_not_free_the_second_run_of_its_task",
     ),
@@ -56,7 +59,7 @@ MUTANTS = [
         ),
         (
             'slot, status = self.pool.slots.get(c.holder), "lost"',
-            'slot, status = self.pool.slots.get(c.holder) or _Slot(c.token, 0, "r", 0, 0, 0, ""), "lost"',
+            'slot, status = self.pool.slots.get(c.holder) or Slot(c.token, 0, "r", 0, 0, 0, ""), "lost"',
         ),
         "test_renew_never_brings_back_a_slot_that_is_gone",
     ),
@@ -85,7 +88,7 @@ MUTANTS = [
             "bury(DONE, life, status, token, heirs, not again)",
             "bury(DONE, life, status, token, heirs, false)",
         ),
-        ("_Last(not again, token, status, heirs)", "_Last(False, token, status, heirs)"),
+        ("Last(not again, token, status, _names(heirs))", "Last(False, token, status, _names(heirs))"),
         "test_a_late_copy_of_a_task_that_has_ended_is_dropped",
     ),
     Mutant(
@@ -95,7 +98,7 @@ MUTANTS = [
             "bury(DONE, life, status, token, heirs, not again)",
             "bury(DONE, life, status, token, heirs, true)",
         ),
-        ("_Last(not again, token, status, heirs)", "_Last(True, token, status, heirs)"),
+        ("Last(not again, token, status, _names(heirs))", "Last(True, token, status, _names(heirs))"),
         "test_a_task_that_shall_run_again_leaves_no_tombstone",
     ),
     Mutant(
@@ -105,61 +108,109 @@ MUTANTS = [
             "bury(DONE, life, status, token, heirs, not again)",
             "bury(DONE, life, status, token, {}, not again)",
         ),
-        ("_Last(not again, token, status, heirs)", "_Last(not again, token, status, ())"),
+        ("Last(not again, token, status, _names(heirs))", "Last(not again, token, status, ())"),
         "test_a_release_that_is_sent_again_is_answered_the_same",
     ),
     Mutant(
+        "a bound slot is started by nobody else",
+        ("acquire", "slot.rid == '' and (slot.label == '' or slot.label == ARGV[14]) then", "slot.rid == '' then"),
+        ('not slot.rid and slot.label in ("", c.bound):', "not slot.rid:"),
+        "test_a_slot_that_is_bound_is_started_by_nobody_but_who_names_the_bond",
+    ),
+    Mutant(
+        "a waiter's slot is not bound",
+        ("common", "token, place, '', '0', not waits and bond or '')", "token, place, '', '0', bond or '')"),
+        ('self.now, "" if waits else bond))', "self.now, bond))"),
+        "test_a_waiter_is_not_bound",
+    ),
+    Mutant(
         "heirs that have started are not named again",
-        ("common", "if slot and slot.rid == '' and slot.token == heirs[i + 1] then", "if true then"),
+        ("common", "if slot and slot.rid == '' and slot.token == token then", "if true then"),
         ("return not slot.rid and slot.token == token", "return True"),
         "test_a_release_that_is_sent_again_does_not_name_heirs_that_have_started",
     ),
     Mutant(
         "a newcomer goes behind those who wait",
-        ("acquire", "elseif queued == 0 and held < limit then", "elseif held < limit then"),
-        ("elif not pool.queue and len(pool.slots) < pool.limit:", "elif len(pool.slots) < pool.limit:"),
+        ("acquire", "if free and queued > 0 then", "if false then"),
+        ("return not pool.queue or", "return True or"),
         "test_nobody_overtakes_those_who_wait",
     ),
     Mutant(
         "the limit is a limit",
-        ("acquire", "elseif queued == 0 and held < limit then", "elseif queued == 0 and held <= limit then"),
-        ("and len(pool.slots) < pool.limit:", "and len(pool.slots) <= pool.limit:"),
+        ("acquire", "local free = held < limit", "local free = held <= limit"),
+        (
+            "elif len(pool.slots) < pool.limit and",
+            "elif len(pool.slots) <= pool.limit and",
+        ),
         "test_a_full_pool_refuses_who_cannot_wait",
     ),
     Mutant(
+        "release hands its slot over",
+        (
+            "release",
+            "local held, heirs = settle(start_ms, starts, nil, bond)",
+            "local held, heirs = call('ZCARD', SLOTS), {}",
+        ),
+        (
+            'heirs = self.settle(c.start_ms, c.starts, bond=c.rid if c.binds else "")\n'
+            "        self.bury(c.holder, c.tomb_ms, Last(not again",
+            "heirs = ()\n        self.bury(c.holder, c.tomb_ms, Last(not again",
+        ),
+        "test_a_release_that_is_sent_again_is_answered_the_same",
+    ),
+    Mutant(
         "a heir has its slot before it starts",
-        ("common", "put_slot(holder, now + start, token, oldest[i + 1], '', '0', '')", ""),
-        ('self.put(holder, _Slot(token, place, "", deadline, 0, self.now, ""))', "pass"),
-        "test_sweep_gives_the_slot_of_a_dead_run_to_the_oldest",
+        (
+            "common",
+            "put_slot(holder, now + start_ms * 1000 * 2 ^ math.min(missed, PATIENCE), token, place, '', '0', "
+            "not waits and bond or '')",
+            "",
+        ),
+        (
+            'self.put(holder, Slot(token, place, "", deadline, 0, self.now, "" if waits else bond))\n'
+            "            if holder == asker:",
+            'slot = Slot(token, place, "", deadline, 0, self.now, "")\n'
+            "            heirs.append(Heir(holder, token, envelope, 0))\n            if True:",
+        ),
+        "test_a_heir_has_its_slot_before_it_starts",
+    ),
+    Mutant(
+        "a ticket that is not started in time gets more time",
+        ("common", "if unused then call('HINCRBY', STATE, '%' .. holder, 1) end", ""),
+        ("if unused:", "if False:"),
+        "test_a_ticket_that_nobody_starts_in_time_is_reserved_for_longer_each_time",
     ),
     Mutant(
         "a standby's message is kept",
-        ("acquire", "call('HSETNX', TICKETS, holder, envelope)", ""),
-        ("pool.tickets.setdefault(c.holder, c.envelope)", "pass"),
+        ("acquire", "== 0 then\n      put_ticket(holder, envelope)", "== 0 then"),
+        (
+            "not in pool.tickets:\n                    self.put_ticket(c.holder, c.envelope)",
+            "not in pool.tickets:\n                    pass",
+        ),
         "test_a_standby_runs_when_the_run_dies",
     ),
     Mutant(
         "the first message of a holder is the one kept",
-        ("acquire", "call('HSETNX', TICKETS, holder, envelope)", "call('HSET', TICKETS, holder, envelope)"),
-        ("pool.tickets.setdefault(c.holder, c.envelope)", "pool.tickets[c.holder] = c.envelope"),
+        ("acquire", " and call('HEXISTS', TICKETS, holder) == 0 then", " then"),
+        (" and c.holder not in pool.tickets:", ":"),
         "test_a_third_delivery_does_not_replace_the_message_that_is_kept",
     ),
     Mutant(
         "sweep fills free slots",
-        ("sweep", "local heirs = reserve(held, tonumber(ARGV[3]) * 1000)", "local heirs = {}"),
-        ('return self.reply("swept", 0, heirs=self.reserve(command.start_ms))', 'return self.reply("swept", 0)'),
+        ("sweep", "settle(ARGV[3], true)", "call('ZCARD', SLOTS), {}"),
+        ('"swept", 0, heirs=self.settle(command.start_ms, starts=True)', '"swept", 0'),
         "test_a_raised_limit_is_filled_by_the_next_sweep",
     ),
     Mutant(
         "a ticket keeps its place once",
-        ("common", "if place % 1 ~= 0 then place = draw() end", "place = draw()"),
-        ("(self.draw() if place % 1 else place) + 0.5", "self.draw() + 0.5"),
+        ("common", "if place % 1 ~= 0 then", "if true then"),
+        ("if place % 1:", "if True:"),
         "test_a_heir_that_does_not_start_in_time_is_offered_again",
     ),
     Mutant(
         "a ticket keeps its place no more than once",
-        ("common", "if place % 1 ~= 0 then place = draw() end", "place = math.floor(place)"),
-        ("(self.draw() if place % 1 else place) + 0.5", "place // 1 + 0.5"),
+        ("common", "if place % 1 ~= 0 then", "place = math.floor(place)\n    if false then"),
+        ("if place % 1:", "place //= 1\n        if False:"),
         "test_a_heir_that_nobody_can_start_does_not_block_the_others",
     ),
     Mutant(
@@ -177,7 +228,10 @@ MUTANTS = [
     Mutant(
         "a withdrawn task waits no more",
         ("withdraw", "call('ZREM', QUEUE, holder)", ""),
-        ("        pool.queue.pop(c.holder, None)\n", ""),
+        (
+            "del pool.slots[c.holder]\n        pool.queue.pop(c.holder, None)\n        self.drop_ticket(c.holder)\n",
+            "del pool.slots[c.holder]\n",
+        ),
         "test_a_waiting_task_that_is_withdrawn_never_starts",
     ),
     Mutant(
@@ -201,46 +255,213 @@ MUTANTS = [
         ("if s.deadline < self.now)", "if s.deadline <= self.now)"),
         "test_a_slot_is_valid_up_to_and_with_its_deadline",
     ),
+    Mutant(
+        "a slot is handed over, not freed and raced for",
+        ("common", "if tickets then return reserve(held, start_ms, starts, asker, bond) end", ""),
+        ("return self.reserve(start_ms, starts, asker, bond) if pool.queue else ()", "return ()"),
+        "test_a_lower_limit_evicts_nobody",
+    ),
+    Mutant(
+        "a raised limit is filled",
+        ("configure", "settle(start_ms, starts)", "call('ZCARD', SLOTS)"),
+        ("heirs=self.settle(command.start_ms, command.starts))", "heirs=())"),
+        "test_a_raised_limit_names_heirs_for_who_can_start_them",
+    ),
+    Mutant(
+        "a queue has a longest length",
+        ("acquire", "elseif park and (max_parked == '0' or queued < tonumber(max_parked)) then", "elseif park then"),
+        ("elif c.park and (not c.max_parked or len(pool.queue) < c.max_parked):", "elif c.park:"),
+        "test_a_full_queue_refuses_who_would_wait",
+    ),
+    Mutant(
+        "a higher priority goes first",
+        (
+            "acquire",
+            "call('ZADD', QUEUE, text(draw() - priority * LEVEL), holder)",
+            "call('ZADD', QUEUE, text(draw()), holder)",
+        ),
+        ("pool.queue[c.holder] = self.draw() - c.priority * LEVEL", "pool.queue[c.holder] = self.draw()"),
+        "test_a_higher_priority_goes_first_and_within_one_goes_the_order_of_arrival",
+    ),
+    Mutant(
+        "a run that was never parked has its priority",
+        ("acquire", "take(token, priority and text(drawn - priority * LEVEL) or token)", "take(token, token)"),
+        ("self.take(c, drawn, drawn - c.priority * LEVEL)", "self.take(c, drawn, drawn)"),
+        "test_a_ticket_of_a_run_that_was_never_parked_returns_with_its_priority",
+    ),
+    Mutant(
+        "the tail is that of the priority",
+        ("common", "place = drawn - math.floor((drawn - place) / LEVEL) * LEVEL", "place = drawn"),
+        ("place = drawn - (drawn - place) // LEVEL * LEVEL", "place = drawn"),
+        "test_a_ticket_that_goes_to_the_tail_goes_to_that_of_its_priority",
+    ),
+    Mutant(
+        "a higher priority takes the slot that a lower one cannot",
+        ("acquire", "free = priority and math.max(counter + 1, now) - priority * LEVEL < first", "free = false"),
+        ("return not pool.queue or max(", "return not pool.queue or False and max("),
+        "test_a_higher_priority_takes_the_slot_that_waits_for_a_reaper",
+    ),
+    Mutant(
+        "a wait is told without its priority",
+        ("common", "% LEVEL - AHEAD", "- AHEAD"),
+        ("% LEVEL - AHEAD", "- AHEAD"),
+        "test_a_heir_of_a_priority_has_waited_no_longer_than_others",
+    ),
+    Mutant(
+        "no wait is negative, nor of days where the clock stands",
+        ("common", "+ AHEAD) % LEVEL - AHEAD", ") % LEVEL"),
+        ("+ AHEAD) % LEVEL - AHEAD", ") % LEVEL"),
+        "test_one_script_names_64_heirs_at_most_and_the_next_one_the_rest",
+    ),
+    Mutant(
+        "a heir that has waited is told with the time until its slot was reserved",
+        (
+            "common",
+            "tell(heirs, holder, token, envelope, slot.place, slot.since)",
+            "tell(heirs, holder, token, envelope, slot.place, now)",
+        ),
+        ("waited = (slot.since - slot.place", "waited = (self.now - slot.place"),
+        "test_a_release_that_is_sent_again_later_names_its_heirs_with_the_same_message_and_wait",
+    ),
+    Mutant(
+        "a task with no message is not found",
+        ("common", "if task and call('HGET', STATE, '@' .. task) == holder then", "if false then"),
+        ("if self.pool.found.get(task) == holder:", "if False:"),
+        "test_a_task_is_found_as_long_as_the_store_has_its_message",
+    ),
+    Mutant(
+        "an earlier attempt that ends does not hide the later one",
+        ("common", "if task and call('HGET', STATE, '@' .. task) == holder then", "if task then"),
+        ("if self.pool.found.get(task) == holder:", "if task in self.pool.found:"),
+        "test_of_two_attempts_the_later_one_is_found_though_the_earlier_one_ends",
+    ),
+    Mutant(
+        "a free slot and a ticket call a reaper at once",
+        ("common", "if held >= limit or call('ZCARD', QUEUE) == 0 then", "if true then"),
+        ("if pool.queue and len(pool.slots) < pool.limit:", "if False:"),
+        "test_a_reaper_is_due_at_a_raised_limit_that_nobody_has_filled",
+    ),
+    Mutant(
+        "a reaper is not due before there is something to do",
+        ("common", "if held >= limit or call('ZCARD', QUEUE) == 0 then", "if false then"),
+        ("if pool.queue and len(pool.slots) < pool.limit:", "if True:"),
+        "test_a_reaper_is_due_when_the_first_of_the_leases_ends",
+    ),
+    Mutant(
+        "a waiter is called when a slot is reserved for it",
+        ("common", "redis.pcall('PUBLISH', string.sub(envelope, 2), holder .. ' ' .. token)", ""),
+        ("self.calls.append((envelope[1:].decode(), holder, token))", "pass"),
+        "test_a_waiter_is_called_when_a_slot_is_free_and_takes_it",
+    ),
+    Mutant(
+        "a waiter is no heir",
+        ("common", "elseif waits then", "elseif false then"),
+        ("            if waits:\n", "            if False:\n"),
+        "test_a_waiter_is_called_where_it_listens_whoever_frees_the_slot",
+    ),
+    Mutant(
+        "a waiter is served by who cannot start tasks",
+        ("common", "if not (waits or starts) then", "if not starts then"),
+        ("if not (waits or starts):", "if not starts:"),
+        "test_a_waiter_is_called_when_a_slot_is_free_and_takes_it",
+    ),
+    Mutant(
+        "a task is not reserved for by who cannot start it",
+        ("common", "if not (waits or starts) then", "if false then"),
+        ("if not (waits or starts):", "if False:"),
+        "test_who_cannot_start_heirs_is_told_of_none",
+    ),
+    Mutant(
+        "a waiter does not overtake a task that nobody here can start",
+        (
+            "common",
+            "if not (waits or starts) then break end",
+            "if not (waits or starts) then\n"
+            "holder, place, waits = oldest[i + 2], oldest[i + 3], true\n"
+            "envelope = call('HGET', TICKETS, holder) end",
+        ),
+        ("                break\n", "                continue\n"),
+        "test_waiters_before_a_task_are_called_by_who_cannot_start_the_task",
+    ),
+    Mutant(
+        "a dead waiter does not come back",
+        ("common", "if waiter(envelope) then return drop_ticket(holder) end", ""),
+        (
+            "        if envelope.startswith(WAITER):\n            self.drop_ticket",
+            "        if False:\n            self.drop_ticket",
+        ),
+        "test_a_waiter_that_does_not_come_is_forgotten_and_the_next_one_is_called",
+    ),
+    Mutant(
+        "a waiter that runs has no ticket",
+        ("acquire", "if envelope and waiter(envelope) then drop_ticket(holder) end", ""),
+        ("            if c.envelope.startswith(WAITER):", "            if False:"),
+        "test_a_waiter_that_runs_has_no_ticket_and_does_not_come_back",
+    ),
+    Mutant(
+        "a waiter that asks is not called",
+        ("common", "if holder == asker then", "if false then"),
+        ("if holder == asker:", "if False:"),
+        "test_a_waiter_that_finds_its_slot_by_asking_is_not_called",
+    ),
 ]
-EARLIEST = ("if self.now <= pool.earliest:", "if False:")  # the short cut would hide a mutant of what it cuts short
+EARLIEST = ("if self.now > pool.earliest:", "if True:")  # the short cut would hide a mutant of what it cuts short
+
+
+def replaced(where: str, source: str, text: str, broken: str) -> str:
+    """`source` with the text replaced; no AssertionError if it is not there: that would pass for a killed mutant."""
+    if source.count(text) != 1:
+        raise LookupError(f"{where} has changed: mend the mutant of {text!r}")
+    return source.replace(text, broken)
 
 
 def broken_script(mutant: Mutant) -> object:
     """`scripts.script`, with the mutant's text."""
+    folder = files("cachify_tasks").joinpath("_lua")
     file, text, broken = mutant.lua
+    mended = replaced(f"{file}.lua", folder.joinpath(f"{file}.lua").read_text("utf-8"), text, broken)
 
     def script(name: str) -> scripts.Script:
-        folder = files("cachify_tasks").joinpath("_lua")
-        parts = {part: folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("common", name)}
-        if file in parts:
-            assert parts[file].count(text) == 1, f"{file}.lua has changed: mend the mutant"
-            parts[file] = parts[file].replace(text, broken)
-        code = "\n".join(parts.values())
-        return scripts.Script(
-            code, "0" * 40, scripts.script("size").head.replace(scripts.script("size").sha.encode(), b"0" * 40)
+        parts = (
+            mended if part == file else folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("common", name)
         )
+        head = scripts.script("size").head.replace(scripts.script("size").sha.encode(), b"0" * 40)
+        return scripts.Script("\n".join(parts), "0" * 40, head)  # no script has this digest: its text is sent
 
     return script
 
 
 def broken_memory(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> type[memory.MemoryStore]:
     """MemoryStore, with the mutant's text."""
+    source = files("cachify_tasks").joinpath("_io", "memory_pool.py").read_text("utf-8")
+    source = replaced("memory_pool.py", replaced("memory_pool.py", source, *EARLIEST), *mutant.python)
+    module("memory_pool", source, monkeypatch)
     source = files("cachify_tasks").joinpath("_io", "memory.py").read_text("utf-8")
-    text, broken = mutant.python
-    assert source.count(text) == 1, "memory.py has changed: mend the mutant"
-    module = types.ModuleType("cachify_tasks._io.mutant")
-    module.__package__ = "cachify_tasks._io"
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look there
-    exec(compile(source.replace(*EARLIEST).replace(text, broken), "mutant", "exec", dont_inherit=True), vars(module))
-    made: type[memory.MemoryStore] = module.MemoryStore
+    made: type[memory.MemoryStore] = module("memory", source, monkeypatch).MemoryStore
     return made
+
+
+def module(name: str, source: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Stands for the module of that name in `_io` until the test ends."""
+    made = types.ModuleType(f"cachify_tasks._io.{name}")
+    made.__package__ = "cachify_tasks._io"
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    exec(compile(source, "mutant", "exec", dont_inherit=True), vars(made))
+    return made
+
+
+def named(name: str) -> Callable[[Store], None]:
+    """The test of that name."""
+    (test,) = (vars(suite)[name] for suite in SUITE if name in vars(suite))
+    return cast("Callable[[Store], None]", test)
 
 
 @pytest.mark.leaks("keys", reason="a broken script may leave anything")
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.rule)
 def test_a_broken_rule_in_lua_fails_a_test(mutant, redis_url, monkeypatch):
-    killer = getattr(test_stores, mutant.killer)
+    killer = named(mutant.killer)
     with opened("redis-sync", redis_url) as store:
+        store.listen(*CHANNELS)
         killer(store)
         store.forget()
         monkeypatch.setattr(redis_store, "script", broken_script(mutant))
@@ -251,12 +472,13 @@ def test_a_broken_rule_in_lua_fails_a_test(mutant, redis_url, monkeypatch):
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.rule)
 def test_a_broken_rule_in_memory_fails_a_test(mutant, monkeypatch):
-    killer = getattr(test_stores, mutant.killer)
+    killer = named(mutant.killer)
     with opened("memory-sync") as whole:
+        whole.listen(*CHANNELS)
         killer(whole)
 
-    with (
-        opened("memory-sync", memory=broken_memory(mutant, monkeypatch)) as broken,
-        pytest.raises(AssertionError, match="assert"),
-    ):
-        killer(broken)
+    with opened("memory-sync", memory=broken_memory(mutant, monkeypatch)) as broken:
+        broken.listen(*CHANNELS)
+
+        with pytest.raises(AssertionError, match="assert"):
+            killer(broken)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -15,8 +16,19 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from cachify_tasks._core.commands import Acquire, Configure, PoolCommand, Release, Renew, Reply, Sweep, Withdraw
-from tests.support.stores import BEGIN, POOL, Store, opened
+from cachify_tasks._core.commands import (
+    WAITER,
+    Acquire,
+    Configure,
+    HolderView,
+    PoolCommand,
+    Release,
+    Renew,
+    Reply,
+    Sweep,
+    Withdraw,
+)
+from tests.support.stores import BEGIN, CHANNELS, POOL, Store, opened
 
 # CACHIFY_EXAMPLES=1000 looks longer, and at random.
 EXAMPLES = int(os.getenv("CACHIFY_EXAMPLES", "0"))
@@ -30,7 +42,9 @@ SETTINGS = settings(
     suppress_health_check=list(HealthCheck),
 )
 
-holders = st.sampled_from("abcde")
+TASKS = ["t:0", "t:1", "u:7", "a", "b"]
+FUNCTIONS = ["v", "w", "x:y"]
+holders = st.sampled_from(TASKS + FUNCTIONS)
 limits = st.sampled_from([1, 1, 1, 2, 3])
 flags = st.booleans()
 
@@ -47,6 +61,10 @@ class TwoStores(RuleBasedStateMachine):
         self.started: set[int] = set()
         self.held = self.highest = 0
         self.override: int | None = None
+        self.bound: set[int] = set()  # tokens of heirs whose slots only who names the bond may start
+        self.called: list[tuple[str, int]] = []  # waiters, each with its token
+        memory.listen(*CHANNELS)
+        redis_store.listen(*CHANNELS)
 
     @initialize()
     def begin(self) -> None:
@@ -56,14 +74,72 @@ class TwoStores(RuleBasedStateMachine):
         self.memory.store._until_purge = 10**9  # Redis remembers an idle pool's limit longer
 
     @rule(
-        holder=holders, limit=limits, park=flags, starts=flags, lost=flags,
+        holder=st.sampled_from(TASKS), limit=limits, park=flags, starts=flags, lost=flags,
+        priority=st.sampled_from([0, 0, 0, 1, 255]), max_parked=st.sampled_from([0, 0, 1, 2]),
         nudge=st.sampled_from([False, False, False, True]), fresh=st.sampled_from([False, False, False, True]),
         hard_ms=st.sampled_from([0, 0, 0, 7_000, 45_000]), envelope=st.sampled_from([b"message", b"message", b""]),
+        bound=st.sampled_from(["", "", "none"]),
     )  # fmt: skip
     def acquire(self, holder: str, limit: int, lost: bool, **options: Any) -> None:
         options["park"] = options["park"] and bool(options["envelope"])
         command = Acquire(POOL, holder, f"rid{next(self.rids)}", limit, 30_000, 10_000, label="task", **options)
         self.send(command, lost=lost)
+
+    @rule(
+        holder=st.sampled_from(FUNCTIONS * 3 + TASKS), limit=limits, channel=st.sampled_from(CHANNELS), lost=flags,
+        priority=st.sampled_from([0, 0, 0, 1, 255]), max_parked=st.sampled_from([0, 0, 1, 2]),
+    )  # fmt: skip
+    def wait(self, holder: str, limit: int, channel: str, lost: bool, **options: Any) -> None:
+        rid, envelope = f"rid{next(self.rids)}", WAITER + channel.encode()
+        command = Acquire(POOL, holder, rid, limit, 30_000, 10_000, 0, "w", envelope, True, **options, fresh=True)
+        self.send(command, lost=lost)
+
+    @precondition(lambda self: self.called)
+    @rule(which=st.integers(0, 1), leaves=flags)
+    def who_was_called_asks_again_or_leaves(self, which: int, leaves: bool) -> None:
+        holder, _ = self.called[-1 - which % len(self.called)]
+        waits = [
+            c for c in self.sent if isinstance(c, Acquire) and c.holder == holder and c.envelope.startswith(WAITER)
+        ]
+        if leaves:
+            self.send(Withdraw(POOL, holder, 10_000, 10_000))
+            return
+        held = {view.holder: view for view in self.memory.look().holders}
+        reply = self.send(waits[-1])
+
+        if holder in held and held[holder].reserved:
+            assert (reply.status, reply.token) == ("granted", held[holder].token)
+
+    @rule(holder=st.sampled_from(TASKS), priority=st.sampled_from([0, 0, 1]), lost=flags)
+    def a_new_task_parks(self, holder: str, priority: int, lost: bool) -> None:
+        rid = f"rid{next(self.rids)}"
+        ask = Acquire(POOL, holder, rid, 1, 30_000, 10_000, 0, "t", b"new", True, priority, fresh=True, starts=lost)
+        self.send(ask, lost=lost)
+
+    @precondition(lambda self: self.views(reserved=False))
+    @rule(which=st.integers(0, 3), again=st.sampled_from([False, False, True]), starts=flags, binds=flags, lost=flags)
+    def a_run_ends(self, which: int, again: bool, starts: bool, binds: bool, lost: bool) -> None:
+        views = self.views(reserved=False)
+        view = views[which % len(views)]
+        command = Release(POOL, view.holder, view.token, "none", 10_000, 10_000, again, starts, binds)
+        reply = self.send(command, lost=lost)
+        if binds:
+            self.bound.update(heir.token for heir in reply.heirs)
+
+    @precondition(lambda self: self.views(reserved=True))
+    @rule(which=st.integers(0, 3), lost=flags)
+    def a_heir_starts(self, which: int, lost: bool) -> None:
+        views = self.views(reserved=True)
+        view = views[which % len(views)]
+        rid = f"rid{next(self.rids)}"
+        bound = "none" if view.token in self.bound else ""
+        ask = Acquire(POOL, view.holder, rid, 1, 30_000, 10_000, nudge=True, starts=True, bound=bound)
+        if bound:
+            assert self.send(replace(ask, rid=f"{rid}-foreign", bound="other")).status == "dropped"
+        assert self.send(ask, lost=lost).token == view.token
+
+    def views(self, *, reserved: bool) -> list[HolderView]:
+        return [view for view in self.memory.look().holders if view.reserved == reserved]
 
     @rule(holder=holders, which=st.integers(0, 9), acked=flags, lost=flags)
     def renew(self, holder: str, which: int, acked: bool, lost: bool) -> None:
@@ -92,9 +168,9 @@ class TwoStores(RuleBasedStateMachine):
 
         assert reply.held >= reply.limit or self.memory.look().waiting == 0
 
-    @rule(limit=st.sampled_from([None, None, 0, 1, 2, 3]))
-    def configure(self, limit: int | None) -> None:
-        self.send(Configure(POOL, limit))
+    @rule(limit=st.sampled_from([None, None, 0, 1, 2, 3]), starts=flags)
+    def configure(self, limit: int | None, starts: bool) -> None:
+        self.send(Configure(POOL, limit, 10_000, starts))
         self.override = limit
 
     @precondition(lambda self: self.sent)
@@ -113,6 +189,8 @@ class TwoStores(RuleBasedStateMachine):
     @rule()
     def the_pools_are_listed(self) -> None:
         assert self.redis.pools() == self.memory.pools()
+        assert self.redis.ticketed() == self.memory.ticketed()
+        assert self.redis.due() == self.memory.due()
 
     @rule()
     def the_server_forgets_its_scripts(self) -> None:
@@ -125,11 +203,11 @@ class TwoStores(RuleBasedStateMachine):
             part = slice(0, 2) if isinstance(command, Acquire | Sweep) else slice(None)
             assert again[part] == reply[part]
         self.sent.append(command)
-        granted = [(heir.holder, heir.token) for heir in reply.heirs]  # drawn before the slot of who asks
+        granted = [(heir.holder, heir.token) for heir in reply.heirs] + self.calls()
         if isinstance(command, Acquire) and reply.status == "granted":
             granted.append((command.holder, reply.token))
             self.started.add(reply.token)
-        for holder, token in granted:
+        for holder, token in sorted(granted, key=lambda grant: grant[1]):
             known = self.tokens.setdefault(holder, [])
             if token not in known:
                 assert token > self.highest
@@ -141,9 +219,21 @@ class TwoStores(RuleBasedStateMachine):
         reply: Reply = self.memory.send(command)
         assert self.redis.send(command) == reply
 
+        if isinstance(command, Acquire | Sweep | Configure):  # these leave no free slot beside a function that waits
+            first = min(self.memory.places().items(), key=lambda item: item[1], default=("", 0))[0]
+            waits = self.memory.envelopes().get(first, b"").startswith(WAITER)
+            assert not waits or reply.held >= reply.limit
+        assert not any(heir.envelope.startswith(WAITER) for heir in reply.heirs)
         assert reply.held <= max(reply.limit, self.held)
         self.held = reply.held
         return reply
+
+    def calls(self) -> list[tuple[str, int]]:
+        """The waiters called since this was asked last."""
+        heard = self.memory.heard()
+        assert self.redis.heard() == heard
+        self.called += [call[1:] for call in heard]
+        return [call[1:] for call in heard]
 
     def token(self, holder: str, which: int) -> int:
         known = self.tokens.get(holder, [1])
@@ -155,6 +245,26 @@ class TwoStores(RuleBasedStateMachine):
         assert self.redis.size() == self.memory.size()
         assert self.redis.envelopes() == self.memory.envelopes()
         assert self.redis.places() == self.memory.places()
+        assert self.redis.due_at() == self.memory.due_at()
+
+    @invariant()
+    def both_find_the_same_and_only_who_has_a_ticket(self) -> None:
+        envelopes = self.memory.envelopes()
+        found = {task: self.memory.find(task) for task in "tux"}
+
+        assert {task: self.redis.find(task) for task in "tux"} == found
+        assert {holder for holder in found.values() if holder} <= envelopes.keys()
+        for task, holder in (("u", "u:7"), ("x", "x:y")):  # each the only one of its task
+            assert (found[task] == holder) == (holder in envelopes)
+
+    @invariant()
+    def a_reaper_is_due_at_a_free_slot_and_a_ticket(self) -> None:
+        view, due = self.memory.look(), self.memory.due_at()
+        held = len(self.memory.store._pools[POOL].slots) if self.memory.envelopes() else 0
+
+        if view.waiting and held < view.limit:
+            assert due is not None
+            assert due <= self.memory.now
 
     @invariant()
     def who_waits_has_a_message_and_no_slot(self) -> None:

@@ -1,6 +1,8 @@
-"""The Lua files: what their headers promise is what is sent; they run where the server has forgotten them."""
+"""The Lua files: what their headers promise is what is sent; they run where the server has forgotten them; what
+they cost."""
 
 import re
+from collections import Counter
 from dataclasses import fields
 from importlib.resources import files
 from typing import Any, get_args
@@ -18,9 +20,17 @@ SCHEMA = Schema("t")
 COMMANDS: dict[str, Any] = {
     cls.script: cls for cls in vars(commands).values() if isinstance(cls, type) and hasattr(cls, "script")
 }
-EXAMPLE: dict[str, Any] = {"pool": POOL, "holder": "h", "rid": "r", "label": "l", "envelope": b"e", "limit": 1234}
+EXAMPLE: dict[str, Any] = {
+    "pool": POOL,
+    "holder": "h",
+    "rid": "r",
+    "label": "l",
+    "envelope": b"e",
+    "limit": 1234,
+    "task": "t",
+}
 # Header words for fields that are not sent one by one.
-FLAGS = {"park": "flags", "nudge": "flags", "fresh": "flags", "starts": "flags", "again": "flags"}
+FLAGS = {"park": "flags", "nudge": "flags", "fresh": "flags", "starts": "flags", "again": "flags", "binds": "flags"}
 
 
 def header(name: str) -> str:
@@ -30,9 +40,9 @@ def header(name: str) -> str:
 
 
 def numbered(name: str, word: str) -> dict[int, str]:
-    """{number: name} out of a header's line such as "ARGV 3 holder, 4 token; 5 rid, where ..."."""
-    line = re.search(rf"^{word} (.*)$", header(name), re.MULTILINE)
-    return {int(n): label for n, label in re.findall(r"(\d+) (\w+)", line[1])} if line else {}
+    """{number: name} out of a header's lines such as "ARGV 3 holder, 4 token; 5 rid, where ..."."""
+    lines = " ".join(re.findall(rf"^{word} (.*)$", header(name), re.MULTILINE))
+    return {int(n): label for n, label in re.findall(r"(\d+) (\w+)", lines)}
 
 
 def example(name: str) -> Any:
@@ -150,3 +160,25 @@ def test_a_script_is_named_by_its_digest():
     assert script("size").text.endswith(FOLDER.joinpath("size.lua").read_text("utf-8"))
     assert len(script("size").sha) == 40
     assert scripts.script("size") is script("size")
+
+
+@pytest.mark.parametrize(
+    ("message", "more"),
+    [({"fresh": True}, []), ({"envelope": b"m", "park": True, "starts": True, "priority": 3}, ["get"])],
+    ids=["plain", "message"],
+)
+def test_a_slot_where_nobody_waits_costs_so_many_commands(redis_store, message, more):
+    def executed():
+        found = redis_store.client.info("commandstats")
+        calls = Counter({name.removeprefix("cmdstat_"): found[name]["calls"] for name in found})
+        return Counter({name: calls[name] for name in calls if name not in ("info", "evalsha")})
+
+    redis_store.release("first", redis_store.plain("first").token)  # connects, loads, gives the keys their lives
+    before = executed()
+
+    token = redis_store.plain("h:0", **message).token
+    acquired = executed()
+    redis_store.release("h:0", token)
+
+    assert acquired - before == Counter(["hmget", "zcard", "hset", "zadd", "zadd", "pexpireat", "pexpire", *more])
+    assert executed() - acquired == Counter(["hmget", "zcard", "zrem", "zrem", "hdel", "set"])

@@ -1,12 +1,17 @@
-"""A store that somebody meddles with in the middle of a command."""
+"""A store that somebody meddles with in the middle of a command, and what strikes there."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from cachify_tasks import Cachify
 from cachify_tasks._core.commands import Command
+
+
+class Struck(BaseException):
+    """What a signal's handler raises."""
 
 
 class Meddler:
@@ -20,6 +25,9 @@ class Meddler:
         answer = self._store.execute(command)
         self._meddle(command, "after")
         return answer
+
+    def begin(self, command: Command) -> asyncio.Future[Any]:
+        return asyncio.ensure_future(self.aexecute(command))
 
     async def aexecute(self, command: Command) -> Any:
         self._meddle(command, "before")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
+DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671, "postgresql": 5432, "postgres": 5432}
 
 
 def servers_are_required() -> bool:

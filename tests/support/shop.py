@@ -16,7 +16,7 @@ from celery import Celery, current_task, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
-from cachify_tasks import CachedFallback, Drop, LeaseLost, Raise, Reschedule, current_slot, pooled
+from cachify_tasks import CachedFallback, Drop, LeaseLost, Park, Raise, Reschedule, current_slot, pooled
 from cachify_tasks.celery import setup
 
 QUICK = Reschedule(delay=0.05, max_delay=0.2)
@@ -170,6 +170,7 @@ def _add_tasks(app: Any) -> None:
         return sum(number for number in numbers if number is not None)
 
     _add_full_tasks(task)
+    _add_parking_tasks(task)
 
     @task(name="busy", bind=True)
     @pooled(key="busy", max_size=1, on_full=QUICK)
@@ -214,6 +215,88 @@ def _add_tasks(app: Any) -> None:
         if self.request.retries < failures:
             raise KeyError("not yet")
         return self.request.retries
+
+
+def _add_parking_tasks(task: Any) -> None:
+    @task(name="park", bind=True)
+    @pooled(key="park-{key}", max_size=1, on_full=Park())
+    def park(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
+        with stamped(self, key):
+            return behave(self, mode, gate)
+
+    @task(name="park_late", bind=True, acks_late=True, reject_on_worker_lost=True)
+    @pooled(key="park-{key}", max_size=1, on_full=Park())
+    def park_late(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
+        with stamped(self, key):
+            return behave(self, mode, gate)
+
+    def parked(**options: Any) -> Any:
+        return pooled(key="park-{key}", max_size=1, **options)
+
+    @task(name="park_default", bind=True)
+    @parked()
+    def park_default(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
+        with stamped(self, key):
+            return behave(self, mode, gate)
+
+    @task(name="park_limited", bind=True, rate_limit="4/s")
+    @parked(on_full=Park())
+    def park_limited(self: Any, key: str, mode: str = "ok", gate: str = "") -> str:
+        with stamped(self, key):
+            return behave(self, mode, gate)
+
+    @task(name="park_flaky", bind=True, autoretry_for=(KeyError,), retry_backoff=False, default_retry_delay=0.05)
+    @parked(on_full=Park())
+    def park_flaky(self: Any, key: str, failures: int = 1) -> int:
+        with stamped(self, key):
+            if self.request.retries < failures:
+                raise KeyError("not yet")
+            return int(self.request.retries)
+
+    @task(name="park_tells", bind=True)
+    @parked(on_full=Park())
+    def park_tells(self: Any, key: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        with stamped(self, key):
+            names = (
+                "root_id", "parent_id", "reply_to", "retries", "eta", "expires", "group", "group_index", "timelimit",
+                "argsrepr", "kwargsrepr", "shadow", "ignore_result", "stamps", "stamped_headers", "callbacks",
+                "errbacks", "chain", "chord", "correlation_id", "origin", "replaced_task_nesting",
+            )  # fmt: skip
+            told = {name: getattr(self.request, name, None) for name in names}
+            return told | {
+                "args": [key, *args], "kwargs": kwargs, "headers": self.request.headers,
+                "priority": self.request.delivery_info.get("priority"),
+            }  # fmt: skip
+
+    @task(name="park_first", bind=True)
+    @parked(on_full=Park(priority=lambda key, level=0, *_: level))
+    def park_first(self: Any, key: str, level: Any = 0) -> Any:
+        with stamped(self, key):
+            return level
+
+    @task(name="park_message", bind=True)
+    @parked(on_full=Park(priority="message"))
+    def park_message(self: Any, key: str, value: Any = 0) -> Any:
+        with stamped(self, key):
+            return value
+
+    def limited(name: str, then: Any) -> None:
+        """Two tasks for one strategy: one for too many in the queue, one for too long in it."""
+        for kind, limits in (("few", {"max_parked": 1}), ("old", {"max_age": 0.2})):
+
+            @task(name=f"park_{kind}_{name}", bind=True)
+            @parked(on_full=Park(**limits, then=then))
+            def answer(self: Any, key: str, value: int = 0) -> Any:
+                with stamped(self, key):
+                    return value
+
+    limited("drop", Drop())
+    limited("drop_with", Drop(result=7))
+    limited("raise", Raise())
+    limited("again", QUICK)
+    limited("hot", Reschedule(delay=0.01, max_delay=0.01))
+    limited("cached", CachedFallback(ttl=60, default=-1))
+    limited("called", lambda *args: ["called", *args])
 
 
 class Rude:

@@ -6,14 +6,20 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import redis
 
 from cachify_tasks._core.commands import (
+    WAITER,
     Acquire,
+    Claim,
     Command,
     Configure,
+    Due,
+    Find,
+    Found,
     Look,
     Pools,
     PoolView,
@@ -22,6 +28,7 @@ from cachify_tasks._core.commands import (
     Reply,
     Size,
     Sweep,
+    Ticketed,
     Withdraw,
 )
 from cachify_tasks._io.memory import MemoryStore
@@ -30,6 +37,8 @@ from cachify_tasks._io.redis_store import RedisStore
 KINDS = ("memory-sync", "memory-async", "redis-sync", "redis-async")
 POOL = "tenant-a"
 LEASE, START, TOMB = 30.0, 10.0, 300.0  # seconds, unless a test says otherwise
+CHANNELS = "calls", "other calls"  # of functions that wait
+END = "all has been said"  # a channel
 BEGIN = 1_800_000_000_000_000  # µs
 
 
@@ -44,6 +53,8 @@ class Store:
         self.now = BEGIN
         self._runner = asyncio.Runner() if is_async else None
         self._rids = itertools.count(1)
+        self._pubsub: Any = None
+        self._calls: list[tuple[str, str, int]] = []
 
     def send(self, command: Command) -> Any:
         if self._runner is None:
@@ -77,8 +88,8 @@ class Store:
         reply: Reply = self.send(Sweep(pool, round(START * 1000)))
         return reply
 
-    def configure(self, limit: int | None, *, pool: str = POOL) -> Reply:
-        reply: Reply = self.send(Configure(pool, limit))
+    def configure(self, limit: int | None, *, pool: str = POOL, starts: bool = False) -> Reply:
+        reply: Reply = self.send(Configure(pool, limit, round(START * 1000), starts))
         return reply
 
     def look(self, *, pool: str = POOL) -> PoolView:
@@ -91,6 +102,27 @@ class Store:
     def pools(self) -> list[str]:
         names: list[str] = self.send(Pools())
         return names
+
+    def wait(self, holder: str, limit: int = 1, *, channel: str = "calls", **options: Any) -> Reply:
+        """Ask as a function that waits for its call."""
+        options = {"park": True, "fresh": True, "envelope": WAITER + channel.encode(), **options}
+        return self.plain(holder, limit, **options)
+
+    def find(self, task: str, *, pool: str = POOL) -> str | None:
+        found: Found | None = self.send(Find(pool, task))
+        return found and found.holder
+
+    def ticketed(self) -> list[str]:
+        names: list[str] = self.send(Ticketed())
+        return names
+
+    def due(self) -> list[str]:
+        names: list[str] = self.send(Due())
+        return names
+
+    def claim(self, name: str, seconds: float) -> bool:
+        claimed: bool = self.send(Claim(name, round(seconds * 1000)))
+        return claimed
 
     def running(self) -> list[str]:
         return sorted(view.holder for view in self.look().holders if not view.reserved)
@@ -114,6 +146,41 @@ class Store:
         found = self.client.zrange(self.store.schema.pool(pool).queue, 0, -1, withscores=True)
         return {holder.decode(): place for holder, place in found}
 
+    def due_at(self, *, pool: str = POOL) -> float | None:
+        """When the index says that a reaper is due."""
+        if self.client is None:
+            known = self.store._pools.get(pool)
+            return known.due if known and known.tickets else None
+        score: float | None = self.client.zscore(self.store.schema.pool(pool).waiting, pool)
+        return score
+
+    def listen(self, *channels: str) -> None:
+        """Collect the calls of waiters from now on; `heard` tells them."""
+        self._calls.clear()
+        if self.client is None:
+            for channel in channels:
+                self.store.listen(channel, partial(self._called, channel))
+            return
+        if self._pubsub is not None:
+            self._pubsub.close()
+        self._pubsub = self.client.pubsub()
+        self._pubsub.subscribe(END, *channels)
+        for _ in (END, *channels):
+            assert self._pubsub.get_message(timeout=5)
+
+    def _called(self, channel: str, holder: str, token: int) -> None:
+        self._calls.append((channel, holder, token))
+
+    def heard(self) -> list[tuple[str, str, int]]:
+        """Channel, holder and token of each call since it was asked last."""
+        if self._pubsub is not None:
+            self.client.publish(END, "")  # it comes after all that was said before
+            while (message := self._pubsub.get_message(timeout=5))["channel"] != END.encode():
+                holder, _, token = message["data"].decode().rpartition(" ")
+                self._called(message["channel"].decode(), holder, int(token))
+        calls, self._calls = self._calls, []
+        return calls
+
     def later(self, seconds: float) -> None:
         """Let time pass, for the lives of Redis keys too."""
         self.now += round(seconds * 1_000_000)
@@ -127,6 +194,7 @@ class Store:
         """Lose all data, as a server without persistence does."""
         if self.client is None:
             self.store._pools.clear()
+            self.store._claims.clear()
         else:
             self.client.flushdb()
 
@@ -137,6 +205,8 @@ class Store:
                 self.withdraw(holder, pool=pool, starts=False)
 
     def close(self) -> None:
+        if self._pubsub is not None:
+            self._pubsub.close()
         if self._runner is not None:
             self._runner.run(self.store.aclose())
             self._runner.close()

@@ -1,0 +1,50 @@
+"""What `@pooled` makes of functions, for type checkers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class SyncPoolWrappedF(Protocol[P, R_co]):
+    """A function in a pool."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    def size(self, *args: P.args, **kwargs: P.kwargs) -> int:
+        """How many slots are held in the pool that this call would use."""
+
+
+class AsyncPoolWrappedF(Protocol[P, R_co]):
+    """A coroutine function in a pool."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
+
+    def size(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[int]:
+        """How many slots are held in the pool that this call would use."""
+
+
+class WrappedFunctionPool(Protocol):
+    """What `@pooled` makes of functions; the types of both kinds."""
+
+    @overload  # a coroutine function matches both; the first one counts
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncPoolWrappedF[P, R | None]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncPoolWrappedF[P, R | None]: ...
+
+
+class AlwaysPool(Protocol):
+    """As `WrappedFunctionPool`, where no strategy can drop the call."""
+
+    @overload  # as above
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncPoolWrappedF[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncPoolWrappedF[P, R]: ...

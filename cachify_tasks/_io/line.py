@@ -1,0 +1,152 @@
+"""The asynchronous way to a server: one connection for an event loop, on which commands do not wait for each other.
+
+A command is written at once and its answer is a future: no task, no lock and no timer is made for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from redis import exceptions
+
+from .replies import Replies
+from .wire import DENIED, LOST, PAUSES
+
+T = TypeVar("T")
+Then = Callable[[Any], None]  # takes the reply; an error, the server's or the connection's, is a value
+
+
+class Answer(asyncio.Future[T]):
+    """A future that cannot be cancelled: what it waits for has been sent. Its waiter is told of the cancellation when
+    the answer is there.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        return False
+
+
+class Line(asyncio.Protocol):
+    """A connection that redis-py has made and greeted, from then on ours."""
+
+    def __init__(self, writer: asyncio.StreamWriter, seconds: float | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writer = writer  # kept: since Python 3.12 it closes its transport when nobody refers to it
+        self._transport: Any = writer.transport
+        self._seconds = seconds
+        self._replies = Replies()
+        self._waiting: deque[tuple[Then, float]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self.up = not self._transport.is_closing()
+        self._transport.set_protocol(self)
+
+    def send(self, data: bytes, then: Then) -> None:
+        self._waiting.append((then, self._loop.time()))
+        self._transport.write(data)
+        if self._timer is None and self._seconds is not None:
+            self._timer = self._loop.call_later(self._seconds, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for reply in self._replies.feed(data):
+                self._waiting.popleft()[0](reply)
+        except (exceptions.InvalidResponse, IndexError) as error:  # a server that says more than it was asked
+            self.fail(exceptions.ConnectionError(f"the server's replies make no sense: {error!r}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.fail(exceptions.ConnectionError(f"the connection was lost: {exc or 'closed by the server'}"))
+
+    def _look(self) -> None:
+        """One timer for all that wait: they are answered in their order."""
+        self._timer = None
+        if not self._waiting:
+            return
+        assert self._seconds is not None
+        left = self._waiting[0][1] + self._seconds - self._loop.time()
+        if left <= 0:
+            self.fail(exceptions.TimeoutError(f"no reply in {self._seconds} s"))
+        else:
+            self._timer = self._loop.call_later(left, self._look)
+
+    def fail(self, error: Exception) -> None:
+        """Hang up; who still waits gets the error."""
+        self.up = False
+        self._transport.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting = self._waiting, deque()
+        for then, _ in waiting:
+            then(error)
+
+
+class AsyncWire:
+    """Sends packed commands over one line of an asyncio client's making, which it makes anew when it breaks."""
+
+    def __init__(self, client: Any) -> None:
+        self._make = client.connection_pool.make_connection
+        self._line: Line | None = None
+        self._making: asyncio.Future[Line] | None = None
+
+    def send(self, data: bytes, then: Then) -> bool:
+        """Send now, if there is a line; `then` gets the reply, or what went wrong. False: there is none."""
+        if self._line is None or not self._line.up:
+            return False
+        self._line.send(data, then)
+        return True
+
+    async def call(self, data: bytes) -> Any:
+        """Send a command; its answer is a value, or the error that the server gave.
+
+        Raises:
+            RedisError: the connection failed three times, or no reply came twice; the command may have run or not.
+        """
+        for pause in PAUSES:
+            try:
+                return await self._once(data)
+            except DENIED:
+                raise
+            except exceptions.TimeoutError:  # the caller has waited long: once more, for a reply that was lost
+                break
+            except LOST:
+                await asyncio.sleep(pause)
+        return await self._once(data)
+
+    async def _once(self, data: bytes) -> Any:
+        answer: Answer[Any] = Answer()
+        if not self.send(data, answer.set_result):
+            (await self._connected()).send(data, answer.set_result)
+        reply = await answer
+        if isinstance(reply, LOST):
+            raise reply
+        return reply
+
+    async def _connected(self) -> Line:
+        """The line, made by whoever comes first; the others get it, or the same error."""
+        if self._line is not None and self._line.up:
+            return self._line
+        if self._making is None:
+            self._making = asyncio.ensure_future(self._made())
+            self._making.add_done_callback(self._took)
+        return await asyncio.shield(self._making)
+
+    def _took(self, making: asyncio.Future[Line]) -> None:
+        self._making = None
+        if not making.cancelled() and making.exception() is None:
+            self._line = making.result()
+
+    async def _made(self) -> Line:
+        connection = self._make()
+        await connection.connect()
+        line = Line(connection._writer, connection.socket_timeout)
+        connection._reader = connection._writer = None  # it has nothing to close any more
+        return line
+
+    def close(self) -> None:
+        if self._making is not None:
+            self._making.cancel()
+        if self._line is not None and self._line.up:
+            self._line.fail(exceptions.ConnectionError("the store was closed"))
+        self._line = None

@@ -1,0 +1,42 @@
+"""A generator whose steps have a slot as the current one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .slot import Slot, current
+
+
+class Steps:
+    """A generator (or an awaitable's) with its slot as the current one in each of its steps, not in its consumer's."""
+
+    __slots__ = ("_items", "_slot")
+
+    def __init__(self, items: Any, slot: Slot | None) -> None:
+        self._items, self._slot = items, slot
+
+    def __iter__(self) -> Steps:
+        return self
+
+    __await__ = __iter__
+
+    def __next__(self) -> Any:
+        return self._step(self._items.__next__)
+
+    def send(self, value: Any) -> Any:
+        return self._step(self._items.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._step(self._items.throw, *error)
+
+    def close(self) -> None:
+        self._step(self._items.close)
+
+    def _step(self, do: Callable[..., Any], *args: Any) -> Any:
+        before = current.get()
+        try:
+            current.set(self._slot)
+            return do(*args)
+        finally:
+            current.set(before)

@@ -1,0 +1,105 @@
+"""A task's message as the store keeps it while the task waits, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kombu import Message
+from kombu.utils import json
+
+_TRANSPORT: Final = frozenset(  # what belongs to a delivery and not to the message, or is told elsewhere
+    {
+        "delivery_info", "delivery_tag", "body_encoding", "content_type", "content_encoding", "application_headers",
+        "user_id", "expiration",
+    }
+)  # fmt: skip
+_DELIVERY: Final = frozenset({"compression", "x-death", "x-delivery-count", "x-acquired-count"})
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message: its head as plain data, its body as it came.
+
+    Attributes:
+        head: content_type, content_encoding, headers, properties, exchange, routing_key; queue: the queue that it came
+            from, None where the transport does not tell; text: the body came as text.
+    """
+
+    head: dict[str, Any]
+    body: bytes
+
+    @property
+    def task(self) -> str:
+        return str(self.head["headers"]["task"])
+
+    @property
+    def queue(self) -> str | None:
+        return self.head["queue"]  # type: ignore[no-any-return]
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        return self.head["headers"]  # type: ignore[no-any-return]
+
+    @property
+    def content(self) -> bytes | str:
+        return self.body.decode() if self.head["text"] else self.body
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """Exchange and routing key by which it reaches the queue that it came from."""
+        return ("", self.queue) if self.queue else (self.head["exchange"], self.head["routing_key"])
+
+    def message(self, accept: Iterable[str] | None) -> Message:
+        """As it was delivered; it cannot be acknowledged."""
+        info = {"exchange": self.head["exchange"], "routing_key": self.head["routing_key"], "redelivered": False}
+        return Message(
+            self.content,  # type: ignore[arg-type]  # as virtual transports give it
+            content_type=self.head["content_type"], content_encoding=self.head["content_encoding"],
+            headers=dict(self.headers), properties=dict(self.head["properties"]), delivery_info=info, accept=accept,
+        )  # fmt: skip
+
+
+def sealed(message: Any, queue: str | None) -> bytes:
+    """The envelope of a delivered message; empty: it cannot be kept (a message of Celery's first protocol)."""
+    if "task" not in message.headers:
+        return b""
+    info, body = message.delivery_info or {}, message.body
+    head = {
+        "content_type": message.content_type,
+        "content_encoding": message.content_encoding,
+        "headers": {k: v for k, v in message.headers.items() if k not in _DELIVERY},
+        "properties": {k: v for k, v in (message.properties or {}).items() if k not in _TRANSPORT},
+        "exchange": info.get("exchange") or "",
+        "routing_key": info.get("routing_key") or "",
+        "queue": queue,
+        "text": isinstance(body, str),
+    }
+    return json.dumps(head).encode() + b"\n" + (body.encode() if isinstance(body, str) else bytes(body))
+
+
+def opened(data: bytes) -> Envelope:
+    """What `sealed` made.
+
+    Raises:
+        ValueError: this is no envelope.
+    """
+    head, _, body = data.partition(b"\n")
+    return Envelope(json.loads(head), body)
+
+
+def queue_of(message: Any, consumer: Any) -> str | None:
+    """The queue that a message came from, as far as its worker can tell."""
+    tasks = consumer.task_consumer
+    info = message.delivery_info or {}
+    tag = info.get("consumer_tag")
+    if tag is not None:
+        return next((name for name, known in tasks._active_tags.items() if known == tag), None)
+    exchange, key = info.get("exchange") or "", info.get("routing_key")
+    for queue in tasks.queues:
+        if queue.name == key and not exchange:
+            return str(queue.name)
+        if queue.exchange and queue.exchange.name == exchange and queue.routing_key == key:
+            return str(queue.name)
+    return None

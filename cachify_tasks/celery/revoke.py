@@ -1,0 +1,65 @@
+"""`app.control.revoke(id)` reaches tasks that are parked: no worker has their message, so one looks in the store."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+from celery.utils.log import get_logger
+
+from .._core.commands import Claim, Find, Ticketed
+from ..errors import CachifyStoreError
+from .envelope import opened
+from .heirs import Ticket
+
+logger = get_logger("cachify_tasks.celery")
+
+CLAIM_MS = 10_000  # all workers hear of it; one acts
+
+
+def listen(consumer: Any, gate: Any) -> None:
+    """Have this worker's `revoke` command look for parked tasks too, after Celery's own has run."""
+    box = next((step.box for step in consumer.blueprint.order if hasattr(step, "box")), None)
+    if box is None:  # this worker takes no commands
+        return
+    node = box.node
+    own = node.handlers["revoke"]
+    if getattr(own, "__wrapped__", None) is not None:
+        return
+
+    @functools.wraps(own)
+    def revoke(state: Any, task_id: Any, **options: Any) -> Any:
+        answer = own(state, task_id, **options)
+        try:
+            end_parked(gate, consumer, [task_id] if isinstance(task_id, str) else task_id or ())
+        except Exception as error:  # noqa: BLE001  # at its turn a revoked task is found out all the same
+            logger.error("parked tasks could not be looked for: %r", error)
+        return answer
+
+    node.handlers = {**node.handlers, "revoke": revoke}
+
+
+def end_parked(gate: Any, consumer: Any, ids: Iterable[str]) -> None:
+    """End those of these tasks that are parked, as revoked."""
+    store = gate.engine.store
+    pools = store.execute(Ticketed())
+    for task_id in ids if pools else ():
+        found = store.execute_many([Find(pool, task_id) for pool in pools])
+        for pool, ticket in zip(pools, found, strict=True):
+            if isinstance(ticket, CachifyStoreError):
+                raise ticket
+            if ticket is not None and ticket.waits:
+                _end(gate, consumer, pool, ticket)
+
+
+def _end(gate: Any, consumer: Any, pool: str, found: Any) -> None:
+    envelope = opened(found.envelope)
+    task = gate.worker.app.tasks.get(envelope.task)
+    if task is None:  # it is left to a worker that knows it
+        return
+    if not gate.engine.store.execute(Claim(f"revoke:{found.holder}", CLAIM_MS)):
+        return
+    request = gate.heirs.request(envelope, task, consumer)
+    Ticket(gate, pool, found.holder).own(request)
+    request.revoked()  # tells it, and takes it out of the store

@@ -1,0 +1,147 @@
+"""`memory`: the program's slots in the memory of the test, with a clock that the test moves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from .._core.commands import Acquire, Pools
+from .._io.engine import (
+    Engine,
+    chosen_engine,
+    engines,
+    global_engine,
+    newcomers,
+    peek_global_engine,
+    set_global_engine,
+)
+from .._io.heart import heart
+from .._io.memory import MemoryStore
+from ..cachify import make_engine
+from ..errors import CachifyError
+from ..settings import Seconds, Settings, milliseconds
+
+STRIDE: Final = 43_200_000_000  # µs; shorter than the time after which memory forgets a lease that nobody renews
+LEASE_MS, START_MS = Settings().lease_ms, Settings().start_ms
+
+
+class Clock:
+    """The time of a memory store. It stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self._us = time.time_ns() // 1000
+        self._store = MemoryStore(lambda: self._us)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch. It begins at the time of day."""
+        return self._us / 1e6
+
+    def move(self, seconds: Seconds) -> None:
+        """Let time pass while this process lives on.
+
+        Whoever holds a slot keeps it: its lease is renewed, as the heart renews it in real time. What a lease does not
+        save ends: hard limits (`slot_exp`), cached values, slots that were lost without being left.
+
+        Args:
+            seconds: how far, a number or a timedelta; time does not go back.
+
+        Raises:
+            TypeError, ValueError: it is neither, or negative, or longer than ten years.
+
+        Example:
+            >>> from cachify_tasks import pool, testing
+            >>> with testing.memory() as clock, pool("reports", max_size=1, slot_exp=60):
+            ...     clock.move(45)  # past the lease of 30 s, which is renewed
+            ...     before = pool("reports", max_size=1).size()
+            ...     clock.move(20)  # past the hard limit
+            ...     before, pool("reports", max_size=1).size()
+            (1, 0)
+        """
+        left = milliseconds("seconds", seconds, minimum=0) * 1000
+        with self._store._lock:  # nobody sees a lease that has passed and is not yet renewed
+            while left:
+                stride = min(left, STRIDE)
+                self._us += stride
+                left -= stride
+                heart.renew(self._store)
+
+    def stall(self, seconds: Seconds) -> None:
+        """Let time pass while this process stands still, as one that is stopped or has crashed.
+
+        Leases that run out are lost, and their slots are free for others. Holders learn it: `current_slot().lost` is
+        true, `check()` raises `LeaseLost`. Leases that do not run out are renewed in the end.
+
+        Args:
+            seconds: as in `move`.
+
+        Raises:
+            TypeError, ValueError: as in `move`.
+
+        Example:
+            >>> from cachify_tasks import current_slot, pool, testing
+            >>> with testing.memory() as clock, pool("reports", max_size=1):
+            ...     clock.stall(31)  # the lease is 30 s
+            ...     pool("reports", max_size=1).size(), current_slot().lost
+            (0, True)
+        """
+        passed = milliseconds("seconds", seconds, minimum=0) * 1000
+        with self._store._lock:
+            self._us += passed
+            for name in self._store.execute(Pools()):  # somebody asks: until then a late renewal saves a lease
+                self._store.execute(Acquire(name, "", "", 0, LEASE_MS, START_MS, nudge=True))
+            heart.renew(self._store)
+
+    def __repr__(self) -> str:
+        return f"<Clock at {self.now:.3f}>"
+
+
+@contextmanager
+def memory() -> Iterator[Clock]:
+    """While the block lasts, the slots and cached values of this process are in an empty memory, under a clock by hand.
+
+    That holds for every instance of this process, whatever its url or clients: of `init_cachify()`, bound ones, those
+    of Celery apps, made before or in the block. Their settings stay. Without `init_cachify()` there is an instance with
+    the defaults. After the block all of them are where they were, and the global one is the one from before.
+
+    Use it around whole runs: who holds a slot when the block begins or ends will not find it again. A worker in the
+    test's process has to start and to end in the block.
+
+    Example:
+        >>> from cachify_tasks import cached, testing
+        >>> @cached(key="rate-{currency}", ttl=60)
+        ... def rate(currency: str) -> float:
+        ...     print("asking")
+        ...     return 1.1
+        >>> with testing.memory() as clock:
+        ...     rate("usd"), rate("usd")
+        ...     clock.move(61)
+        ...     rate("usd")
+        asking
+        (1.1, 1.1)
+        asking
+        1.1
+    """
+    clock, moved = Clock(), list[tuple[Engine, Any]]()
+
+    def move_in(engine: Engine) -> None:
+        moved.append((engine, engine.store))
+        engine.store = clock._store
+
+    before, chosen = peek_global_engine(), chosen_engine() is not None
+    for engine in engines():
+        move_in(engine)
+    newcomers.append(move_in)
+    try:
+        try:
+            global_engine()
+        except CachifyError:  # neither init_cachify() nor an app that has said where its slots are
+            set_global_engine(make_engine(Settings()))
+        yield clock
+    finally:
+        newcomers.remove(move_in)
+        for engine, store in reversed(moved):
+            engine.store = store
+        set_global_engine(before, chosen=chosen)

@@ -1,0 +1,60 @@
+"""What can be wrong with a store, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+Kind: TypeAlias = Literal[
+    # limits
+    "over-limit",
+    "draining",
+    "over-hard-limit",
+    # who waits
+    "free-beside-waiting",
+    "reaper-due",
+    "queued-without-envelope",
+    "queued-and-held",
+    "stranded-envelope",
+    "reserved-without-envelope",
+    "misnamed-ticket",
+    # what the keys of a pool say of each other
+    "slot-without-record",
+    "record-without-slot",
+    "bad-field",
+    "counter-behind",
+    "token-twice",
+    "place-twice",
+    # keys
+    "lives-wrong",
+    "immortal-key",
+    "mortal-key",
+    "not-indexed",
+    "index-without-pool",
+    "unknown-key",
+    "wrong-type",
+]
+NOTES: Final[frozenset[Kind]] = frozenset({"draining"})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A broken invariant.
+
+    Attributes:
+        kind: its name.
+        pool: the pool's key; empty: of no pool.
+        detail: what was found.
+    """
+
+    kind: Kind
+    pool: str
+    detail: str
+
+    @property
+    def note(self) -> bool:
+        """May it be in order? The store cannot tell a pool that drains after its limit was lowered from a full one."""
+        return self.kind in NOTES
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {f'pool {self.pool!r}: ' if self.pool else ''}{self.detail}"

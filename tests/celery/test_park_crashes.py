@@ -1,0 +1,90 @@
+"""A worker is killed between any two steps of parking and handing over: nothing is lost, and little runs twice."""
+
+import signal
+import time
+
+import pytest
+
+from tests.support.waiting import wait_until
+
+# The worker kills itself there once, when the test has made the file.
+HOOK = """
+import os, signal
+from pathlib import Path
+from cachify_tasks.celery import gates, heirs, hub
+
+
+def die_at(owner, name, when=lambda *_: True):
+    real = getattr(owner, name)
+
+    def call(*args, **kwargs):
+        if Path("die").exists() and when(*args):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **kwargs)
+
+    setattr(owner, name, call)
+
+
+match {point!r}:
+    case "parked, not acknowledged":
+        die_at(gates.Gate, "_parked")
+    case "handed over, not started":
+        die_at(heirs.Heirs, "start")
+    case "bound to its worker, not sent to a process":
+        die_at(gates.Gate, "hold", lambda gate, request, *_: request.ticket is not None)
+    case "begun, the store not told":
+        die_at(hub.HubGate, "flush", lambda gate: gate._begun)
+    case "started, not acknowledged":
+        die_at(heirs.Ticket, "_done")
+    case "ended, not released":
+        die_at(gates.Gate, "free", lambda gate, slot: slot.holder.startswith("heir"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "task", "most"),
+    [
+        ("parked, not acknowledged", "park", 1),
+        ("handed over, not started", "park", 1),
+        ("handed over, not started", "park_late", 1),
+        ("bound to its worker, not sent to a process", "park", 1),
+        ("bound to its worker, not sent to a process", "park_late", 1),
+        ("begun, the store not told", "park", 2),
+        ("begun, the store not told", "park_late", 2),
+        ("started, not acknowledged", "park", 2),
+        ("ended, not released", "park", 1),
+        ("ended, not released", "park_late", 2),
+    ],
+)
+def test_parked_tasks_run_though_their_worker_was_killed(make_shop, point, task, most):
+    shop = make_shop(
+        cachify_lease_ttl=2, cachify_start_timeout=1, broker_transport_options={"visibility_timeout": 1},
+        worker_prefetch_multiplier=8,
+    )  # fmt: skip
+    text = (shop.folder / "app.py").read_text()
+    (shop.folder / "app.py").write_text(text + HOOK.format(point=point))
+    with shop.worker(name="first", concurrency=3) as first:
+        shop.send("park", "crash", "ok", "crash.go")
+        shop.runs.wait_begun("crash")
+        if point.startswith("parked"):
+            shop.open("die")
+        sent = [shop.send(task, "crash", task_id="heir")]
+        if not point.startswith("parked"):
+            sent.append(shop.send(task, "crash", task_id="next"))
+            shop.wait_parked(2)
+            shop.open("die")
+            shop.open("crash.go")
+        assert first.wait_ended() == -signal.SIGKILL
+
+    (shop.folder / "die").unlink()
+    if point.startswith("parked"):  # not before: what the Redis transport is just fetching is lost with a worker
+        sent.append(shop.send(task, "crash", task_id="next"))
+    killed = time.monotonic()
+    wait_until(lambda: time.monotonic() - killed > 1.1)  # then kombu restores as a worker connects
+    with shop.worker(name="second", concurrency=3):
+        assert [one.get() for one in sent] == ["ok done"] * 2
+        shop.wait_quiet()
+
+    ids = shop.ids("crash")[1:]
+    assert 1 <= ids.count("heir") <= most
+    assert ids.count("next") == 1

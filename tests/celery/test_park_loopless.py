@@ -1,0 +1,59 @@
+"""Parked tasks in workers without an event loop: brokers such as memory and filesystem."""
+
+import contextlib
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from cachify_tasks import pool
+from cachify_tasks._core.commands import Look, Pools
+from cachify_tasks.celery.app import _states, engine_of
+from tests.celery.conftest import Sent
+from tests.celery.test_factories import WHOLE_FILES
+from tests.support.shop import make_app
+from tests.support.waiting import wait_until
+from tests.support.workers import Runs, Worker, open_gate, write_app
+
+
+def test_a_worker_in_the_same_process_runs_parked_tasks(embedded_app):
+    store = engine_of(embedded_app).store
+    with pool("park-embedded", max_size=1):
+        sent = [embedded_app.tasks["park_first"].delay("embedded", n) for n in range(20)]
+        wait_until(lambda: store.execute(Look("park-embedded")).waiting >= 20)
+
+    assert [one.get(timeout=15) for one in sent] == list(range(20))
+    wait_until(lambda: not store.execute(Pools()))
+
+
+@pytest.mark.parametrize("kind", ["prefork", "solo", "threads"])
+def test_parked_tasks_run_over_a_broker_of_files(tmp_path, redis_url, broker_url, kind):
+    for name in ("queue", "control"):
+        (tmp_path / name).mkdir()
+    options = {
+        "data_folder_in": str(tmp_path / "queue"), "data_folder_out": str(tmp_path / "queue"),
+        "control_folder": str(tmp_path / "control"),
+    }  # fmt: skip
+    conf = {"broker": "filesystem://", "backend": broker_url, "store": redis_url, "broker_transport_options": options}
+    write_app(tmp_path, **conf)
+    with (tmp_path / "app.py").open("a") as text:
+        text.write(WHOLE_FILES)
+    app: Celery = make_app(**conf)
+    runs = Runs(tmp_path)
+    with contextlib.closing(app), Worker(tmp_path, pool=kind, args=["--without-gossip"]) as worker:
+        gate = "" if kind == "solo" else "files.go"
+        first = app.tasks["park"].delay("files", "ok", gate)
+        runs.wait_begun("files")
+        sent = [Sent(app, app.tasks["park"].delay("files").id) for _ in range(6)]
+        if gate:
+            store = engine_of(app).store
+            wait_until(lambda: store.execute(Look("park-files")).waiting == 6, 20)
+        open_gate(tmp_path, "files.go")
+
+        assert [one.get(timeout=40) for one in sent] == ["ok done"] * 6
+        assert sorted(line["id"] for line in runs.begun("files")) == sorted([first.id, *(one.id for one in sent)])
+        assert runs.peak("files") == 1
+        assert "Traceback" not in worker.logs()
+    backend: Any = app.backend
+    backend.client.close()
+    _states.pop(app, None)

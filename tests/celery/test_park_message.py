@@ -1,0 +1,90 @@
+"""Parking changes nothing of a message, wherever its task then runs."""
+
+import contextlib
+from typing import Any
+
+import pytest
+from celery import chain, chord, group
+
+
+@pytest.fixture(params=["here", "called"])
+def shop(make_shop, request, monkeypatch):
+    """A shop with a worker for the queue that tasks are sent to, and `hold`, which takes the pool's only slot.
+
+    "called": the slot is held in a worker that does not consume that queue, so it calls the other one.
+    """
+    monkeypatch.setenv("C_FORCE_ROOT", "1")  # else no pickle for root
+    shop = make_shop(accept_content=["json", "yaml", "pickle"], worker_prefetch_multiplier=8)
+    queue = "shop" if request.param == "here" else "elsewhere"
+    with contextlib.ExitStack() as workers:
+        workers.enter_context(shop.worker(name="home", concurrency=2))
+        if queue != "shop":
+            workers.enter_context(shop.worker(name="else", concurrency=1, args=["-Q", queue]))
+
+        def hold(key):
+            shop.send("park", key, "ok", f"{key}.go", queue=queue)
+            shop.runs.wait_begun(key)
+
+        shop.hold = hold
+        yield shop
+        shop.wait_quiet()
+
+
+def test_a_parked_task_is_told_what_it_would_have_been_told_otherwise(shop):
+    task = shop.app.tasks["park_tells"]
+    options = {
+        "kwargs": {"z": [1, {"y": None}], "big": "x" * 5000}, "priority": 3, "expires": 3600, "retries": 2,
+        "headers": {"mine": "yes", "nested": {"a": [1]}}, "soft_time_limit": 50, "time_limit": 60, "shadow": "other",
+        "link": dict(shop.app.tasks["total"].si([1])), "link_error": dict(shop.app.tasks["total"].si([2])),
+        "root_id": "the-root", "parent_id": "the-parent", "reply_to": "me", "correlation_id": "c",
+        "compression": "zlib",
+    }  # fmt: skip
+    free = shop.sent(task.apply_async(args=["free", "a", 1], **options)).get()
+    shop.hold("full")
+
+    sent = [
+        shop.sent(task.apply_async(args=["full", "a", 1], serializer=serializer, **options))
+        for serializer in ("json", "yaml", "pickle")
+    ]
+    delayed = shop.sent(task.apply_async(args=["full"], countdown=0.5))
+    shop.wait_parked(4)
+    shop.open("full.go")
+
+    for one in sent:
+        told = one.get()
+        assert abs(len(told["expires"]) - len(free["expires"])) <= 7  # microseconds
+        assert told | {name: free[name] for name in ("args", "argsrepr", "expires")} == free
+        assert told["args"] == ["full", "a", 1]
+    assert delayed.get()["eta"]
+
+
+def test_chains_groups_and_chords_go_on_through_parked_tasks(shop):
+    tells, total, echo = (shop.app.tasks[name] for name in ("park_first", "total", "echo"))
+    shop.hold("canvas")
+
+    in_chain = shop.sent(chain(tells.si("canvas", 5), echo.s()).apply_async())
+    in_chord = shop.sent(chord([tells.si("canvas", n) for n in range(4)], total.s()).apply_async())
+    made: Any = group(tells.si("canvas", n) for n in range(3)).apply_async()
+    in_group = [shop.sent(one) for one in made.results]
+    shop.wait_parked(8)
+    shop.open("canvas.go")
+
+    assert in_chain.get() == 5
+    assert in_chord.get() == 6
+    assert [one.get() for one in in_group] == [0, 1, 2]
+    assert len(shop.ids("canvas")) == len(set(shop.ids("canvas"))) == 9
+
+
+def test_links_and_error_links_of_parked_tasks_are_called(shop):
+    after = shop.app.tasks["plain"]
+    shop.hold("links")
+
+    shop.send("park", "links", "ok", link=after.si("linked"))
+    failed = shop.send("park", "links", "error", link_error=after.si("unlinked"))
+    shop.wait_parked(2)
+    shop.open("links.go")
+
+    shop.runs.wait_begun("linked")
+    shop.runs.wait_begun("unlinked")
+    with pytest.raises(Exception, match="as told"):
+        failed.get()

@@ -1,0 +1,87 @@
+"""Parked tasks over RabbitMQ, on classic and quorum queues."""
+
+import uuid
+from functools import partial
+from typing import Any
+
+import pytest
+from kombu import Connection, Exchange, Queue
+
+from tests.support.waiting import wait_until
+
+
+def empty(channel, queue):
+    return channel.queue_declare(queue, passive=True).message_count == 0
+
+
+@pytest.fixture(params=["classic", "quorum"])
+def shop(make_shop, amqp_url, broker_url, request):
+    name = f"cachify-park-{uuid.uuid4().hex}"
+    kind = {"x-queue-type": "quorum"} if request.param == "quorum" else {"x-max-priority": 10}
+    queues = [Queue(one, Exchange(name), routing_key=one, queue_arguments=kind) for one in (name, f"{name}.other")]
+    with Connection(amqp_url) as connection:
+        channel: Any = connection.channel()
+        for queue in queues:
+            queue(channel).declare()
+    quorum = {"broker_transport_options": {"confirm_publish": True}, "worker_detect_quorum_queues": True}
+    made = make_shop(
+        broker_url=amqp_url, backend_url=broker_url, queue=name, worker_prefetch_multiplier=8, task_queues=None,
+        task_create_missing_queues=True, **(quorum if request.param == "quorum" else {}),
+    )  # fmt: skip
+    made.queue = name
+    made.app.conf.task_queues = queues
+    app_py = made.folder / "app.py"
+    app_py.write_text(
+        app_py.read_text()
+        + "from kombu import Exchange, Queue\n"
+        + f"app.conf.task_queues = [Queue(one, Exchange({name!r}), routing_key=one, queue_arguments={kind!r})"
+        + f" for one in ({name!r}, {name + '.other'!r})]\n"
+    )
+    yield made
+    with Connection(amqp_url) as connection:
+        channel = connection.channel()
+        for one in (name, f"{name}.other", f"{name[-12:]}@test.celery.pidbox", f"{name[-11:]}@test.celery.pidbox"):
+            channel.queue_delete(one)
+        channel.exchange_delete(name)
+
+
+def test_parked_tasks_run_in_order_wherever_their_slot_comes_from(shop):
+    with (
+        shop.worker(name=shop.queue[-12:], concurrency=3, args=["-Q", shop.queue]),
+        shop.worker(name=shop.queue[-11:], concurrency=2, args=["-Q", f"{shop.queue}.other"]),
+    ):
+        options = {"queue": f"{shop.queue}.other"}
+        shop.send("park", "rabbit", "ok", "rabbit.go", **options)
+        shop.runs.wait_begun("rabbit")
+        sent = [shop.send("park", "rabbit", headers={"mine": n}) for n in range(4)]
+        shop.wait_parked(4)
+        sent += [shop.send("park", "rabbit", **options) for _ in range(3)]
+        shop.wait_parked(7)
+        sent += [shop.send("park_late", "rabbit", "requeue" if n % 2 else "die") for n in range(2)]
+        shop.wait_parked(9)
+        shop.open("rabbit.go")
+
+        assert [one.get(timeout=30) for one in sent] == ["ok done"] * 7 + ["die done", "requeue done"]
+        assert shop.ids("rabbit")[1:8] == [one.id for one in sent[:7]]
+        assert len(shop.ids("rabbit")) == 12
+        shop.wait_quiet()
+        with Connection(shop.app.conf.broker_url) as connection:
+            channel: Any = connection.channel()
+            for one in (shop.queue, f"{shop.queue}.other"):
+                wait_until(partial(empty, channel, one))
+
+
+def test_a_message_priority_and_an_expiration_survive(shop):
+    with shop.worker(name=shop.queue[-12:], concurrency=3, args=["-Q", shop.queue]):
+        shop.send("park", "prio", "ok", "prio.go", queue=shop.queue)
+        shop.runs.wait_begun("prio")
+        by_message = [shop.send("park_message", "prio", n, priority=n) for n in (1, 5, 9, 3)]
+        shop.wait_parked(4)
+        expiring = shop.send("park", "prio", expires=0.3)
+        shop.wait_parked(5)
+        shop.open("prio.go")
+
+        assert [one.get() for one in by_message] == [1, 5, 9, 3]
+        assert shop.ids("prio")[1:5] == [by_message[n].id for n in (2, 1, 3, 0)]
+        shop.wait_state(expiring, "REVOKED", "SUCCESS")
+        shop.wait_quiet()

@@ -1,0 +1,113 @@
+"""Parked tasks can be revoked and can expire."""
+
+import contextlib
+import time
+
+import pytest
+from celery import chord
+
+from cachify_tasks._core.commands import Acquire, Release
+from cachify_tasks.celery.app import engine_of
+from tests.support.waiting import wait_until
+
+DIES_ENDING_IT = """
+import os, signal
+from cachify_tasks.celery import revoke
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+revoke.Ticket = die
+"""
+
+
+def hold(shop, key, **options):
+    sent = shop.send("park", key, "ok", f"{key}.go", **options)
+    shop.runs.wait_begun(key)
+    return sent
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_revoked_tasks_end_at_once_and_are_told_of_once(make_shop, pool):
+    shop = make_shop(worker_prefetch_multiplier=16, worker_send_task_events=True)
+    with shop.worker(name="a", pool=pool) as a, shop.worker(name="b", pool=pool) as b:
+        hold(shop, "revoked")
+        parked = [shop.send("park", "revoked") for _ in range(8)]
+        shop.wait_parked(8)
+        member = shop.app.tasks["park_first"].si("revoked", 1)
+        whole = shop.sent(chord([member, member], shop.app.tasks["total"].s()).apply_async())
+        shop.wait_parked(10)
+
+        shop.app.control.revoke(parked[1].id)
+        shop.wait_state(parked[1], "REVOKED")
+        shop.app.control.revoke([one.id for one in parked[2:6]])
+        for one in parked[2:6]:
+            shop.wait_state(one, "REVOKED")
+        shop.wait_parked(5)
+        shop.open("revoked.go")
+
+        assert [parked[n].get() for n in (0, 6, 7)] == ["ok done"] * 3
+        assert whole.get() == 2
+        logs = a.logs() + b.logs()
+        for one in parked[1:6]:
+            assert logs.count(f"Discarding revoked task: park[{one.id}]") == 1
+        shop.wait_quiet()
+
+
+@pytest.mark.parametrize("way", ["prefork", "threads", "called"])
+def test_a_task_that_expires_while_parked_is_revoked_at_its_turn(make_shop, way):
+    shop = make_shop(worker_prefetch_multiplier=16, cachify_start_timeout=1)
+    queue = "elsewhere" if way == "called" else "shop"
+    with contextlib.ExitStack() as workers:
+        home = workers.enter_context(shop.worker(pool="prefork" if way == "called" else way))
+        if way == "called":
+            workers.enter_context(shop.worker(name="else", args=["-Q", queue]))
+        hold(shop, "expired", queue=queue)
+        expiring = [shop.send("park", "expired", expires=0.5) for _ in range(3)]
+        last = shop.send("park", "expired")
+        shop.wait_parked(4)
+        since = time.monotonic()
+        wait_until(lambda: time.monotonic() - since > 0.7)
+        shop.open("expired.go")
+
+        assert last.get() == "ok done"
+        for one in expiring:
+            shop.wait_state(one, "REVOKED")
+            assert home.logs().count(f"Discarding revoked task: park[{one.id}]") == 1
+        shop.wait_quiet()
+        assert len(shop.ids("expired")) == 2
+
+
+def test_a_chord_ends_when_a_parked_member_is_revoked(make_shop):
+    shop = make_shop(worker_prefetch_multiplier=16)
+    with shop.worker():
+        hold(shop, "member")
+        members = [shop.app.tasks["park_first"].si("member", n).set(task_id=f"member-{n}") for n in (1, 2)]
+        whole = shop.sent(chord(members, shop.app.tasks["total"].s()).apply_async())
+        shop.wait_parked(2)
+        shop.app.control.revoke("member-2")
+        shop.wait_parked(1)
+        shop.open("member.go")
+
+        shop.wait_state(whole, "FAILURE")
+        shop.wait_quiet()
+
+
+def test_a_task_whose_revoker_was_killed_half_way_is_revoked_at_its_turn(make_shop):
+    shop = make_shop()
+    (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + DIES_ENDING_IT)
+    store = engine_of(shop.app).store
+    held = store.execute(Acquire("park-half", "elsewhere", "e", 1, 60_000, 10_000))
+    with shop.worker(name="a") as a, shop.worker(name="b") as b:
+        parked = shop.send("park", "half")
+        shop.wait_parked(1)
+        shop.app.control.revoke(parked.id)
+        wait_until(lambda: (a.exit_code, b.exit_code).count(None) == 1)
+        assert shop.parked() == 1
+
+        store.execute(Release("park-half", "elsewhere", held.token, "e", 10_000, 10_000))
+        shop.wait_state(parked, "REVOKED")
+        shop.wait_quiet()
+        assert shop.ids("half") == []

@@ -1,0 +1,45 @@
+"""A worker does not take tasks that would keep it waiting."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+from celery import Celery
+from cachify_tasks import Drop, Wait, pooled
+from cachify_tasks.celery import setup
+
+app = Celery("waits", broker="memory://")
+setup(app, url="memory://", default_on_full={default})
+
+
+@app.task(name="waits.work")
+@pooled(key="p", max_size=1{on_full})
+def work(): ...
+
+
+worker = app.Worker(pool="solo", loglevel="ERROR")
+worker.start()
+sys.exit(worker.exitcode)
+"""
+
+
+@pytest.mark.parametrize(
+    ("default", "on_full", "named"),
+    [
+        ("Drop()", ", on_full=Wait(timeout=5)", "on_full of waits.work is Wait()"),
+        ("Wait()", "", "default_on_full is Wait()"),
+    ],
+    ids=["on_full", "default_on_full"],
+)
+def test_a_task_that_would_wait_is_refused_when_the_worker_starts(default, on_full, named):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(default=default, on_full=on_full)],
+        capture_output=True, text=True, timeout=40, check=False,
+    )  # fmt: skip
+
+    assert done.returncode != 0
+    assert named in done.stderr
+    assert "Give Park()" in done.stderr

@@ -1,0 +1,306 @@
+"""What every store answers to who asks for a slot."""
+
+import pytest
+
+from cachify_tasks._core.commands import Reply
+from tests.support.stores import LEASE, START
+
+
+def test_a_free_slot_is_granted(store):
+    reply = store.acquire("a", limit=2)
+
+    assert reply == Reply("granted", token=reply.token, held=1, limit=2)
+    assert store.running() == ["a"]
+
+
+def test_a_full_pool_refuses_who_cannot_wait(store):
+    store.plain("a", limit=1)
+
+    reply = store.plain("b", limit=1)
+
+    assert reply == Reply("full", token=0, held=1, limit=1)
+    assert store.running() == ["a"]
+    assert store.look().waiting == 0
+
+
+def test_a_full_pool_parks_who_can_wait_and_keeps_the_message(store):
+    store.acquire("a")
+
+    reply = store.acquire("b", envelope=b"\x00\xff|any bytes")
+
+    assert reply == Reply("parked", token=0, held=1, limit=1)
+    assert store.look().waiting == 1
+    assert store.envelopes() == {"b": b"\x00\xff|any bytes"}
+
+
+def test_a_granted_acquire_that_is_sent_again_has_the_same_slot(store):
+    first = store.acquire("a", limit=3, rid="r")
+
+    again = store.acquire("a", limit=3, rid="r")
+
+    assert again == first
+    assert store.size() == 1
+
+
+def test_a_granted_acquire_is_answered_again_while_others_wait(store):
+    first = store.acquire("a", rid="r")
+    store.acquire("b")
+
+    again = store.acquire("a", rid="r")
+
+    assert again == first
+
+
+def test_a_parked_acquire_that_is_sent_again_waits_once(store):
+    store.acquire("a")
+    first = store.acquire("b", rid="r")
+
+    again = store.acquire("b", rid="r")
+
+    assert again == first
+    assert store.look().waiting == 1
+
+
+def test_a_second_delivery_of_a_waiting_task_waits_once(store):
+    store.acquire("a")
+    store.acquire("b", rid="first")
+
+    assert store.acquire("b", rid="second").status == "parked"
+    assert store.look().waiting == 1
+
+
+def test_a_second_delivery_of_a_running_task_is_kept_aside(store):
+    first = store.acquire("a", limit=2, rid="first")
+
+    reply = store.acquire("a", limit=2, rid="second")
+
+    assert reply == Reply("standby", token=0, held=1, limit=2)
+    assert store.envelopes() == {"a": b"message of a"}
+    assert store.renew("a", first.token).status == "renewed"
+
+
+def test_a_third_delivery_does_not_replace_the_message_that_is_kept(store):
+    store.acquire("a")
+    store.acquire("a", envelope=b"second")
+
+    assert store.acquire("a", envelope=b"third").status == "standby"
+    assert store.envelopes() == {"a": b"second"}
+
+
+def test_a_standby_goes_when_the_run_ends(store):
+    first = store.acquire("a")
+    store.acquire("a")
+
+    assert store.release("a", first.token) == Reply("released", first.token, held=0, limit=1)
+    assert store.envelopes() == {}
+
+
+def test_a_standby_runs_when_the_run_dies(store):
+    first = store.acquire("a")
+    store.acquire("a")
+    store.later(LEASE + 1)
+
+    reply = store.sweep()
+
+    assert [heir.holder for heir in reply.heirs] == ["a"]
+    assert reply.heirs[0].token > first.token
+    assert store.envelopes() == {"a": b"message of a"}
+
+
+def test_a_second_delivery_without_a_message_leaves_none(store):
+    store.acquire("a")
+
+    assert store.acquire("a", envelope=b"").status == "standby"
+    assert store.envelopes() == {}
+
+
+@pytest.mark.parametrize("state", ["unknown", "running", "ended"])
+def test_a_nudge_for_what_does_not_wait_is_dropped(store, state):
+    token = store.acquire("a").token if state != "unknown" else 0
+    if state == "ended":
+        store.release("a", token)
+
+    reply = store.acquire("a", nudge=True)
+
+    assert reply.status == "dropped"
+    assert store.running() == ["a"] * (state == "running")
+    assert store.envelopes() == {}
+
+
+def test_a_nudge_for_a_waiting_task_leaves_it_waiting(store):
+    store.acquire("a")
+    store.acquire("b")
+
+    assert store.acquire("b", nudge=True).status == "parked"
+    assert store.look().waiting == 1
+
+
+def test_a_nudge_starts_a_reserved_task(store):
+    token = store.acquire("a").token
+    store.acquire("b")
+    heir = store.release("a", token).heirs[0]
+
+    reply = store.acquire("b", nudge=True)
+
+    assert (reply.status, reply.token) == ("granted", heir.token)
+
+
+def test_whoever_comes_first_starts_a_reserved_task_and_others_stand_by(store):
+    token = store.acquire("a").token
+    store.acquire("b")
+    heir = store.release("a", token).heirs[0]
+
+    first = store.acquire("b", rid="first")
+    second = store.acquire("b", rid="second")
+
+    assert first == Reply("granted", heir.token, held=1, limit=1)
+    assert second.status == "standby"
+    assert store.running() == ["b"]
+
+
+def test_a_start_that_is_sent_again_is_answered_the_same(store):
+    token = store.acquire("a").token
+    store.acquire("b")
+    store.release("a", token)
+    first = store.acquire("b", rid="r")
+
+    assert store.acquire("b", rid="r") == first
+
+
+def test_a_start_turns_the_short_deadline_into_a_lease(store):
+    token = store.acquire("a").token
+    store.acquire("b")
+    store.release("a", token)
+    assert store.look().holders[0].expires_in == START
+
+    store.acquire("b", label="the task")
+
+    (view,) = store.look().holders
+    assert (view.expires_in, view.label, view.reserved) == (LEASE, "the task", False)
+
+
+def test_nobody_overtakes_those_who_wait(store):
+    token = store.acquire("a").token
+    store.acquire("b")
+    store.release("a", token, starts=False)
+    assert store.size() == 0
+
+    assert store.plain("hasty", limit=1).status == "full"
+    assert store.acquire("c", starts=False).status == "parked"
+    assert store.look().waiting == 2
+
+
+def test_a_newcomer_that_can_start_heirs_is_told_of_the_oldest(store):
+    token = store.acquire("a").token
+    store.acquire("b")
+    store.release("a", token, starts=False)
+
+    reply = store.acquire("c")
+
+    assert (reply.status, [heir.holder for heir in reply.heirs]) == ("parked", ["b"])
+    assert store.reserved() == ["b"]
+
+
+def test_the_heir_that_asks_itself_is_started_and_not_named(store):
+    token = store.acquire("a").token
+    store.acquire("b")
+    store.release("a", token, starts=False)
+
+    reply = store.acquire("b")
+
+    assert (reply.status, reply.heirs) == ("granted", ())
+    assert store.running() == ["b"]
+
+
+def test_a_late_copy_of_a_task_that_has_ended_is_dropped(store):
+    store.release("a", store.acquire("a").token)
+
+    reply = store.acquire("a")
+
+    assert reply == Reply("dropped", token=0, held=0, limit=1)
+
+
+def test_a_late_copy_of_a_task_that_has_ended_is_dropped_from_a_full_pool_too(store):
+    store.release("a", store.acquire("a").token)
+    store.acquire("b")
+
+    assert store.acquire("a").status == "dropped"
+    assert store.look().waiting == 0
+
+
+def test_a_tombstone_has_a_life(store):
+    store.release("a", store.acquire("a").token, tomb_ms=40_000)
+
+    store.later(39)
+    assert store.acquire("a").status == "dropped"
+    store.later(2)
+    assert store.acquire("a").status == "granted"
+
+
+def test_who_cannot_be_a_late_copy_is_not_taken_for_one(store):
+    store.release("a", store.acquire("a").token)
+
+    assert store.acquire("a", fresh=True).status == "granted"
+
+
+def test_a_fresh_arrival_that_is_sent_again_has_the_same_slot(store):
+    store.release("a", store.acquire("a").token)
+    first = store.plain("a", rid="r", fresh=True)
+
+    assert store.plain("a", rid="r", fresh=True) == first
+
+
+def test_tokens_grow_with_every_grant_though_the_clock_stands(store):
+    tokens = []
+    for name in "abcdef":
+        reply = store.acquire(name)
+        tokens.append(reply.token)
+        store.release(name, reply.token)
+
+    assert tokens == sorted(set(tokens))
+
+
+def test_tokens_grow_over_hand_overs(store):
+    tokens = [store.acquire("a").token]
+    for name in "bcd":
+        store.acquire(name)
+    for name in "abc":
+        (heir,) = store.release(name, tokens[-1]).heirs
+        tokens.append(heir.token)
+        store.acquire(heir.holder)
+
+    assert tokens == sorted(set(tokens))
+
+
+def test_tokens_grow_though_the_store_has_forgotten_all(store):
+    before = store.acquire("a").token
+    store.forget()
+    store.later(0.001)
+
+    assert store.acquire("a").token > before
+
+
+def test_another_limit_for_one_pool_is_told_once_and_the_last_one_counts(store):
+    assert store.plain("a", limit=1).was == 0
+    assert store.plain("b", limit=2) == Reply("granted", store.look().holders[-1].token, held=2, limit=2, was=1)
+    assert store.plain("c", limit=2).was == 0
+
+    reply = store.plain("d", limit=1)
+
+    assert (reply.status, reply.held, reply.limit, reply.was) == ("full", 2, 1, 2)
+
+
+def test_a_lower_limit_evicts_nobody(store):
+    first, second = store.acquire("a", limit=2), store.acquire("b", limit=2)
+    store.acquire("c", limit=1)
+
+    assert store.running() == ["a", "b"]
+    assert store.release("a", first.token).heirs == ()
+    assert [heir.holder for heir in store.release("b", second.token).heirs] == ["c"]
+
+
+def test_pools_of_other_names_are_apart(store):
+    store.acquire("a", pool="tenant-a")
+
+    assert store.acquire("a", pool="tenant-b").status == "granted"
+    assert store.size(pool="tenant-a") == store.size(pool="tenant-b") == 1

@@ -1,0 +1,132 @@
+"""Commands of an event loop on one connection: replies in pieces, lost, late, and cancelled waits."""
+
+import asyncio
+
+import pytest
+import redis
+from redis import exceptions
+
+from cachify_tasks import CachifyStoreError, init_cachify
+from cachify_tasks._core.commands import Acquire, Size
+from cachify_tasks._io.redis_store import RedisStore
+from cachify_tasks._io.replies import Replies
+from tests.support.waiting import wait_until
+
+WIRE = (
+    b"+granted 7 1 2 0\r\n:3\r\n$-1\r\n_\r\n>2\r\n+pushed\r\n:1\r\n*3\r\n$2\r\na\n\r\n$0\r\n\r\n:-1\r\n*-1\r\n"
+    b"-NOSCRIPT x\r\n"
+)
+MEANT = [b"granted 7 1 2 0", 3, None, None, [b"a\n", b"", -1], None]
+
+
+@pytest.fixture
+async def store(proxy):
+    store = RedisStore("line", f"{proxy.url}?socket_timeout=0.5")
+    yield store
+    store.close()
+    await store.aclose()
+
+
+def ask(name: str, pool: str = "p", limit: int = 100) -> Acquire:
+    return Acquire(pool, name, name, limit, 30_000, 5_000, fresh=True)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, len(WIRE)])
+def test_replies_are_the_same_in_whatever_pieces_they_come(size):
+    replies, found = Replies(), []
+
+    for at in range(0, len(WIRE), size):
+        found += replies.feed(WIRE[at : at + size])
+
+    assert found[:-1] == MEANT
+    assert isinstance(found[-1], exceptions.NoScriptError)
+
+
+def test_what_is_no_reply_is_an_error():
+    with pytest.raises(exceptions.InvalidResponse, match="HTTP"):
+        Replies().feed(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+async def test_commands_at_once_share_one_connection_and_get_their_own_answers(store, proxy):
+    await store.aexecute(Size("p"))
+
+    replies = await asyncio.gather(*(store.begin(ask(str(n), pool=f"p{n}", limit=n + 1)) for n in range(50)))
+
+    assert [reply.limit for reply in replies] == list(range(1, 51))
+    assert proxy.connections == 1
+
+
+@pytest.mark.parametrize("fault", ["drop", "cut", "reset"])
+async def test_commands_whose_replies_are_lost_are_sent_again_and_answered_once(store, proxy, fault):
+    await store.aexecute(Size("p"))
+    proxy.latency = 0.02
+
+    if fault == "drop":
+        proxy.drop_replies(3)
+    answers = [store.begin(ask(str(n), limit=20)) for n in range(20)]
+    if fault != "drop":
+        await asyncio.sleep(0.03)
+        getattr(proxy, fault)()
+
+    replies = await asyncio.gather(*answers)
+    assert {reply.status for reply in replies} == {"granted"}
+    assert len({reply.token for reply in replies}) == 20
+    assert await store.aexecute(Size("p")) == 20
+
+
+async def test_a_silent_server_is_an_error_in_twice_the_timeout_and_no_wait_stays_open(store, proxy):
+    await store.aexecute(Size("p"))
+    proxy.blackhole()
+
+    answers = await asyncio.gather(*(store.begin(Size("p")) for _ in range(5)), return_exceptions=True)
+
+    assert {type(answer) for answer in answers} == {CachifyStoreError}
+    proxy.heal()
+    assert await store.aexecute(Size("p")) == 0
+
+
+async def test_a_wait_that_is_cancelled_takes_the_answer_first_and_frees_the_slot(proxy, redis_url):
+    cachify = init_cachify(url=proxy.url, is_global=False)
+    pool = cachify.pool("p", max_size=1)
+    async with pool:
+        pass
+    proxy.latency = 0.05
+
+    async def enter():
+        async with pool:
+            raise AssertionError("it was cancelled before it could come in")
+
+    entering = asyncio.create_task(enter())
+    await asyncio.sleep(0.01)
+    entering.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.exists(*RedisStore("py-cachify").schema.pool("p")[:1]) == 0
+    cachify.close()
+    await cachify.aclose()
+
+
+async def test_a_timeout_of_the_caller_is_delivered_when_the_answer_is_there(store, proxy):
+    await store.aexecute(Size("p"))
+    proxy.latency = 0.1
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await store.begin(Size("p"))
+
+    proxy.latency = 0
+    assert await store.begin(Size("p")) == 0
+
+
+def test_nothing_is_left_behind_when_loops_come_and_go(redis_url):
+    store = RedisStore("line", redis_url)
+    with redis.Redis.from_url(redis_url) as client:
+        before = len(client.client_list())
+
+        for _ in range(5):
+            asyncio.run(store.aexecute(Size("p")))
+
+        wait_until(lambda: len(client.client_list()) <= before)
+    store.close()

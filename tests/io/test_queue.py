@@ -1,0 +1,256 @@
+"""The queue of tickets: its order, and what heirs are told with."""
+
+import pytest
+
+from cachify_tasks._core.commands import WAITER, Heir
+from tests.support.stores import LEASE, START
+
+DAY = 86400
+
+
+def served(store, *, first, token):
+    """Let the holder of the only slot end, then each of its heirs; who they were, in order."""
+    order, holder = [], first
+    while heirs := store.release(holder, token).heirs:
+        holder = heirs[0].holder
+        token = store.acquire(holder).token
+        order.append(holder)
+    return order
+
+
+def test_a_full_queue_refuses_who_would_wait(store):
+    store.acquire("a")
+    store.acquire("b", max_parked=1)
+
+    reply = store.acquire("c", max_parked=1)
+
+    assert (reply.status, reply.held) == ("full", 1)
+    assert store.envelopes().keys() == store.places().keys() == {"b"}
+    assert store.find("c") is None
+
+
+def test_who_is_in_a_full_queue_already_stays_in_it(store):
+    store.acquire("a")
+    store.acquire("b", max_parked=1)
+
+    assert store.acquire("b", max_parked=1).status == "parked"
+    assert store.look().waiting == 1
+
+
+def test_a_full_queue_counts_those_who_wait_and_not_those_who_run(store):
+    token = store.acquire("a", max_parked=1).token
+    store.acquire("b", max_parked=1)
+    store.release("a", token)
+
+    assert store.reserved() == ["b"]
+    assert store.acquire("c", max_parked=1).status == "parked"
+    assert store.acquire("d", max_parked=1).status == "full"
+
+
+def test_a_full_queue_refuses_nobody_who_need_not_wait(store):
+    store.acquire("a", limit=2, max_parked=1)
+
+    assert store.acquire("b", limit=2, max_parked=1).status == "granted"
+
+
+def test_a_higher_priority_goes_first_and_within_one_goes_the_order_of_arrival(store):
+    token = store.acquire("a").token
+    arrivals = {"low z": 0, "high z": 255, "low a": 0, "one": 1, "high a": 255, "two": 2, "low m": 0}
+    for name, priority in arrivals.items():
+        store.acquire(name, priority=priority)
+
+    assert served(store, first="a", token=token) == ["high z", "high a", "two", "one", "low z", "low a", "low m"]
+
+
+@pytest.mark.parametrize(("days", "heir"), [(12, "new"), (13, "old")])
+def test_a_priority_is_worth_a_head_start_of_more_than_twelve_days(store, days, heir):
+    store.acquire("a")
+    store.configure(0)
+    store.acquire("old")
+    store.later(days * DAY)
+    store.acquire("new", priority=1)
+
+    assert [heir.holder for heir in store.configure(None, starts=True).heirs] == [heir]
+
+
+@pytest.mark.parametrize("priority", [0, 1, 255])
+def test_a_ticket_that_has_come_back_has_its_old_place_and_a_mark(store, priority):
+    token = store.acquire("a").token
+    store.acquire("b", priority=priority)
+    store.acquire("c", priority=priority)
+    place = store.places()["b"]
+    store.release("a", token)
+    token = store.acquire("b").token
+    store.configure(0)
+
+    store.release("b", token, again=True)
+
+    assert place % 1 == 0
+    assert store.places()["b"] == place + 0.5
+    assert store.places()["c"] == place + 1
+    store.configure(None)
+
+
+def test_a_ticket_that_goes_to_the_tail_goes_to_that_of_its_priority(store):
+    token = store.acquire("a").token
+    store.acquire("low")
+    store.acquire("poison", priority=3)
+    store.acquire("other", priority=3)
+    store.release("a", token)
+    offered = []
+    for patience in (1, 2):
+        store.later(patience * START + 1)
+        offered += [heir.holder for heir in store.sweep().heirs]
+
+    assert offered == ["poison", "other"]
+    assert served(store, first="other", token=store.acquire("other").token) == ["poison", "low"]
+
+
+def test_a_ticket_of_a_run_that_was_never_parked_returns_with_its_priority(store):
+    store.acquire("a", priority=3)
+    store.acquire("a", rid="standby")
+    store.acquire("b", priority=3)
+    store.later(LEASE + 1)
+
+    assert [heir.holder for heir in store.sweep().heirs] == ["a"]
+
+
+def test_a_higher_priority_takes_the_slot_that_waits_for_a_reaper(store):
+    token = store.acquire("a").token
+    store.acquire("b", priority=1)
+    store.release("a", token, starts=False)
+
+    assert store.acquire("same", priority=1, starts=False).status == "parked"
+    assert store.acquire("higher", priority=2, starts=False).status == "granted"
+    assert store.running() == ["higher"]
+
+
+def test_a_heir_is_told_with_its_message_and_how_long_it_has_waited(store):
+    token = store.acquire("a").token
+    store.acquire("b", envelope=b"\x00\xff|~\r\n' \xc3")
+    store.later(2.5)
+
+    (heir,) = store.release("a", token).heirs
+
+    assert heir == Heir("b", heir.token, b"\x00\xff|~\r\n' \xc3", 2500)
+
+
+def test_a_heir_of_a_priority_has_waited_no_longer_than_others(store):
+    store.acquire("a")
+    store.acquire("b", priority=1)
+    store.acquire("c", priority=255)
+    store.later(2.5)
+
+    assert {heir.waited_ms for heir in store.configure(3, starts=True).heirs} == {2500}
+    store.configure(None)
+
+
+def test_heirs_of_one_script_have_each_its_own_message(store):
+    store.acquire("a")
+    for name in "bcd":
+        store.acquire(name)
+        store.later(1)
+    store.configure(3)
+
+    heirs = store.sweep().heirs
+
+    assert [(h.holder, h.envelope, h.waited_ms) for h in heirs] == [
+        ("b", b"message of b", 3000), ("c", b"message of c", 2000),
+    ]  # fmt: skip
+    store.configure(None)
+
+
+def test_a_release_that_is_sent_again_later_names_its_heirs_with_the_same_message_and_wait(store):
+    token = store.acquire("a").token
+    store.acquire("b", envelope=b"\xff")
+    store.later(2)
+    first = store.release("a", token)
+    store.later(3)
+
+    assert store.release("a", token) == first
+    assert (first.heirs[0].envelope, first.heirs[0].waited_ms) == (b"\xff", 2000)
+
+
+def test_a_heir_that_is_offered_again_has_waited_since_it_came(store):
+    token = store.acquire("a").token
+    store.acquire("b")
+    store.later(1)
+    store.release("a", token)
+    store.later(START + 1)
+
+    assert store.sweep().heirs[0].waited_ms == 12_000
+
+
+def test_a_raised_limit_names_heirs_for_who_can_start_them(store):
+    for name in "abcd":
+        store.acquire(name)
+
+    reply = store.configure(3, starts=True)
+
+    assert [(heir.holder, heir.envelope) for heir in reply.heirs] == [("b", b"message of b"), ("c", b"message of c")]
+    assert (reply.held, reply.limit) == (3, 3)
+    assert store.reserved() == ["b", "c"]
+    store.configure(None)
+
+
+def test_a_limit_given_back_names_heirs_too(store):
+    token = store.acquire("a").token
+    store.configure(0)
+    store.acquire("b")
+    store.release("a", token)
+
+    assert [heir.holder for heir in store.configure(None, starts=True).heirs] == ["b"]
+
+
+def test_a_ticket_that_nobody_starts_in_time_is_reserved_for_longer_each_time(store):
+    store.release("a", store.acquire("a").token)
+    store.acquire("b")
+    store.acquire("t:0")
+    (heir,) = store.release("b", store.look().holders[0].token).heirs
+
+    lives = []
+    for _ in range(5):
+        lives.append(round(store.look().holders[0].expires_in))
+        store.later(lives[-1] + 0.001)
+        (heir,) = store.sweep().heirs
+
+    assert lives == [start * lives[0] for start in (1, 2, 4, 8, 8)]
+    store.release("t:0", store.acquire("t:0").token)
+    assert heir.holder == "t:0"
+    assert store.find("t") is None
+
+
+def test_a_slot_that_is_bound_is_started_by_nobody_but_who_names_the_bond(store):
+    token = store.acquire("a").token
+    store.acquire("b")
+    (heir,) = store.release("a", token, rid="r", binds=True).heirs
+
+    assert store.acquire("b", nudge=True).status == "dropped"
+    assert store.acquire("b", nudge=True, bound="x").status == "dropped"
+    assert store.acquire("b", fresh=False).status == "standby"
+    assert store.reserved() == ["b"]
+    assert store.look().holders[0].label == ""
+
+    reply = store.acquire("b", nudge=True, bound="r", label="task")
+    assert (reply.status, reply.token) == ("granted", heir.token)
+    assert store.look().holders[0].label == "task"
+
+
+def test_a_bond_ends_with_the_reservation(store):
+    token = store.acquire("a").token
+    store.acquire("b")
+    store.release("a", token, rid="r", binds=True)
+    store.later(START + 1)
+    (heir,) = store.sweep().heirs
+
+    reply = store.acquire("b", nudge=True)
+
+    assert (reply.status, reply.token) == ("granted", heir.token)
+
+
+def test_a_waiter_is_not_bound(store):
+    token = store.acquire("a").token
+    store.acquire("b", envelope=WAITER + b"calls", rid="b")
+    store.release("a", token, rid="r", binds=True)
+
+    assert store.acquire("b", envelope=WAITER + b"calls", rid="b").status == "granted"

@@ -1,0 +1,210 @@
+"""Functions that wait: in the same queue as tasks, called on a channel when a slot has been reserved for them."""
+
+import pytest
+
+from cachify_tasks._core.commands import Reply
+from tests.support.stores import CHANNELS, LEASE, POOL, START
+
+
+@pytest.fixture(autouse=True)
+def listening(store):
+    store.listen(*CHANNELS)
+
+
+def test_a_waiter_is_called_when_a_slot_is_free_and_takes_it(store):
+    token = store.plain("a").token
+    assert store.wait("w", rid="r").status == "parked"
+
+    reply = store.release("a", token, starts=False)
+
+    calls = store.heard()
+    assert [call[:2] for call in calls] == [("calls", "w")]
+    given = calls[0][2]
+    assert (reply.heirs, reply.held, store.reserved()) == ((), 1, ["w"])
+    assert store.wait("w", rid="r") == Reply("granted", given, held=1, limit=1)
+    assert store.wait("w", rid="r") == Reply("granted", given, held=1, limit=1)
+    assert store.running() == ["w"]
+
+
+def test_a_waiter_is_called_where_it_listens_whoever_frees_the_slot(store):
+    token = store.acquire("a", limit=2).token
+    store.plain("b", limit=2)
+    store.wait("v", limit=2, channel="calls")
+    store.wait("w", limit=2, channel="other calls")
+
+    assert store.release("a", token, starts=True).heirs == ()
+    store.later(LEASE)
+    store.later(0.000001)
+    store.sweep()
+
+    assert [call[:2] for call in store.heard()] == [("calls", "v"), ("other calls", "w")]
+
+
+def test_a_waiter_that_runs_has_no_ticket_and_does_not_come_back(store):
+    token = store.plain("a").token
+    store.wait("w", rid="r")
+    store.release("a", token, starts=False)
+    store.wait("w", rid="r")
+    assert store.envelopes() == {}
+
+    store.later(LEASE + 1)
+
+    assert store.sweep() == Reply("swept", 0, held=0, limit=1)
+    assert store.look().waiting == 0
+
+
+def test_a_waiter_whose_run_is_taken_back_does_not_come_back(store):
+    token = store.plain("a").token
+    store.wait("w", rid="r")
+    store.release("a", token, starts=False)
+    store.wait("w", rid="r")
+
+    assert store.release("w", 0, rid="r", again=True).status == "released"
+    assert (store.size(), store.look().waiting) == (0, 0)
+
+
+def test_a_waiter_behind_a_task_waits_until_the_task_has_been_served(store):
+    token = store.acquire("a").token
+    store.acquire("task")
+    store.wait("w")
+
+    store.release("a", token, starts=False)
+    assert (store.heard(), store.size(), store.due()) == ([], 0, [POOL])
+    assert [heir.holder for heir in store.sweep().heirs] == ["task"]
+    assert store.heard() == []
+    store.release("task", store.acquire("task").token, starts=False)
+
+    assert [call[1] for call in store.heard()] == ["w"]
+
+
+def test_waiters_before_a_task_are_called_by_who_cannot_start_the_task(store):
+    store.acquire("a")
+    store.wait("v")
+    store.wait("w")
+    store.acquire("task")
+    store.wait("x")
+
+    reply = store.configure(5)
+
+    assert (reply.heirs, reply.held) == ((), 3)
+    assert [call[1] for call in store.heard()] == ["v", "w"]
+    assert store.due() == [POOL]
+    store.configure(None)
+
+
+def test_who_can_start_tasks_serves_tasks_and_waiters_in_their_order(store):
+    store.acquire("a")
+    store.wait("v")
+    store.acquire("task", priority=1)
+    store.wait("w", priority=2)
+    store.acquire("last")
+
+    reply = store.configure(4, starts=True)
+
+    assert [heir.holder for heir in reply.heirs] == ["task"]
+    calls = store.heard()
+    assert [call[1] for call in calls] == ["w", "v"]
+    assert calls[0][2] < reply.heirs[0].token < calls[1][2]
+    store.configure(None)
+
+
+def test_a_limit_given_back_calls_waiters(store):
+    store.configure(0)
+    store.wait("w")
+
+    assert store.configure(None).held == 1
+    assert [call[1] for call in store.heard()] == ["w"]
+
+
+def test_a_waiter_that_does_not_come_is_forgotten_and_the_next_one_is_called(store):
+    token = store.plain("a").token
+    store.wait("dead")
+    store.wait("w")
+    store.release("a", token, starts=False)
+    store.later(START + 1)
+
+    reply = store.sweep()
+
+    assert reply.heirs == ()
+    assert [call[1] for call in store.heard()] == ["dead", "w"]
+    assert store.envelopes().keys() == {"w"}
+    assert store.reserved() == ["w"]
+
+
+def test_a_waiter_that_asks_again_serves_who_is_before_it(store):
+    store.plain("dead")
+    store.wait("v", rid="v")
+    store.wait("w", rid="w")
+    store.later(LEASE + 1)
+
+    assert store.wait("w", rid="w").status == "parked"
+    assert [call[1] for call in store.heard()] == ["v"]
+
+
+def test_a_waiter_that_finds_its_slot_by_asking_is_not_called(store):
+    store.plain("dead")
+    store.wait("w", rid="r")
+    store.later(LEASE + 1)
+
+    assert store.wait("w", rid="r").status == "granted"
+    assert store.heard() == []
+
+
+def test_a_waiter_that_leaves_the_queue_is_not_called(store):
+    token = store.plain("a").token
+    store.wait("v")
+    store.wait("w")
+    store.withdraw("v", starts=False)
+    assert store.envelopes().keys() == {"w"}
+
+    store.release("a", token, starts=False)
+
+    assert [call[1] for call in store.heard()] == ["w"]
+
+
+def test_a_waiter_that_leaves_gives_its_reserved_slot_to_the_next(store):
+    token = store.plain("a").token
+    store.wait("v")
+    store.wait("w")
+    store.release("a", token, starts=False)
+
+    assert store.withdraw("v", starts=False) == Reply("withdrawn", 0, held=1, limit=1)
+    assert [call[1] for call in store.heard()] == ["v", "w"]
+    assert store.reserved() == ["w"]
+
+
+def test_a_release_that_is_sent_again_calls_nobody_again(store):
+    token = store.plain("a").token
+    store.wait("w")
+    first = store.release("a", token, starts=False)
+
+    assert store.release("a", token, starts=False) == first
+    assert len(store.heard()) == 1
+
+
+def test_waiters_count_in_a_full_queue(store):
+    store.plain("a")
+    store.wait("v", max_parked=1)
+
+    assert store.wait("w", max_parked=1).status == "full"
+    assert store.acquire("task", max_parked=1).status == "full"
+
+
+def test_a_channel_on_which_nobody_listens_harms_nobody(store):
+    token = store.plain("a").token
+    store.wait("w", channel="deserted")
+
+    assert store.release("a", token, starts=False).held == 1
+    assert store.wait("w").status == "granted"
+
+
+def test_a_pool_is_known_when_its_last_waiters_run(store):
+    store.configure(0)
+    store.wait("v", rid="v", limit=2)
+    store.wait("w", rid="w", limit=2)
+    store.configure(None)
+    store.wait("v", rid="v", limit=2)
+    store.wait("w", rid="w", limit=2)
+
+    assert (store.running(), store.envelopes()) == (["v", "w"], {})
+    assert store.pools() == [POOL]

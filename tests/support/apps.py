@@ -1,0 +1,39 @@
+"""Celery apps in the test's own process: a worker of one, and none left for the next test."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+
+from cachify_tasks._io.engine import set_global_engine
+from cachify_tasks.celery.app import _states
+
+
+@contextmanager
+def embedded_worker(app: Celery, pool: str, concurrency: int = 1) -> Iterator[None]:
+    """A worker of this app in this process, whose logging is then as before."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    try:
+        with start_worker(app, concurrency, pool, "ERROR", perform_ping_check=False):
+            yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
+
+
+@contextmanager
+def forgotten_apps() -> Iterator[None]:
+    """What is set up or inited in the block is not there after it: who asks for the only one would be told of two."""
+    set_global_engine(None)
+    known = set(_states)
+    try:
+        yield
+    finally:
+        set_global_engine(None)
+        for app in set(_states) - known:
+            _states.pop(app, None)

@@ -1,0 +1,36 @@
+"""A server with two sound pools, to be broken by raw commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cachify_tasks import testing
+from cachify_tasks._core.keys import PoolKeys, Schema
+from cachify_tasks._io.redis_store import RedisStore
+from tests.support.stores import Store
+
+PREFIX = "t[-]*"  # what SCAN must take literally
+SCHEMA = Schema(PREFIX)
+BUSY, CALM = SCHEMA.pool("busy"), SCHEMA.pool("calm")
+HOUR = 3_600_000_000  # µs
+
+
+class Bench:
+    """A server with two sound pools: "busy", a and b run, c and d wait; "calm", e runs, f has left."""
+
+    def __init__(self, url: str, client: Any) -> None:
+        self.url, self.client = url, client
+        self.store = Store(RedisStore(PREFIX, url))
+        self.tokens = {name: self.store.acquire(name, 2, pool="busy").token for name in "abcd"}
+        self.tokens |= {name: self.store.plain(name, 3, pool="calm").token for name in "ef"}
+        self.store.release("f", self.tokens["f"], pool="calm")
+        self.now = int(client.time()[0]) * 1_000_000
+
+    def found(self, **options: Any) -> list[testing.Problem]:
+        return testing.check(self.url, prefix=PREFIX, **options)
+
+    def edit(self, keys: PoolKeys, holder: str, number: int, value: object) -> None:
+        """Change one part of a record: token, place, rid, hard."""
+        parts = self.client.hget(keys.state, f"={holder}").decode().split("|")
+        parts[number] = str(value)
+        self.client.hset(keys.state, f"={holder}", "|".join(parts))
