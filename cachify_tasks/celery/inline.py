@@ -34,9 +34,13 @@ class InlineGate(Gate):
         self._alarm = Alarm(self._hear)
 
     @property
-    def runs_heirs(self) -> bool:  # type: ignore[override]
+    def _single(self) -> bool:
         """Solo without a loop: its only thread is in the broker's hands, and no other may run a task."""
-        return self.worker.hub is not None or not issubclass(self.worker.pool_cls, Solo)
+        return self.worker.hub is None and issubclass(self.worker.pool_cls, Solo)
+
+    @property
+    def runs_heirs(self) -> bool:  # type: ignore[override]
+        return not self._single
 
     @property
     def starts(self) -> bool:
@@ -48,7 +52,9 @@ class InlineGate(Gate):
         return inherited.execute_using_pool(_GatedPool(self.worker.pool, self, request))
 
     def named(self, pool: str, reply: Reply) -> None:
-        if reply.heirs:  # told in a thread or greenlet of the pool
+        if self._single:  # called by the broker, before this thread asks it for the next message
+            super().named(pool, reply)
+        elif reply.heirs:  # told in a thread or greenlet of the pool
             self.offer(pool, reply.heirs)
 
     def offer(self, pool: str, heirs: Sequence[Heir]) -> None:

@@ -1,6 +1,7 @@
 """Parked tasks in workers without an event loop: brokers such as memory and filesystem."""
 
 import contextlib
+import time
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from celery import Celery
 from cachify_tasks import pool
 from cachify_tasks._core.commands import Look, Pools
 from cachify_tasks.celery.app import _states, engine_of
+from cachify_tasks.celery.heirs import Heirs
 from tests.celery.conftest import Sent
 from tests.celery.test_factories import WHOLE_FILES
+from tests.support.apps import embedded_worker
 from tests.support.shop import make_app
 from tests.support.waiting import wait_until
 from tests.support.workers import Runs, Worker, open_gate, write_app
@@ -22,8 +25,24 @@ def test_a_worker_in_the_same_process_runs_parked_tasks(embedded_app):
         sent = [embedded_app.tasks["park_first"].delay("embedded", n) for n in range(20)]
         wait_until(lambda: store.execute(Look("park-embedded")).waiting >= 20)
 
-    assert [one.get(timeout=15) for one in sent] == list(range(20))
+    assert [one.get(timeout=40) for one in sent] == list(range(20))
     wait_until(lambda: not store.execute(Pools()))
+
+
+def test_a_solo_worker_calls_the_next_task_before_it_asks_its_broker_for_messages(monkeypatch):
+    def slowly(*args: Any) -> None:
+        time.sleep(0.05)  # so long may a broker take
+        send(*args)
+
+    send = Heirs.send
+    monkeypatch.setattr(Heirs, "send", slowly)
+    pause = 3.0  # between two looks at an empty queue: twenty of them were far over the time limit below
+    app = make_app("memory://", "cache+memory://", "memory://", broker_transport_options={"polling_interval": pause})
+    with embedded_worker(app, "solo"):
+        with pool("park-embedded", max_size=1):
+            sent = [app.tasks["park_first"].delay("embedded", n) for n in range(20)]
+            wait_until(lambda: engine_of(app).store.execute(Look("park-embedded")).waiting >= 20)
+        assert [one.get(timeout=10 * pause) for one in sent] == list(range(20))
 
 
 @pytest.mark.parametrize("kind", ["prefork", "solo", "threads"])
