@@ -21,7 +21,7 @@ from celery import Celery
 from tests.chaos.judge import Fault
 from tests.support.processes import is_running, running_descendants
 from tests.support.waiting import wait_until
-from tests.support.workers import Worker
+from tests.support.workers import Worker, ended_by_celery
 
 STORM = Path(__file__).parents[1] / "support" / "storm.py"
 NAMES = ("a", "b")
@@ -129,6 +129,7 @@ class Fleet:
         """Until so many tasks have come to their end; fails if nothing moves any more."""
         until, last = time.monotonic() + STEP_S, 0
         while (now := self.runs.read()) < count:
+            self.revive()
             if len(self.runs.lines) > last:
                 until, last = time.monotonic() + STEP_S, len(self.runs.lines)
             assert time.monotonic() < until, f"stuck at {now} of {count} tasks"
@@ -141,6 +142,15 @@ class Fleet:
         worker.wait_ended()
         self._former.append(worker.pid)
         worker.start(ready=False)
+
+    def revive(self) -> None:
+        """Start the workers again that Celery itself has ended."""
+        for worker in self.workers:
+            if worker.exit_code is not None:
+                assert ended_by_celery(worker.logs()), f"{worker.name} ended with {worker.exit_code}"
+                self.faults.append(Fault("ended", worker.pid, time.monotonic()))
+                self._former.append(worker.pid)
+                worker.start(ready=False)
 
     def kill_child(self) -> None:
         """SIGKILL to a process in the middle of a task."""
@@ -161,6 +171,7 @@ class Fleet:
         """A worker that runs a task, and the pid of the process that does."""
 
         def found() -> tuple[Worker, int] | None:
+            self.revive()
             running = self.runs.running()
             pairs = [(worker, pid) for worker in self.workers for pid, main in running if main == worker.pid]
             return self._dice.choice(pairs) if pairs else None

@@ -35,7 +35,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What was done to a process: "worker", "child" or "stop", when, and to which pid."""
+    """What was done to a process, when, and to which pid: "worker", "child", "stop"; "ended": a worker, by Celery."""
 
     kind: str
     pid: int
@@ -106,6 +106,8 @@ def _reason(run: Run, faults: list[Fault]) -> str:
         if fault.pid in (run.pid, run.main) and run.begin <= fault.t <= ended + TOLD_S:
             if fault.kind == "stop":
                 return "lease lost in a stopped worker"
+            if fault.kind == "ended":
+                return "worker ended by Celery"
             return f"{fault.kind} killed" + (" before the end was told" if ended <= fault.t else "")
     return "lease lost" if run.lost else UNEXPLAINED
 

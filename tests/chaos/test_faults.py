@@ -130,6 +130,7 @@ def finish(fleet: Fleet, sender: Sender, store: str, left: Callable[[], int]) ->
     """Until all is done, or nobody has any of what is missing; answers the missing."""
 
     def over() -> bool:
+        fleet.revive()
         fleet.runs.read()
         return fleet.runs.done >= set(sender.sent) or (not left() and not left_in_store(store))
 
@@ -184,6 +185,7 @@ def storm(tmp_path, server, broker, queue, left, lost_by_broker, **conf):
         f"runs that saw LeaseLost: {sum(run.lost for run in runs)}; "
         f"lost by the transport and sent anew: {len(missing)}; workers killed: {kinds.count('worker')}, "
         f"children killed: {kinds.count('child')}, workers stopped: {kinds.count('stop')}, replies dropped: {dropped}, "
+        f"workers ended by Celery: {kinds.count('ended')}, "
         f"restarts of Redis: 1; most at once over the limit, lost leases included: "
         f"{max(most - limit for most, limit in judge.peaks(runs, valid=False).values())}; "
         f"looks at the store meanwhile: {watch.looks}"

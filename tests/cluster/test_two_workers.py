@@ -11,7 +11,7 @@ from pytest_celery import CeleryTestNode, CeleryTestSetup
 
 from cachify_tasks import testing
 from tests.support.waiting import wait_until
-from tests.support.workers import open_gate
+from tests.support.workers import ended_by_celery, open_gate
 
 LONG_S = 30.0
 
@@ -138,10 +138,9 @@ def test_every_worker_tells_who_holds_and_how_many_wait(celery_setup, shop_folde
 
 
 def revive(setup: CeleryTestSetup) -> None:
-    """What a supervisor does. Celery 5.7 itself may end a worker that loses its broker while it holds messages: it
-    closes the connection twice, and what the first time has taken apart fails at the second.
-    """
+    """What a supervisor does with workers that Celery itself has ended."""
     for worker in filter(has_exited, setup.worker_cluster or ()):
+        assert ended_by_celery(worker.logs())
         worker.restart()
 
 

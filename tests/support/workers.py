@@ -28,6 +28,15 @@ def write_app(folder: Path, **options: Any) -> None:
     (folder / "app.py").write_text(f"from shop import make_app\n\napp = make_app(**{options!r})\n")
 
 
+def ended_by_celery(log: str) -> bool:
+    """Has a worker with this log been ended by Celery 5.7 itself, and not by us?
+
+    One that loses its Redis while it holds messages closes the connection twice, and what the first time has taken
+    apart fails at the second.
+    """
+    return "AttributeError: 'NoneType' object has no attribute 'hostname'" in log[-3000:]
+
+
 class Worker:
     """A worker whose code is in `folder`, module `app`; all its processes end with the `with` block."""
 
