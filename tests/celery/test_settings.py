@@ -140,6 +140,14 @@ def test_a_url_that_redis_py_cannot_take_is_an_error_that_names_the_setting(url,
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("url", "h:6379"), ("lease_ttl", 0), ("on_store_error", "explode"), ("default_on_full", "dorp")]
+)
+def test_a_keyword_that_cannot_be_taken_is_an_error_at_once(name, value):
+    with pytest.raises(CachifySettingError, match=name):
+        setup(new_app(), **{name: value})
+
+
 def test_an_unknown_keyword_is_an_error_at_once_that_lists_the_valid_ones():
     with pytest.raises(CachifySettingError, match="lease_tll") as raised:
         setup(new_app(None), lease_tll=3)
