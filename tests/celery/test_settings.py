@@ -110,6 +110,16 @@ def test_the_store_is_the_broker_when_that_is_plain_redis():
     assert shown(app) == "redis://***@localhost:1/0"
 
 
+@pytest.mark.parametrize("given", ["NONE", "OPTIONAL", "REQUIRED"])
+def test_the_certificate_requirement_of_the_broker_s_url_is_understood(given):
+    app = new_app(f"rediss://localhost:1/0?ssl_cert_reqs=CERT_{given}")
+    setup(app)
+
+    client = engine_of(app).store.client
+
+    assert client.connection_pool.connection_kwargs["ssl_cert_reqs"] == given.lower()
+
+
 @pytest.mark.parametrize(
     "broker",
     ["amqp://guest:secret@localhost//", "sentinel://:secret@localhost:1/0", BROKER + ";" + BROKER, "memory://"],
