@@ -315,8 +315,9 @@ def as_strategy(value: Any, *, called: str = "on_full", names: bool = False) -> 
         made = NAMED.get(value.strip().lower().replace("-", "_"))
         if made is not None:
             return made()
-    valid = "a strategy such as Park(), Raise(), Drop(), Reschedule(), CachedFallback(), Wait(), a callable" + (
-        f", or one of the names {', '.join(NAMED)}" if names else ", or None"
+    # By name they are for tasks alone, which cannot take Wait().
+    valid = "a strategy such as Park(), Raise(), Drop(), Reschedule(), CachedFallback(), " + (
+        f"a callable, or one of the names {', '.join(NAMED)}" if names else "Wait(), a callable, or None"
     )
     if isinstance(value, type):
         raise CachifySettingError(f"{called} must be {valid}; {value.__name__} is a class: write {value.__name__}()")

@@ -2,20 +2,20 @@
 
 Run it: `python examples/unit_test_a_pooled_task.py`, or give it to pytest. What to see:
 
-- most tests need no server: `init_cachify()` keeps the slots in the memory of the process;
+- no test needs a server: in `testing.memory()` all slots are in the memory of the process, those of the app too;
 - to fill a pool, hold its slots; no timing, no second thread;
-- `apply()` and `task_always_eager` use the store of the app, as a worker does: there a server is needed.
+- a crash is a clock that is moved;
+- `apply()` and `task_always_eager` do what a worker does, but nothing can be parked or rescheduled.
 """
 
 import unittest
 
 from celery import Celery
 
-from cachify_tasks import CachifyPoolFullError, Drop, Reschedule, init_cachify, pool, pooled
-from cachify_tasks._embedded import EmbeddedServer
+from cachify_tasks import CachifyPoolFullError, Drop, Reschedule, pool, pooled, testing
 from cachify_tasks.celery import setup
 
-app = Celery("unit_test_a_pooled_task")
+app = Celery("unit_test_a_pooled_task", broker="redis://localhost:6379/0")  # nothing connects to it here
 setup(app)
 
 
@@ -33,7 +33,7 @@ def bill(tenant: str) -> str:
 
 class InMemory(unittest.TestCase):
     def setUp(self) -> None:
-        init_cachify()  # a new, empty memory for each test
+        self.clock = self.enterContext(testing.memory())  # a new, empty memory for each test
 
     def test_the_body_alone(self) -> None:
         assert sync_orders.run.__wrapped__("acme") == "acme is in sync"
@@ -53,29 +53,27 @@ class InMemory(unittest.TestCase):
         with pool("bill-acme", max_size=1):
             self.assertRaises(CachifyPoolFullError, bill, "acme")  # noqa: PT027  # pytest is not needed here
 
+    def test_a_crash_frees_its_slot_when_the_lease_ends(self) -> None:
+        with pool("tenant-acme", max_size=2), pool("tenant-acme", max_size=2):
+            self.clock.stall(31)
+
+            assert sync_orders("acme") == "acme is in sync"
+
 
 class Eagerly(unittest.TestCase):
-    server: EmbeddedServer
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.server = EmbeddedServer().start()
-        app.conf.update(task_always_eager=True, cachify_url=cls.server.url)
-        cls.pools = init_cachify(url=cls.server.url, is_global=False)
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.server.stop()
+    def setUp(self) -> None:
+        self.enterContext(testing.memory())
+        app.conf.task_always_eager = True
 
     def test_code_that_sends_the_task(self) -> None:
         assert sync_orders.delay("acme").get() == "acme is in sync"
 
     def test_a_full_pool(self) -> None:
-        with self.pools.pool("tenant-acme", max_size=2), self.pools.pool("tenant-acme", max_size=2):
+        with pool("tenant-acme", max_size=2), pool("tenant-acme", max_size=2):
             assert sync_orders.apply(("acme",)).get() == "busy"
 
     def test_nothing_can_be_rescheduled_without_a_worker(self) -> None:
-        with self.pools.pool("bill-acme", max_size=1):
+        with pool("bill-acme", max_size=1):
             result = bill.apply(("acme",))
 
         assert result.state == "FAILURE"

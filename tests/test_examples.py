@@ -172,7 +172,7 @@ def test_django_runs_two_imports_at_a_time():
 def test_the_unit_tests_pass():
     printed = run("unit_test_a_pooled_task.py")
 
-    assert re.search(r"^Ran 7 tests", printed, re.MULTILINE)
+    assert re.search(r"^Ran 8 tests", printed, re.MULTILINE)
     assert printed.rstrip().endswith("OK")
 
 

@@ -86,6 +86,27 @@ def test_a_value_that_a_setting_cannot_take_is_refused_by_name(name, value, mess
         init_cachify(is_global=False, **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("redis://host:6379/abc", "the database, which is a number"),
+        ("redis://host/0?socket_timout=1", "redis-py knows no option 'socket_timout'"),
+        ("redis://host/0?socket_timeout=soon", "Invalid value for 'socket_timeout'"),
+        ("rediss://host/0?ssl_cert_reqs=CERT_SOME", "CERT_SOME"),
+    ],
+)
+def test_a_url_with_a_part_that_redis_py_cannot_take_is_refused_at_once(url, reason):
+    with pytest.raises(CachifySettingError, match=reason):
+        init_cachify(url=url, is_global=False)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://host", "redis://host/", "redis://host/3", "redis://host?db=3", "unix:///tmp/r.sock?db=1"]
+)
+def test_a_url_may_name_its_database_or_not(url):
+    assert url.partition("?")[0] in repr(init_cachify(url=url, is_global=False))
+
+
 def test_settings_are_told_in_milliseconds():
     settings = Settings(lease_ttl=1.5, start_timeout=timedelta(seconds=2))
 
@@ -122,6 +143,8 @@ def test_a_url_is_shown_without_its_password(url, shown):
         f"redis://:{SECRET}@a;redis://:{SECRET}@b",
         f"amqp://guest:{SECRET}@host//",
         f"redis://:{SECRET}/x@host",
+        f"redis://user/{SECRET}@host",
+        f"redis://user?{SECRET}=1@host",
         f"redis://:{SECRET}#x@host",
         f"redis://:{SECRET}@host:port",
         f"redis://:{SECRET}@host/0?socket_timeout={SECRET}",

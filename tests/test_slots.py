@@ -108,7 +108,7 @@ def test_a_pool_before_init_cachify_says_what_is_missing(monkeypatch):
     def work(): ...
 
     for use in (p.size, p.__enter__, work, work.size):
-        with pytest.raises(CachifyInitError, match="did you forget to call `init_cachify`"):
+        with pytest.raises(CachifyInitError, match=r"did you forget to call `init_cachify`.*setup\(app\)"):
             use()
 
 

@@ -97,7 +97,9 @@ class KeyTemplate:
                 else:
                     value = value[name]
         except (AttributeError, LookupError, TypeError) as error:
-            raise ValueError(f"the key {self.text!r} finds no value for {field.name!r}: {error}") from None
+            raise ValueError(
+                f"the key {self.text!r} finds no value for {field.name!r}: {type(error).__name__}: {error}"
+            ) from None
         if field.conversion:
             value = _FORMATTER.convert_field(value, field.conversion)
         return format(value, field.spec)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from ..errors import CachifyInitError, CachifySettingError
@@ -51,13 +54,23 @@ def check_url(url: Any, *, called: str = "url") -> str:
             "Cluster, plain functions can be given a redis-py client: init_cachify(sync_client=...)"
         )
     try:
-        redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError as error:
-        # What the parser complains of may be a piece of the password.
-        known = str(error).startswith("Invalid value for")
-        reason = str(error) if known else "it cannot be parsed; write a / or # in a password as %2F, %23"
-        raise CachifySettingError(f"{called} {hide_password(url)!r} cannot be used: {reason}") from None
+        parsed = redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
+        if "path" not in parsed and "db" not in parsed and urlsplit(url).path.strip("/"):  # redis-py would take 0
+            raise ValueError("Invalid value for the database, which is a number")
+        redis.ConnectionPool.from_url(url).make_connection()
+    except (RedisError, TypeError, ValueError) as error:
+        raise CachifySettingError(f"{called} {hide_password(url)!r} cannot be used: {_reason(url, error)}") from None
     return str(url)
+
+
+def _reason(url: str, error: Exception) -> str:
+    """What the parser complains of may be a piece of the password."""
+    if isinstance(error, ValueError) and not str(error).startswith("Invalid value for"):
+        return "it cannot be parsed; write a / or # in a password as %2F, %23"
+    if "@" in url.partition("://")[2].partition("/")[2] or "@" in url.partition("?")[2]:
+        return "write a /, # or ? in a password as %2F, %23, %3F"
+    option = re.search(r"unexpected keyword argument ('.*')", str(error))
+    return f"redis-py knows no option {option[1]}" if option else str(error)
 
 
 def sync_from_url(url: str) -> redis.Redis:

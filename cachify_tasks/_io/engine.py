@@ -156,7 +156,10 @@ def global_engine() -> Engine:
     if _global is None:
         supplied = next(filter(None, (supply() for supply in suppliers)), None)
         if supplied is None:
-            raise CachifyInitError("Cachify is not initialized, did you forget to call `init_cachify`?")
+            raise CachifyInitError(
+                "Cachify is not initialized, did you forget to call `init_cachify`? Tasks of a Celery app need "
+                "`cachify_tasks.celery.setup(app)`"
+            )
         set_global_engine(supplied)
         return supplied
     return _global

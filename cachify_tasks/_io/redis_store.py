@@ -17,7 +17,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from .._core.commands import Command, sent_again
+from .._core.commands import Acquire, Command, Reply, sent_again
 from .._core.keys import Schema
 from ..errors import CachifyStoreError
 from ..settings import hide_password
@@ -152,14 +152,20 @@ class RedisStore:
         answers: list[Any] = []
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, NoScriptError):  # what came after it has run without it: all again, in order
-                return answers + [self._outcome(command) for command in commands[len(answers) :]]
+                done = len(answers)
+                return answers + list(map(self._once_more, commands[done:], replies[done:]))
             if isinstance(reply, Exception):
                 answers.append(self.failure(reply))
             else:
                 answers.append(decoded(command, reply))  # type: ignore[arg-type]
         return answers
 
-    def _outcome(self, command: Command) -> Any:
+    def _once_more(self, command: Command, reply: Any) -> Any:
+        """But what was parked is: where its slot was reserved meanwhile, it would be taken for a copy of itself."""
+        if isinstance(command, Acquire) and not isinstance(reply, Exception):
+            told = decoded(command, reply)
+            if isinstance(told, Reply) and told.status == "parked":
+                return told
         try:
             return self.execute(command)
         except CachifyStoreError as error:

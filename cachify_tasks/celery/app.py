@@ -25,6 +25,7 @@ from ..tasks import policy_of
 
 PREFIX: Final = "cachify_"
 ENVIRONMENT: Final = "CACHIFY_URL"
+_CERT_REQS: Final = re.compile(r"\bssl_cert_reqs=CERT_(NONE|OPTIONAL|REQUIRED)\b")  # as Celery writes it, not redis-py
 _states: WeakKeyDictionary[Celery, AppState] = WeakKeyDictionary()
 
 
@@ -86,7 +87,7 @@ class AppState:
         conf = self._conf
         url = conf.broker_read_url or conf.broker_url
         if isinstance(url, str) and url.startswith(SCHEMES[:2]) and ";" not in url:
-            return url
+            return _CERT_REQS.sub(lambda found: found[0].replace("CERT_", "").lower(), url)
         shown = "; ".join(hide_password(one) for one in re.split(r";(?=\w+://)", str(url)))
         raise CachifyInitError(
             f"{PREFIX}url is not set, and the broker ({shown}) is not one plain redis:// URL that could serve: set "

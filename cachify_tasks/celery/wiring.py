@@ -7,11 +7,13 @@ from typing import Any
 from celery import Celery
 
 from .._core.admission import probes
+from .._io.clients import check_url
 from .._io.engine import Engine, suppliers
 from ..errors import CachifyError, CachifyInitError, CachifySettingError
 from ..settings import Settings
+from ..strategies import as_strategy
 from . import control  # noqa: F401  # registers `inspect pools`
-from .app import AppState, _states, mark, mark_tasks, place
+from .app import PREFIX, AppState, _states, mark, mark_tasks, place
 from .child import probe
 from .steps import CheckGates, Gates
 
@@ -42,7 +44,10 @@ def setup(app: Celery, **settings: Any) -> None:
     """
     if not isinstance(app, Celery):
         raise TypeError(f"setup() takes a Celery app, not {app!r}")
-    Settings.checked(settings)
+    given = Settings.checked(settings)
+    if given.url is not None:
+        check_url(given.url, called=f"{PREFIX}url")
+    as_strategy(given.default_on_full, called="default_on_full", names=True)
     known = _states.get(app)
     if known is not None:
         if settings and settings != known.given:

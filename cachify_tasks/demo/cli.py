@@ -62,7 +62,7 @@ def _index(files: Sequence[SourceFile], concurrency: int) -> Report:
     console = _console()
     with EmbeddedServer() as server:
         print(f"{Path(server.executable).name} on port {server.port}; a Celery worker with {concurrency} processes;")
-        print(f'@pooled(key="package-{{package}}", max_size={tasks.LIMIT}, on_full=Reschedule(...)).', flush=True)
+        print(f'@pooled(key="package-{{package}}", max_size={tasks.LIMIT}); a full pool parks.', flush=True)
         use(server.url)
         with Worker(tasks.__name__, server.url, concurrency=concurrency, folder=PACKAGE_ROOT) as worker:
             runs: list[Run] = []
@@ -72,11 +72,11 @@ def _index(files: Sequence[SourceFile], concurrency: int) -> Report:
                 for result in results(sent, worker, tick=progress.show):
                     if isinstance(result, Run):
                         runs.append(result)
-                        progress.add(result.package, result.rescheduled)
+                        progress.add(result.package, parked=result.parked)
                     else:
                         file, why = result
                         failures[file.path] = why
-                        progress.add(file.package, 0)
+                        progress.add(file.package, parked=False)
         return report(files, runs, failures, tasks.LIMIT)
 
 

@@ -24,12 +24,12 @@ svg { font-family: system-ui, "Segoe UI", "DejaVu Sans", sans-serif; font-size: 
 .page { fill: #ffffff } .band { fill: #eef1f5 } .grid { stroke: #c9d0d9; stroke-width: 1 }
 text { fill: #1f2733 } .dim { fill: #5b6675 } .title { font-size: 20px; font-weight: 600 }
 .limit { stroke: #8a3ffc; stroke-dasharray: 4 3; opacity: 0.75 }
-.first { fill: #1f6fd1 } .again { fill: #e07b00 } .over { fill: #d0021b } .end { text-anchor: end }
+.first { fill: #1f6fd1 } .parked { fill: #e07b00 } .over { fill: #d0021b } .end { text-anchor: end }
 .mid { text-anchor: middle } .bad { fill: #d0021b; font-weight: 600 }
 @media (prefers-color-scheme: dark) {
 .page { fill: #12161c } .band { fill: #212832 } .grid { stroke: #3a4452 }
 text { fill: #e6eaf0 } .dim { fill: #9aa6b5 } .limit { stroke: #be95ff }
-.first { fill: #5aa2f0 } .again { fill: #f0a64a } .over, .bad { fill: #ff5a5f }
+.first { fill: #5aa2f0 } .parked { fill: #f0a64a } .over, .bad { fill: #ff5a5f }
 }
 """
 
@@ -81,7 +81,7 @@ class _Picture:
         self._text(24, 36, self._title(), "title")
         facts = f"{len(self._runs)} tasks, {len(self._report.keys)} keys, {self._processes} worker processes"
         self._text(24, 58, f"{facts}, {self._report.seconds:.1f} s; from the tasks' own time stamps", "dim")
-        entries = {"first": "ran at its first try", "again": "was rescheduled, then ran"}
+        entries = {"first": "ran when it arrived", "parked": "was parked, then ran"}
         if any(key.over for key in self._report.keys):
             entries["over"] = "ran over the limit"
         x = 24
@@ -106,7 +106,7 @@ class _Picture:
         placed = lanes([(run.started, run.ended) for run in band.runs])
         for run, lane in zip(band.runs, placed, strict=True):
             over = band.limit is not None and lane >= band.limit
-            style = "over" if over else "again" if run.rescheduled else "first"
+            style = "over" if over else "parked" if run.parked else "first"
             self._bar(run, band.foot - (lane + 1) * LANE, style)
         if band.limit is not None:
             height = band.foot - band.limit * LANE
@@ -121,8 +121,7 @@ class _Picture:
     def _bar(self, run: Run, y: float, style: str) -> None:
         scale = (RIGHT - LEFT) / self._seconds / 1e9
         took = run.ended - run.started
-        times = f", rescheduled {run.rescheduled} times" if run.rescheduled else ""
-        tooltip = f"{PurePath(run.path).name}: {took / 1e6:.1f} ms{times}"
+        tooltip = f"{PurePath(run.path).name}: {took / 1e6:.1f} ms{', parked before' if run.parked else ''}"
         self._rect(LEFT + (run.started - self._zero) * scale, y + 1, max(took * scale, 0.8), LANE - 1, style, tooltip)
 
     def _rect(self, x: float, y: float, width: float, height: float, style: str, tooltip: str = "") -> None:

@@ -28,16 +28,16 @@ class Progress:
         self._console = console
         self._total = Counter(file.package for file in files)
         self._done: Counter[str] = Counter()
-        self._rescheduled: Counter[str] = Counter()
+        self._parked: Counter[str] = Counter()
         self._next_line = time.monotonic()
         self._live: Live | None = None
         if console.is_terminal and not console.is_dumb_terminal:
             self._live = Live(self._table(), console=console, auto_refresh=False, transient=True)
 
-    def add(self, package: str, rescheduled: int) -> None:
-        """A task of this package has ended, and was put off so often before."""
+    def add(self, package: str, *, parked: bool) -> None:
+        """A task of this package has ended. Had it been parked?"""
         self._done[package] += 1
-        self._rescheduled[package] += rescheduled
+        self._parked[package] += parked
 
     def show(self) -> None:
         """Bring what is shown up to date."""
@@ -46,7 +46,7 @@ class Progress:
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_S
             done, total = self._done.total(), self._total.total()
-            print(f"  {done} of {total} done, {self._rescheduled.total()} times rescheduled", flush=True)
+            print(f"  {done} of {total} done, {self._parked.total()} of them were parked", flush=True)
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -69,11 +69,11 @@ class Progress:
         table = Table.grid(padding=(0, 1))
         table.add_column(justify="right")
         for package in shown:
-            total, done, rescheduled = (
-                self._sum(counts, package, shown) for counts in (self._total, self._done, self._rescheduled)
+            total, done, parked = (
+                self._sum(counts, package, shown) for counts in (self._total, self._done, self._parked)
             )
             bar = ProgressBar(total=total, completed=done, width=BAR)
-            table.add_row(package, bar, f"{done}/{total}", f"[dim]{rescheduled} rescheduled" if rescheduled else "")
+            table.add_row(package, bar, f"{done}/{total}", f"[dim]{parked} parked" if parked else "")
         done, total = self._done.total(), self._total.total()
         table.add_row("[bold]all", ProgressBar(total=total, completed=done, width=BAR), f"[bold]{done}/{total}", "")
         return table

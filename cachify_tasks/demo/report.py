@@ -19,7 +19,7 @@ class Run:
     sent: int
     started: int
     ended: int
-    rescheduled: int
+    parked: bool
     lines: int
     functions: int
     classes: int
@@ -40,8 +40,8 @@ class Key:
         return len(self.runs)
 
     @property
-    def rescheduled(self) -> int:
-        return sum(run.rescheduled for run in self.runs)
+    def parked(self) -> int:
+        return sum(run.parked for run in self.runs)
 
     @property
     def over(self) -> bool:

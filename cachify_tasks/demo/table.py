@@ -15,16 +15,16 @@ def print_table(console: Console, report: Report) -> None:
     table.add_column("key", "all", no_wrap=True)
     runs = report.runs
     wait = sum(run.started - run.sent for run in runs) / max(1, len(runs)) / 1e9
-    rescheduled = sum(key.rescheduled for key in report.keys)
+    parked = sum(key.parked for key in report.keys)
     for title, footer in (
-        ("tasks", str(len(runs))), ("peak", str(report.peak)), ("limit", ""), ("rescheduled", str(rescheduled)),
+        ("tasks", str(len(runs))), ("peak", str(report.peak)), ("limit", ""), ("parked", str(parked)),
         ("average wait", f"{wait:.2f} s"),
     ):  # fmt: skip
         table.add_column(title, footer, justify="right", no_wrap=True)
     for key in report.keys:
         peak = f"[bold red]{key.peak}" if key.over else str(key.peak)
         table.add_row(
-            f"package-{key.package}", str(key.tasks), peak, str(key.limit), str(key.rescheduled), f"{key.wait_s:.2f} s"
+            f"package-{key.package}", str(key.tasks), peak, str(key.limit), str(key.parked), f"{key.wait_s:.2f} s"
         )
     console.print(table)
 

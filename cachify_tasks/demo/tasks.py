@@ -11,20 +11,29 @@ from pathlib import Path
 from typing import Any, Final
 
 from celery import Celery
-from celery.signals import task_retry
+from celery.worker.request import Request
 
-from .. import Reschedule, pooled
+from .. import pooled
 from ..celery import setup
 
 LIMIT: Final = 2
-RESCHEDULED: Final = "demo:rescheduled"  # HASH in the results' server: task id -> how often it was put off
+PARKED: Final = "demo:parked"  # SET in the results' server: ids of the tasks that were parked
 
 app = Celery("cachify_tasks.demo.tasks")
 setup(app)
 
 
-@app.task(bind=True)
-@pooled(key="package-{package}", max_size=LIMIT, on_full=Reschedule(delay=0.05, factor=1.5, max_delay=0.5))
+class Noting(Request):
+    """Notes, in the worker's main process, which tasks are parked."""
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  # so named by Celery
+        if type == "cachify-parked":
+            _results().sadd(PARKED, self.id)
+        super().send_event(type, **fields)
+
+
+@app.task(bind=True, Request=Noting)
+@pooled(key="package-{package}", max_size=LIMIT)
 def index(self: Any, package: str, path: str) -> dict[str, Any]:
     """Count a file's lines, functions and classes; say when that was, by a clock that all processes share."""
     started = time.monotonic_ns()
@@ -32,7 +41,7 @@ def index(self: Any, package: str, path: str) -> dict[str, Any]:
     return {
         "package": package,
         "path": path,
-        "rescheduled": int(_results().hget(RESCHEDULED, self.request.id) or 0),
+        "parked": bool(_results().sismember(PARKED, self.request.id)),
         **counted,
         "started": started,
         "ended": time.monotonic_ns(),
@@ -50,12 +59,6 @@ def count(source: bytes) -> dict[str, Any]:
         functions += isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         classes += isinstance(node, ast.ClassDef)
     return {"lines": len(source.splitlines()), "functions": functions, "classes": classes, "parsed": tree is not None}
-
-
-@task_retry.connect(sender=index)
-def count_retry(request: Any, **_: Any) -> None:
-    """In the worker's main process, each time that it puts a task off."""
-    _results().hincrby(RESCHEDULED, request.id, 1)
 
 
 def _results() -> Any:

@@ -7,6 +7,19 @@ import pytest
 
 from tests.support.waiting import wait_until
 
+WITHOUT_POOL = """
+import shop
+
+app.finalize()
+app.tasks.unregister("park")
+
+
+@app.task(name="park", bind=True)
+def park(self, key, mode="ok", gate=""):
+    shop.stamp("begin", self, key, token=0)
+    return "free"
+"""
+
 
 def hold(shop, key, task="park", mode="ok", **options):
     sent = shop.send(task, key, mode, f"{key}.go", **options)
@@ -49,6 +62,23 @@ def test_a_worker_that_starts_runs_what_is_parked_without_traffic(make_shop, poo
         assert time.monotonic() - started < 12
         assert shop.ids("alone")[1:] == [one.id for one in sent]
         shop.wait_quiet()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_parked_tasks_run_once_where_their_task_has_no_pool_any_more(make_shop, pool):
+    shop = make_shop(worker_prefetch_multiplier=8, cachify_start_timeout=0.5, cachify_lease_ttl=1)
+    with shop.worker(name="first") as first:
+        hold(shop, "free", mode="hang")
+        sent = [shop.send("park", "free") for _ in range(5)]
+        shop.wait_parked(5)
+        first.kill(signal.SIGKILL)
+    with (shop.folder / "app.py").open("a") as code:
+        code.write(WITHOUT_POOL)
+
+    with shop.worker(name="second", pool=pool):
+        assert [one.get() for one in sent] == ["free"] * 5
+        shop.wait_quiet()
+        assert sorted(shop.ids("free")[1:]) == sorted(one.id for one in sent)
 
 
 def test_heirs_reserved_for_a_worker_that_is_killed_run_elsewhere(make_shop):

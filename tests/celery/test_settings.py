@@ -110,6 +110,16 @@ def test_the_store_is_the_broker_when_that_is_plain_redis():
     assert shown(app) == "redis://***@localhost:1/0"
 
 
+@pytest.mark.parametrize("given", ["NONE", "OPTIONAL", "REQUIRED"])
+def test_the_certificate_requirement_of_the_broker_s_url_is_understood(given):
+    app = new_app(f"rediss://localhost:1/0?ssl_cert_reqs=CERT_{given}")
+    setup(app)
+
+    client = engine_of(app).store.client
+
+    assert client.connection_pool.connection_kwargs["ssl_cert_reqs"] == given.lower()
+
+
 @pytest.mark.parametrize(
     "broker",
     ["amqp://guest:secret@localhost//", "sentinel://:secret@localhost:1/0", BROKER + ";" + BROKER, "memory://"],
@@ -138,6 +148,14 @@ def test_a_url_that_redis_py_cannot_take_is_an_error_that_names_the_setting(url,
         setup(app, **({"url": url} if place == "keyword" else {}))
         engine_of(app)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("url", "h:6379"), ("lease_ttl", 0), ("on_store_error", "explode"), ("default_on_full", "dorp")]
+)
+def test_a_keyword_that_cannot_be_taken_is_an_error_at_once(name, value):
+    with pytest.raises(CachifySettingError, match=name):
+        setup(new_app(), **{name: value})
 
 
 def test_an_unknown_keyword_is_an_error_at_once_that_lists_the_valid_ones():

@@ -49,14 +49,14 @@ def test_the_demo_indexes_files_within_their_limits(tmp_path):
     rows = re.findall(r"^ +package-(\S+|\(top level\)) +(\d+) +(\d+) +2 +(\d+) +[\d.]+ s", out, re.MULTILINE)
     assert sum(int(tasks) for _, tasks, _, _ in rows) == 60
     assert max(int(peak) for _, _, peak, _ in rows) <= 2
-    assert sum(int(rescheduled) for *_, rescheduled in rows) > 0
+    assert sum(int(parked) for *_, parked in rows) > 0
     assert re.search(r"^  60 of 60 done", out, re.MULTILINE)
     assert "every file has its result" in out
     assert out.rstrip().endswith(f"What ran when: {tmp_path / 'out.svg'}")
     picture = ET.parse(tmp_path / "out.svg")
     tooltips = [bar.text for bar in picture.iterfind(f"{SVG}rect/{SVG}title")]
     assert len(tooltips) == 120  # once under its key, once among all
-    assert any("rescheduled" in str(tooltip) for tooltip in tooltips)
+    assert any("parked" in str(tooltip) for tooltip in tooltips)
     assert [path.name for path in tmp_path.iterdir()] == ["out.svg"]
 
 

@@ -22,7 +22,7 @@ def a_run(package="json", path="a.py", started=0, ended=10, **more):
             "sent": 0,
             "started": started,
             "ended": ended,
-            "rescheduled": 0,
+            "parked": False,
             "lines": 1,
         }
         | {"functions": 0, "classes": 0, "parsed": True}

@@ -133,6 +133,19 @@ def test_a_server_that_has_forgotten_the_scripts_learns_them_again(redis_store):
     assert redis_store.acquire("b", limit=2).held == 2
 
 
+def test_a_task_that_was_parked_before_a_forgotten_script_is_no_copy_of_itself(redis_store):
+    token = redis_store.acquire("a").token
+    redis_store.client.script_flush()
+    redis_store.client.script_load(script("acquire").text)
+    release = commands.Release(POOL, "a", token, "a", 5_000, 5_000, starts=True, binds=True)
+    ask = commands.Acquire(POOL, "b", "rid", 1, 1000, 5_000, park=True, envelope=b"e", fresh=True)
+
+    released, asked = redis_store.store.execute_many([release, ask])
+
+    assert [heir.holder for heir in released.heirs] == ["b"]
+    assert asked.status == "parked"
+
+
 def test_a_batch_is_answered_in_order_though_the_scripts_are_forgotten(redis_store):
     token = redis_store.acquire("a").token
     redis_store.client.script_flush()

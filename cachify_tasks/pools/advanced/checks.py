@@ -52,7 +52,7 @@ def rank(priority: object) -> int:
     return priority
 
 
-def function(given: object) -> Callable[..., object]:
+def function(given: object, name: str = "what a pool calls") -> Callable[..., object]:
     if not callable(given):
-        raise TypeError(f"a pool calls functions, not {given!r}")
+        raise TypeError(f"{name} must be a function, not {given!r}")
     return given

@@ -70,7 +70,7 @@ class AdvancedPool(Maps, Figures):
     ) -> None:
         limits = checks.limits(min_workers, max_workers, keep_alive, scaling=scaling)
         places = None if qsize is None else checks.whole("qsize", qsize, 0)
-        begin = _nothing if initializer is None else partial(checks.function(initializer), *initargs)
+        begin = _nothing if initializer is None else partial(checks.function(initializer, "initializer"), *initargs)
         self._crew = Crew(limits, places or None, begin, name)
         self._scaling, self._keep_alive, self._kill_at_exit = scaling, keep_alive, kill_at_exit
         self._loop: asyncio.AbstractEventLoop | None = None
