@@ -72,7 +72,7 @@ def _index(files: Sequence[SourceFile], concurrency: int) -> Report:
                 for result in results(sent, worker, tick=progress.show):
                     if isinstance(result, Run):
                         runs.append(result)
-                        progress.add(result.package, parked=result.parked)
+                        progress.add(result.package, parked=bool(result.parked))
                     else:
                         file, why = result
                         failures[file.path] = why

@@ -19,7 +19,8 @@ class Run:
     sent: int
     started: int
     ended: int
-    parked: bool
+    parked: int
+    rescheduled: int
     lines: int
     functions: int
     classes: int
@@ -42,6 +43,10 @@ class Key:
     @property
     def parked(self) -> int:
         return sum(run.parked for run in self.runs)
+
+    @property
+    def rescheduled(self) -> int:
+        return sum(run.rescheduled for run in self.runs)
 
     @property
     def over(self) -> bool:

@@ -17,18 +17,19 @@ from .. import pooled
 from ..celery import setup
 
 LIMIT: Final = 2
-PARKED: Final = "demo:parked"  # SET in the results' server: ids of the tasks that were parked
+# Events of the worker, and HASHes in the results' server: task id -> how often it had one.
+NOTED: Final = {"cachify-parked": "demo:parked", "task-retried": "demo:rescheduled"}
 
 app = Celery("cachify_tasks.demo.tasks")
 setup(app)
 
 
 class Noting(Request):
-    """Notes, in the worker's main process, which tasks are parked."""
+    """Notes, in the worker's main process, which tasks are parked or put off."""
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  # so named by Celery
-        if type == "cachify-parked":
-            _results().sadd(PARKED, self.id)
+        if type in NOTED:
+            _results().hincrby(NOTED[type], self.id, 1)
         super().send_event(type, **fields)
 
 
@@ -41,7 +42,7 @@ def index(self: Any, package: str, path: str) -> dict[str, Any]:
     return {
         "package": package,
         "path": path,
-        "parked": bool(_results().sismember(PARKED, self.request.id)),
+        **{key.removeprefix("demo:"): int(_results().hget(key, self.request.id) or 0) for key in NOTED.values()},
         **counted,
         "started": started,
         "ended": time.monotonic_ns(),

@@ -46,7 +46,7 @@ def test_the_demo_indexes_files_within_their_limits(tmp_path):
         out, err = process.communicate(timeout=50)
 
     assert (process.returncode, err) == (0, "")
-    rows = re.findall(r"^ +package-(\S+|\(top level\)) +(\d+) +(\d+) +2 +(\d+) +[\d.]+ s", out, re.MULTILINE)
+    rows = re.findall(r"^ +package-(\S+|\(top level\)) +(\d+) +(\d+) +2 +(\d+) +0 +[\d.]+ s", out, re.MULTILINE)
     assert sum(int(tasks) for _, tasks, _, _ in rows) == 60
     assert max(int(peak) for _, _, peak, _ in rows) <= 2
     assert sum(int(parked) for *_, parked in rows) > 0

@@ -22,7 +22,8 @@ def a_run(package="json", path="a.py", started=0, ended=10, **more):
             "sent": 0,
             "started": started,
             "ended": ended,
-            "parked": False,
+            "parked": 0,
+            "rescheduled": 0,
             "lines": 1,
         }
         | {"functions": 0, "classes": 0, "parsed": True}
