@@ -63,7 +63,7 @@ def test_a_worker_that_starts_runs_what_is_parked_without_traffic(make_shop, poo
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_parked_tasks_run_once_where_their_task_has_no_pool_any_more(make_shop, pool):
-    shop = make_shop(worker_prefetch_multiplier=8, cachify_start_timeout=0.5, cachify_lease_ttl=1)
+    shop = make_shop(worker_prefetch_multiplier=8, cachify_start_timeout=1, cachify_lease_ttl=3)
     with shop.worker(name="first") as first:
         hold(shop, "free", mode="hang")
         sent = [shop.send("park", "free") for _ in range(5)]
