@@ -18,6 +18,7 @@ import cachify_tasks.celery
 from cachify_tasks import cachepool, pools, testing
 from cachify_tasks.settings import UNSET, Settings
 from tests.support.pages import ROOT, blocks, pages, write_files
+from tests.support.waiting import PATIENCE_S, wait_until
 
 PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
 RUNNABLE = [name for name, page in PAGES.items() if any(b.language == "python" for b in blocks(page))]
@@ -35,7 +36,7 @@ sys.exit(any(r.failed for r in results))
 """
 
 
-def run(*arguments: str, folder: Path | None = None, timeout: float = 50) -> str:
+def run(*arguments: str, folder: Path | None = None, timeout: float = 200) -> str:
     """Run Python in a process of its own: what pages and doctests make global stays there."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("CACHIFY", "CELERY", "DJANGO"))}
     path = [str(ROOT), env.get("PYTHONPATH", "")]
@@ -60,16 +61,20 @@ def test_the_readme_s_first_example_runs_in_a_worker(tmp_path, private_server):
     write_files(PAGES["README.md"], tmp_path, server.url, server.url)
     log = (tmp_path / "log").open("w+")
     worker = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "shop", "worker", "-c", "4", "--without-mingle", "--without-gossip"],
+        [
+            sys.executable, "-m", "celery", "-A", "shop", "worker", "-c", "4", "--without-mingle", "--without-gossip",
+            "-l", "INFO",
+        ],
         cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
     try:
+        wait_until(lambda: " ready." in (tmp_path / "log").read_text("utf-8"), PATIENCE_S)
         found = run("-c", SHOP, folder=tmp_path)
     finally:
         worker.terminate()
         try:
-            worker.wait(20)
+            worker.wait(PATIENCE_S)
         finally:
             worker.kill()
         log.seek(0)
@@ -82,16 +87,14 @@ def test_the_readme_s_first_example_runs_in_a_worker(tmp_path, private_server):
 SHOP = """
 import time
 from shop import app, sync_orders
-until = time.monotonic() + 20
-while not app.control.inspect(timeout=0.5, limit=1).ping() and time.monotonic() < until:
-    pass
+until = time.monotonic() + 60
 results = [sync_orders.delay("acme") for _ in range(3)]
 pools = {}
 while "tenant-acme" not in pools or pools["tenant-acme"]["held"] < 2:
     assert time.monotonic() < until, pools
-    (pools,) = app.control.inspect(timeout=5, limit=1)._request("pools").values()
+    (pools,) = app.control.inspect(timeout=60, limit=1)._request("pools").values()
 print(pools["tenant-acme"]["held"], "of", pools["tenant-acme"]["limit"])
-assert [result.get(timeout=20) for result in results] == ["acme is in sync"] * 3
+assert [result.get(timeout=60) for result in results] == ["acme is in sync"] * 3
 """
 
 

@@ -22,7 +22,7 @@ def run(name: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=50,
+        timeout=200,
         env=environment,
         check=False,
     )

@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 def killed(private_server):
     """The global instance on a server, and how to kill that."""
     server = private_server()
-    cachify = init_cachify(url=f"{server.url}?socket_timeout=0.2&socket_connect_timeout=0.2")
+    cachify = init_cachify(url=f"{server.url}?socket_timeout=2&socket_connect_timeout=2")
     yield server.kill
     cachify.close()
     set_global_engine(None)
@@ -86,7 +86,7 @@ def test_a_store_out_of_reach_can_let_functions_run(caplog):
 
 def test_a_store_out_of_reach_can_be_waited_for(private_server, caplog):
     server = private_server()
-    cachify = init_cachify(url=f"{server.url}?socket_timeout=0.2", on_store_error="retry", is_global=False)
+    cachify = init_cachify(url=f"{server.url}?socket_timeout=2", on_store_error="retry", is_global=False)
     server.kill()
     sizes = []
 

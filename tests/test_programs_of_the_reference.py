@@ -67,7 +67,7 @@ def test_an_example_prints_what_is_documented(example, tmp_path):
     program.write_text(example.code, "utf-8")
 
     done = subprocess.run(
-        [sys.executable, str(program)], capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path
+        [sys.executable, str(program)], capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path
     )
 
     assert (done.returncode, done.stderr) == (0, "")

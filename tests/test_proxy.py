@@ -1,4 +1,4 @@
-import time
+import timeit
 
 import pytest
 import redis
@@ -20,7 +20,7 @@ def direct(redis_url):
 def client(proxy):
     """Sends every command once, unlike redis-py's own default."""
     with redis.Redis.from_url(
-        proxy.url, retry=Retry(NoBackoff(), 0), socket_timeout=0.5, health_check_interval=0
+        proxy.url, retry=Retry(NoBackoff(), 0), socket_timeout=2, health_check_interval=0
     ) as client:
         client.ping()
         yield client
@@ -46,10 +46,9 @@ def test_commands_and_bytes_are_counted_on_their_way_through(proxy, client):
 def test_latency_is_paid_each_way(proxy, client):
     proxy.latency = 0.1
 
-    began = time.monotonic()
-    client.ping()
+    fastest = min(timeit.repeat(client.ping, number=1, repeat=5))
 
-    assert 0.2 <= time.monotonic() - began < 0.4
+    assert 0.2 <= fastest < 0.4
 
 
 def test_a_dropped_reply_means_the_command_ran_and_the_client_lost_its_connection(proxy, client, direct):

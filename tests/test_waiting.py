@@ -12,7 +12,7 @@ from tests.support.meddling import meddled
 from tests.support.queues import nothing_is_left, queued, waiting
 from tests.support.waiting import await_until
 
-SOON = 3.0  # seconds, less than the interval at which an uncalled waiter asks
+SOON = 8.0  # seconds, less than the interval at which an uncalled waiter asks
 
 
 def test_a_call_waits_until_a_slot_is_free(cachify, threads):

@@ -14,7 +14,7 @@ from tests.support.meddling import Struck, interrupting, meddled
 from tests.support.queues import nothing_is_left, queued, waiting
 from tests.support.waiting import await_until
 
-SOON = 3.0  # seconds, less than the interval at which an uncalled waiter asks
+SOON = 8.0  # seconds, less than the interval at which an uncalled waiter asks
 
 
 def forget(store, holder):

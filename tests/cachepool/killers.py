@@ -15,7 +15,7 @@ def storm(things: Things) -> None:
 
 
 def scramble(things: Things) -> None:
-    for back in ("put", "close"):
+    for back in ("put", "close") * 20:
         test_threads.scramble(things.package.CachePool(test_threads.Thing), back)
 
 

@@ -19,8 +19,10 @@ from cachify_tasks.celery.app import _states, engine_of
 from tests.support.apps import embedded_worker, forgotten_apps
 from tests.support.leaks import keys_without_ttl
 from tests.support.shop import make_app
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.workers import Runs, Worker, open_gate, write_app
+
+LEASE_S = 300.0
 
 
 class Sent:
@@ -38,7 +40,7 @@ class Sent:
     def state(self) -> str:
         return str(self.meta["status"])
 
-    def get(self, timeout: float = 15.0) -> Any:
+    def get(self, timeout: float = PATIENCE_S) -> Any:
         """Its result; its error is raised."""
         wait_until(lambda: self.state in READY_STATES, timeout, f"the end of {self.id}, which is {self.state}")
         result = self.meta["result"]
@@ -55,11 +57,15 @@ def silence(app: Celery) -> None:
 
 
 class Shop:
-    """One folder with an `app` module, one server for its store (db 0), broker and results (db 1)."""
+    """One folder with an `app` module, one server for its store (db 0), broker and results (db 1).
+
+    Its leases are longer than a test waits for anything, if nothing else is said: a slot is free because it was freed.
+    """
 
     def __init__(self, folder: Path, store_url: str, broker_url: str, backend_url: str = "", **conf: Any) -> None:
         self.folder, self.store_url, self.broker_url = folder, store_url, broker_url
-        self.options = {"broker": broker_url, "backend": backend_url or broker_url, "store": store_url, **conf}
+        self.options: dict[str, Any] = {"broker": broker_url, "backend": backend_url or broker_url, "store": store_url}
+        self.options |= {"cachify_lease_ttl": LEASE_S, **conf}
         write_app(folder, **self.options)
         self.app: Celery = make_app(**self.options)
         silence(self.app)
@@ -89,21 +95,30 @@ class Shop:
         store = engine_of(self.app).store
         return sum(int(store.execute(Look(name)).waiting) for name in store.execute(Ticketed()))
 
-    def wait_parked(self, count: int, timeout: float = 15.0) -> None:
-        wait_until(lambda: self.parked() == count, timeout, f"{count} parked tasks")
+    def wait_parked(self, count: int) -> None:
+        wait_until(lambda: self.parked() == count, PATIENCE_S, f"{count} parked tasks")
 
-    def wait_quiet(self, timeout: float = 10.0) -> None:
+    def wait_quiet(self) -> None:
         """Until the store holds no slot and no ticket; then it must be in order."""
         store = engine_of(self.app).store
-        wait_until(lambda: not store.execute(Pools()), timeout, "no slot and no ticket")
+        wait_until(lambda: not store.execute(Pools()), message="no slot and no ticket")
         testing.assert_sound(self.store_url, settled=True)
+
+    def obeyed(self, command: str, *args: Any) -> None:
+        """Give the only worker a remote command; returns when it has answered."""
+        assert getattr(self.app.control, command)(*args, reply=True, limit=1, timeout=PATIENCE_S)
+
+    def lease_left(self, pool: str) -> float:
+        """Seconds that the slot of the only holder still has."""
+        (holder,) = engine_of(self.app).store.execute(Look(pool)).holders
+        return float(holder.expires_in)
 
     def ids(self, key: str) -> list[str]:
         """Of the runs of this key, in the order of their beginning."""
         return [str(line["id"]) for line in self.runs.begun(key)]
 
-    def wait_state(self, result: Sent, *states: str, timeout: float = 20.0) -> str:
-        wait_until(lambda: result.state in states, timeout, f"{states}, and it is {result.state}")
+    def wait_state(self, result: Sent, *states: str) -> str:
+        wait_until(lambda: result.state in states, PATIENCE_S, f"{states}, and it is {result.state}")
         return str(result.state)
 
     def close(self) -> None:

@@ -46,10 +46,10 @@ def test_the_slot_of_a_job_that_was_thrown_away_with_the_connection_is_free_agai
         wait_until(lambda: running(shop) == [f"{job.id}:0"])
 
         cut_connections(broker)
-        wait_until(lambda: worker.logs().count("Connected to") >= 2, 20)
+        wait_until(lambda: worker.logs().count("Connected to") >= 2)
         os.kill(child, signal.SIGCONT)
 
         assert job.get() == "sleep-0.01 done"
         assert shop.send("park_late", "a").get() == "ok done"
-        wait_until(lambda: shop.size("park_late", "a") == 0, 8)
+        wait_until(lambda: shop.size("park_late", "a") == 0)
         assert shop.runs.peak("a") == 1

@@ -17,10 +17,10 @@ def test_a_second_delivery_of_a_running_task_runs_once(make_shop, pool):
         outlive_visibility(shop)
 
         with shop.worker(pool=pool, name="second") as second:  # kombu restores when a worker connects
-            wait_until(lambda: "a copy of its message is kept aside" in first.logs() + second.logs(), 20)
+            wait_until(lambda: "a copy of its message is kept aside" in first.logs() + second.logs())
             shop.open("twice.go")
 
-            assert task.get(timeout=10) == "ok done"
+            assert task.get() == "ok done"
             wait_until(lambda: shop.size("late", "twice") == 0)
             time.sleep(1.5)  # a round of the reaper: it must find nothing
             assert len(shop.runs.begun("twice")) == 1
@@ -45,7 +45,7 @@ def test_the_copy_of_a_task_whose_worker_was_killed_runs(make_shop):
         outlive_visibility(shop)
 
         with shop.worker(name="second"):
-            assert task.get(timeout=20) == "hang done"
+            assert task.get() == "hang done"
             assert len(shop.runs.begun("orphan")) == 2
             wait_until(lambda: shop.size("late", "orphan") == 0)
 

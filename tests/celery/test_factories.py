@@ -8,6 +8,7 @@ import pytest
 from celery import Celery
 
 from tests.celery.conftest import Sent, silence
+from tests.support.shop import whole_files
 from tests.support.workers import Runs, Worker, write_app
 
 FLASK = """
@@ -108,24 +109,6 @@ TWO_STORES = """init_cachify(url="redis://127.0.0.1:1/5")"""
 UNKNOWN = "app.conf.cachify_leese = 3"
 
 
-# kombu ends a worker that reads a message which another thread is writing.
-WHOLE_FILES = """
-import threading
-from kombu.transport.filesystem import Channel
-
-def put(self, queue, payload, _put=Channel._put, **kwargs):
-    with lock:
-        _put(self, queue, payload, **kwargs)
-
-def get(self, queue, _get=Channel._get):
-    with lock:
-        return _get(self, queue)
-
-lock = threading.Lock()
-Channel._put, Channel._get = put, get
-"""
-
-
 @pytest.fixture
 def client(broker_url) -> Iterator[Celery]:
     app = Celery("client", broker=broker_url, backend=broker_url, set_as_current=False)
@@ -192,21 +175,20 @@ def test_prefork_works_on_a_broker_without_an_event_loop(tmp_path, redis_url, br
         "control_folder": str(tmp_path / "control"),
     }  # fmt: skip
     write_app(tmp_path, broker="filesystem://", backend=broker_url, store=redis_url, broker_transport_options=options)
-    with (tmp_path / "app.py").open("a") as text:
-        text.write(WHOLE_FILES)
+    whole_files()
     client = Celery("client", broker="filesystem://", backend=broker_url, set_as_current=False)
     client.conf.broker_transport_options = options
     silence(client)
     runs = Runs(tmp_path)
     sent = [client.send_task("two", ["files", "sleep-0.1"], queue="shop") for _ in range(6)]
     with Worker(tmp_path, concurrency=3):
-        assert [Sent(client, one.id).get(timeout=40) for one in sent] == ["sleep-0.1 done"] * 6
+        assert [Sent(client, one.id).get() for one in sent] == ["sleep-0.1 done"] * 6
         assert runs.peak("files") <= 2
 
         killed = client.send_task("one", ["files-hard", "stubborn"], queue="shop", time_limit=1)
         runs.wait_begun("files-hard")
         follows = client.send_task("one", ["files-hard"], queue="shop")
-        assert Sent(client, follows.id).get(timeout=40) == "ok done"
+        assert Sent(client, follows.id).get() == "ok done"
         last_tick = max(line["t"] for line in runs.all() if line["id"] == killed.id)
         assert last_tick < runs.begun("files-hard")[-1]["t"]
     client.close()

@@ -20,7 +20,7 @@ def test_1500_refused_messages_do_not_end_the_worker(make_shop):
 
         assert first.get() == "ok done"
         last = shop.send("busy", "")
-        assert last.get(timeout=40) == "ok done"
+        assert last.get() == "ok done"
         for one in (sent[0], sent[700], sent[-1]):
             shop.wait_state(one, "REVOKED", "SUCCESS")
         assert "RecursionError" not in worker.logs()
@@ -36,8 +36,9 @@ def test_1500_messages_refused_at_once_do_not_end_the_worker(make_shop):
             sent = [shop.send("drops", 1, producer=producer) for _ in range(1500)]
 
         with shop.worker(concurrency=2, args=["--prefetch-multiplier=1500"]) as worker:
-            assert shop.wait_state(sent[-1], "REVOKED", timeout=40)
-            assert {sent[n].state for n in range(0, 1500, 50)} == {"REVOKED"}
+            assert shop.wait_state(sent[-1], "REVOKED")
+            for n in range(0, 1500, 50):
+                shop.wait_state(sent[n], "REVOKED")
             assert "RecursionError" not in worker.logs()
             assert worker.exit_code is None
             assert shop.send("add", 1, 2).get() == 3
@@ -52,7 +53,7 @@ def test_limits_hold_while_processes_come_and_go(make_shop, args):
     with shop.worker(concurrency=3, args=args):
         sent = [shop.send("two", "churn", "sleep-0.05") for _ in range(24)]
 
-        assert [one.get(timeout=40) for one in sent] == ["sleep-0.05 done"] * 24
+        assert [one.get() for one in sent] == ["sleep-0.05 done"] * 24
         assert shop.runs.peak("churn") <= 2
         assert len(shop.runs.begun("churn")) == 24
         wait_until(lambda: shop.size("two", "churn") == 0)
@@ -64,7 +65,7 @@ def test_a_worker_says_who_holds_what(make_shop):
         sent = shop.send("one", "seen", "ok", "seen.go")
         shop.runs.wait_begun("seen")
 
-        command = [sys.executable, "-m", "celery", "-A", "app", "inspect", "pools", "--json", "--timeout", "5"]
+        command = [sys.executable, "-m", "celery", "-A", "app", "inspect", "pools", "--json", "--timeout", "60"]
         told = subprocess.run([*command, "-d", "w@test"], cwd=shop.folder, capture_output=True, text=True, check=True)
 
         pools = json.loads(told.stdout)["w@test"]

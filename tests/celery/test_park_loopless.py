@@ -12,10 +12,9 @@ from cachify_tasks._core.commands import Look, Pools
 from cachify_tasks.celery.app import _states, engine_of
 from cachify_tasks.celery.heirs import Heirs
 from tests.celery.conftest import Sent
-from tests.celery.test_factories import WHOLE_FILES
 from tests.support.apps import embedded_worker
 from tests.support.shop import make_app
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.workers import Runs, Worker, open_gate, write_app
 
 
@@ -25,7 +24,7 @@ def test_a_worker_in_the_same_process_runs_parked_tasks(embedded_app):
         sent = [embedded_app.tasks["park_first"].delay("embedded", n) for n in range(20)]
         wait_until(lambda: store.execute(Look("park-embedded")).waiting >= 20)
 
-    assert [one.get(timeout=40) for one in sent] == list(range(20))
+    assert [one.get(timeout=PATIENCE_S) for one in sent] == list(range(20))
     wait_until(lambda: not store.execute(Pools()))
 
 
@@ -55,8 +54,6 @@ def test_parked_tasks_run_over_a_broker_of_files(tmp_path, redis_url, broker_url
     }  # fmt: skip
     conf = {"broker": "filesystem://", "backend": broker_url, "store": redis_url, "broker_transport_options": options}
     write_app(tmp_path, **conf)
-    with (tmp_path / "app.py").open("a") as text:
-        text.write(WHOLE_FILES)
     app: Celery = make_app(**conf)
     runs = Runs(tmp_path)
     with contextlib.closing(app), Worker(tmp_path, pool=kind, args=["--without-gossip"]) as worker:
@@ -66,10 +63,10 @@ def test_parked_tasks_run_over_a_broker_of_files(tmp_path, redis_url, broker_url
         sent = [Sent(app, app.tasks["park"].delay("files").id) for _ in range(6)]
         if gate:
             store = engine_of(app).store
-            wait_until(lambda: store.execute(Look("park-files")).waiting == 6, 20)
+            wait_until(lambda: store.execute(Look("park-files")).waiting == 6)
         open_gate(tmp_path, "files.go")
 
-        assert [one.get(timeout=40) for one in sent] == ["ok done"] * 6
+        assert [one.get() for one in sent] == ["ok done"] * 6
         assert sorted(line["id"] for line in runs.begun("files")) == sorted([first.id, *(one.id for one in sent)])
         assert runs.peak("files") == 1
         assert "Traceback" not in worker.logs()

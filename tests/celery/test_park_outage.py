@@ -27,10 +27,10 @@ def test_parked_tasks_run_once_each_though_the_store_was_killed(make_shop, priva
         shop.open("killed.go")
         shop.runs.wait_begun("killed", 6)
         store.kill()
-        wait_until(lambda: "could not answer" in worker.logs() or "out of reach" in worker.logs(), 20)
+        wait_until(lambda: "could not answer" in worker.logs() or "out of reach" in worker.logs())
         store.restart()
 
-        assert [one.get(timeout=40) for one in sent] == ["sleep-0.03 done"] * 20
+        assert [one.get() for one in sent] == ["sleep-0.03 done"] * 20
         shop.wait_quiet()
         assert sorted(shop.ids("killed")[1:]) == sorted(one.id for one in sent)
         assert shop.runs.peak("killed") == 1
@@ -48,7 +48,7 @@ def test_hand_overs_survive_connections_that_are_cut_again_and_again(make_shop, 
                 shop.runs.wait_begun("cut", 8 * turn)
                 proxy.cut()
 
-            assert [one.get(timeout=40) for one in sent] == ["sleep-0.02 done"] * 40
+            assert [one.get() for one in sent] == ["sleep-0.02 done"] * 40
             shop.wait_quiet()
             assert sorted(shop.ids("cut")) == sorted(one.id for one in sent)
             assert shop.runs.peak("cut") == 1
@@ -80,7 +80,7 @@ def test_a_heir_begins_without_the_store_only_while_its_slot_is_surely_reserved(
         else:
             wait_until(lambda: time.monotonic() - handed_over > 0.6)
             shop.open("blocker.go")
-            wait_until(lambda: "asking for slots" in worker.logs(), 20)
+            wait_until(lambda: "asking for slots" in worker.logs())
             assert len(shop.runs.begun("open")) == 1
         store.restart()
 
@@ -97,7 +97,7 @@ def test_a_task_that_was_parked_and_run_elsewhere_while_the_store_was_away_does_
     server = private_server(append_only=True)
     shop = make_shop(store_url=server.url)
     store = engine_of(shop.app).store
-    held = store.execute(Acquire("park-away", "elsewhere", "e", 1, 30_000, 10_000))
+    held = store.execute(Acquire("park-away", "elsewhere", "e", 1, 300_000, 10_000))
     with FaultProxy(server.port) as proxy:
         write_app(shop.folder, **shop.options | {"store": f"{proxy.url}?socket_timeout=1&socket_connect_timeout=1"})
         with shop.worker(pool=pool) as worker:
@@ -114,18 +114,18 @@ def test_a_task_that_was_parked_and_run_elsewhere_while_the_store_was_away_does_
             release = Release("park-away", "elsewhere", held.token, "e", 10_000, 60_000, starts=True)
             (heir,) = store.execute(release).heirs
             assert heir.holder == f"{sent.id}:0"
-            run = store.execute(Acquire("park-away", heir.holder, "r", 1, 30_000, 10_000, nudge=True))
+            run = store.execute(Acquire("park-away", heir.holder, "r", 1, 300_000, 10_000, nudge=True))
             store.execute(Release("park-away", heir.holder, run.token, "r", 10_000, 60_000))
             proxy.heal()
 
-            wait_until(lambda: "this copy is dropped" in worker.logs(), 20)
+            wait_until(lambda: "this copy is dropped" in worker.logs())
             shop.wait_quiet()
             assert shop.ids("away") == []
 
 
 def test_a_heir_of_whose_beginning_the_store_learns_too_late_has_lost_its_lease(make_shop):
-    shop = make_shop(cachify_start_timeout=1, worker_prefetch_multiplier=8)
-    hook = "from cachify_tasks.celery import hub, reaper\nhub.SOON = 3\nreaper.EVERY = 60\n"
+    shop = make_shop(cachify_start_timeout=2, worker_prefetch_multiplier=8)
+    hook = "from cachify_tasks.celery import hub, reaper\nhub.SOON = 6\nreaper.EVERY = 3600\n"
     (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + hook)
     store = engine_of(shop.app).store
     with shop.worker(concurrency=2) as worker:
@@ -137,7 +137,7 @@ def test_a_heir_of_whose_beginning_the_store_learns_too_late_has_lost_its_lease(
         shop.runs.wait_begun("late", 2)
         assert [holder.reserved for holder in store.execute(Look("park-late")).holders] == [True]
 
-        other = Acquire("park-late", f"{heir.id}:0", "other", 1, 30_000, 10_000, nudge=True, starts=True)
+        other = Acquire("park-late", f"{heir.id}:0", "other", 1, 300_000, 10_000, nudge=True, starts=True)
         wait_until(lambda: store.execute(other).status == "granted")
         wait_until(lambda: "was lost before its run ended" in worker.logs())
         shop.open("heir.go")

@@ -23,7 +23,7 @@ def test_heirs_that_wait_for_a_process_run_after_the_broker_was_lost(make_shop, 
 
         with redis.Redis.from_url(broker) as client:
             client.client_kill_filter(_type="normal", skipme=True)
-        wait_until(lambda: worker.logs().count("Connected to redis") >= 2, 20)
+        wait_until(lambda: worker.logs().count("Connected to redis") >= 2)
         shop.open("blocker.go")
 
         assert [one.get() for one in heirs] == ["ok done"] * 3

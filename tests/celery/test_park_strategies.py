@@ -145,7 +145,7 @@ def test_a_task_that_waited_too_long_stays_where_the_broker_takes_no_new_message
             wait_until(lambda: time.monotonic() - parked > 0.4)  # longer than its max_age
             proxy.refuse()  # connections that are there go on; to publish the worker makes one
             shop.open("refused.go")
-            wait_until(lambda: "could not be sent again" in worker.logs(), 20)
+            wait_until(lambda: "could not be sent again" in worker.logs())
             proxy.heal()
 
             assert old.get() == 5

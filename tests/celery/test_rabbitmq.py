@@ -17,7 +17,7 @@ def queue(amqp_url):
     yield name
     with Connection(amqp_url) as connection:
         channel: Any = connection.channel()
-        for one in (name, f"{name}.second", "w@test.celery.pidbox"):
+        for one in (name, f"{name}.second", f"{name[-12:]}@test.celery.pidbox"):
             channel.queue_delete(one)
         for exchange in (name, f"{name}.second"):
             channel.exchange_delete(exchange)
@@ -29,14 +29,14 @@ def nobody_holds(shop: Shop, name: str, key: str) -> bool:
 
 def test_tasks_flow_over_rabbitmq(make_shop, amqp_url, broker_url, queue):
     shop = make_shop(broker_url=amqp_url, backend_url=broker_url, queue=queue)
-    with shop.worker(concurrency=3) as worker:
+    with shop.worker(name=queue[-12:], concurrency=3) as worker:
         sent = [shop.send("two", "rabbit", "sleep-0.03") for _ in range(20)]
         requeued = shop.send("late", "rabbit-again", "requeue")
         lost = shop.send("late", "rabbit-lost", "die")
 
-        assert [one.get(timeout=30) for one in sent] == ["sleep-0.03 done"] * 20
-        assert requeued.get(timeout=15) == "requeue done"
-        assert lost.get(timeout=15) == "die done"
+        assert [one.get() for one in sent] == ["sleep-0.03 done"] * 20
+        assert requeued.get() == "requeue done"
+        assert lost.get() == "die done"
         assert shop.runs.peak("rabbit") <= 2
         assert sorted(line["id"] for line in shop.runs.begun("rabbit")) == sorted(one.id for one in sent)
         for name, key in (("two", "rabbit"), ("late", "rabbit-again"), ("late", "rabbit-lost")):

@@ -1,7 +1,6 @@
 """A slot is free again however its task ends: threads, solo and gevent."""
 
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +14,7 @@ POOLS = ["threads", "solo", "gevent"]
 
 @pytest.fixture(scope="module", params=POOLS)
 def shop(request, make_shared_shop) -> Iterator[Shop]:
-    shop = make_shared_shop(cachify_lease_ttl=30, queue=request.param)
+    shop = make_shared_shop(queue=request.param)
     with shop.worker(pool=request.param, concurrency=3):
         yield shop
 
@@ -30,7 +29,7 @@ def test_a_slot_is_free_after_a_reject_with_requeue_and_the_task_runs_again(shop
     first, second = run_two(shop, "late", "requeue", "requeue")
 
     assert_followed(shop, "requeue", first, second)
-    assert first.get(timeout=15) == "requeue done"
+    assert first.get() == "requeue done"
     assert shop.runs.peak("requeue") == 1
 
 
@@ -59,7 +58,7 @@ def test_the_error_of_a_strategy_is_its_tasks_alone(shop):
 
 @pytest.mark.parametrize("how", ["hard", "terminate"])
 def test_a_slot_is_free_after_a_greenlet_was_killed(make_shop, how):
-    shop = make_shop(cachify_lease_ttl=30)
+    shop = make_shop()
     with shop.worker(pool="gevent", concurrency=3):
         first = shop.send("one", how, "hang", time_limit=1 if how == "hard" else None)
         shop.runs.wait_begun(how)
@@ -68,7 +67,7 @@ def test_a_slot_is_free_after_a_greenlet_was_killed(make_shop, how):
             shop.wait_state(second, "RETRY")
             shop.app.control.revoke(first.id, terminate=True)
 
-        assert second.get(timeout=10) == "ok done"
+        assert second.get() == "ok done"
         assert shop.wait_state(first, *(["FAILURE"] if how == "hard" else ["REVOKED"]))
         last_tick = max(line["t"] for line in shop.runs.all() if line["id"] == first.id)
         assert last_tick < shop.runs.begun(how)[-1]["t"]
@@ -77,7 +76,7 @@ def test_a_slot_is_free_after_a_greenlet_was_killed(make_shop, how):
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_warm_shutdown_lets_its_task_end_and_frees_the_slot(make_shop, pool):
-    shop = make_shop(cachify_lease_ttl=30)
+    shop = make_shop()
     with shop.worker(pool=pool) as worker:
         task = shop.send("one", "warm", "ok", "warm.go")
         shop.runs.wait_begun("warm")
@@ -87,7 +86,7 @@ def test_a_warm_shutdown_lets_its_task_end_and_frees_the_slot(make_shop, pool):
         shop.open("warm.go")
 
         assert worker.wait_ended() == 0
-        assert task.get(timeout=5) == "ok done"
+        assert task.get() == "ok done"
         assert shop.size("one", "warm") == 0
 
 
@@ -101,11 +100,11 @@ def test_a_killed_worker_frees_its_slots_within_its_lease(make_shop, pool):
             waiting = shop.send("one", "crash", queue="second")
             shop.wait_state(waiting, "RETRY")
 
-            killed_at = time.monotonic()
             first.kill(signal.SIGKILL)
+            first.wait_ended()
 
-            assert waiting.get(timeout=15) == "ok done"
-            assert shop.runs.begun("crash")[-1]["t"] - killed_at <= 3 + 2
+            assert shop.lease_left("one-crash") <= 3
+            assert waiting.get() == "ok done"
             wait_until(lambda: shop.size("one", "crash") == 0)
 
 
@@ -126,13 +125,13 @@ def test_threads_take_slots_only_for_tasks_that_run(make_shop):
 
 @pytest.mark.parametrize("pool", ["prefork", *POOLS])
 def test_a_run_keeps_its_slot_longer_than_a_lease_lives(make_shop, pool):
-    shop = make_shop(cachify_lease_ttl=1)
+    shop = make_shop(cachify_lease_ttl=2)
     with shop.worker(pool=pool, args=["-Q", "first"]), shop.worker(name="other", args=["-Q", "second"]):
-        first = shop.send("one", "long", "sleep-2.5", queue="first")
+        first = shop.send("one", "long", "sleep-4.5", queue="first")
         shop.runs.wait_begun("long")
         second = shop.send("one", "long", queue="second")
 
-        assert first.get() == "sleep-2.5 done"
+        assert first.get() == "sleep-4.5 done"
         assert second.get() == "ok done"
         assert shop.runs.peak("long") == 1
         wait_until(lambda: shop.size("one", "long") == 0)

@@ -7,12 +7,12 @@ import pytest
 from tests.celery.conftest import Shop
 from tests.support.waiting import wait_until
 
-PROMPT_S = 3.0  # far less than the lease of 30 s
+PROMPT_S = 10.0  # far less than the lease
 
 
 @pytest.fixture(scope="module")
 def shop(make_shared_shop) -> Iterator[Shop]:
-    shop = make_shared_shop(cachify_lease_ttl=30)
+    shop = make_shared_shop()
     with shop.worker(concurrency=3):
         yield shop
 
@@ -26,13 +26,13 @@ def run_two(shop: Shop, name: str, key: str, mode: str, **options):
     return first, second
 
 
-def assert_followed(shop: Shop, key: str, first, second, timeout: float = 15.0) -> float:
+def assert_followed(shop: Shop, key: str, first, second) -> float:
     """The second ran; answers how long after the first one's end."""
-    assert second.get(timeout=timeout) == "ok done"
+    assert second.get() == "ok done"
     begun = [line for line in shop.runs.begun(key) if line["id"] == second.id]
     ended = [line for line in shop.runs.all(key) if line["id"] == first.id and line["event"] == "end"]
     assert len(begun) == 1
-    wait_until(lambda: shop.size("one", key) == 0, 5)
+    wait_until(lambda: shop.size("one", key) == 0)
     return begun[0]["t"] - ended[-1]["t"] if ended else 0.0
 
 
@@ -64,7 +64,7 @@ def test_a_slot_is_free_after_a_reject_with_requeue_and_the_task_runs_again(shop
     first, second = run_two(shop, "late", "requeue", "requeue")
 
     assert_followed(shop, "requeue", first, second)
-    assert first.get(timeout=15) == "requeue done"
+    assert first.get() == "requeue done"
     assert shop.runs.peak("requeue") == 1
     assert [line["id"] for line in shop.runs.begun("requeue")].count(first.id) == 2
 
@@ -108,7 +108,7 @@ def test_a_slot_is_free_soon_after_its_process_was_killed(shop):
 def test_the_task_of_a_killed_process_runs_again_with_acks_late_and_reject_on_worker_lost(shop):
     first = shop.send("late", "lost", "die")
 
-    assert first.get(timeout=20) == "die done"
+    assert first.get() == "die done"
     assert [line["id"] for line in shop.runs.begun("lost")] == [first.id] * 2
     wait_until(lambda: shop.size("late", "lost") == 0)
 
@@ -133,10 +133,10 @@ def test_a_task_that_was_revoked_before_its_turn_does_not_run(shop):
     waiting = shop.send("one", "before")
     shop.wait_state(waiting, "RETRY")
 
-    shop.app.control.revoke(waiting.id, reply=True, timeout=2)
+    shop.obeyed("revoke", waiting.id)
     shop.open("before.go")
 
-    assert holder.get(timeout=10) == "ok done"
+    assert holder.get() == "ok done"
     assert shop.wait_state(waiting, "REVOKED")
     assert len(shop.runs.begun("before")) == 1
     wait_until(lambda: shop.size("one", "before") == 0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 POOLS = ["prefork", "threads", "solo", "gevent"]
 
@@ -18,12 +18,12 @@ def test_a_worker_starts_without_its_store_and_tasks_run_when_it_answers(make_sh
     store.kill()
     with shop.worker(pool=pool) as worker:
         sent = [shop.send("two", "start", "ok") for _ in range(4)]
-        wait_until(lambda: "asking for slots" in worker.logs(), 20)
+        wait_until(lambda: "asking for slots" in worker.logs())
         assert shop.runs.begun("start") == []
 
         store.restart()
 
-        assert [one.get(timeout=25) for one in sent] == ["ok done"] * 4
+        assert [one.get() for one in sent] == ["ok done"] * 4
         assert len(shop.runs.begun("start")) == 4
         wait_until(lambda: shop.size("two", "start") == 0)
 
@@ -35,13 +35,13 @@ def test_nothing_is_lost_when_the_store_is_killed_and_restarted_while_tasks_flow
         sent = [shop.send("two", "flow", "sleep-0.05") for _ in range(24)]
         shop.runs.wait_begun("flow", 5)
         store.kill()
-        wait_until(lambda: "could not answer" in worker.logs(), 20)
+        wait_until(lambda: "could not answer" in worker.logs())
         store.restart()
 
-        assert [one.get(timeout=40) for one in sent] == ["sleep-0.05 done"] * 24
+        assert [one.get() for one in sent] == ["sleep-0.05 done"] * 24
         assert sorted(line["id"] for line in shop.runs.begun("flow")) == sorted(one.id for one in sent)
         assert shop.runs.peak("flow") <= 2
-        wait_until(lambda: shop.size("two", "flow") == 0, 10)
+        wait_until(lambda: shop.size("two", "flow") == 0)
         assert worker.exit_code is None
 
 
@@ -75,17 +75,17 @@ def test_wrong_credentials_end_the_worker_with_an_error_that_hides_the_password(
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_a_release_that_fails_is_sent_again_long_before_the_lease_ends(make_shop, store, pool):
-    shop = make_shop(store_url=store.url, cachify_lease_ttl=30)
+    shop = make_shop(store_url=store.url)
     with shop.worker(pool=pool) as worker:
         first = shop.send("one", "held", "ok", "held.go")
         shop.runs.wait_begun("held")
         store.kill()
         shop.open("held.go")
         assert first.get() == "ok done"
-        wait_until(lambda: "releasing slots" in worker.logs(), 20)
+        wait_until(lambda: "releasing slots" in worker.logs())
         store.restart()
 
-        wait_until(lambda: shop.size("one", "held") == 0, 15)
+        wait_until(lambda: shop.size("one", "held") == 0)
 
 
 def test_1500_messages_that_wait_for_a_process_survive_the_loss_of_the_store(make_shop, store):
@@ -95,14 +95,14 @@ def test_1500_messages_that_wait_for_a_process_survive_the_loss_of_the_store(mak
         shop.runs.wait_begun("busy")
         with shop.app.producer_pool.acquire(block=True) as producer:
             sent = [shop.send("echo", n, producer=producer) for n in range(1500)]
-        wait_until(lambda: worker.logs().count("Task echo") >= 1500, 30)
+        wait_until(lambda: worker.logs().count("Task echo") >= 1500, PATIENCE_S)
         store.kill()
 
         shop.open("busy.go")
         assert busy.get() == "ok done"
-        wait_until(lambda: "asking for slots" in worker.logs(), 10)
+        wait_until(lambda: "asking for slots" in worker.logs())
         store.restart()
 
-        assert [one.get(timeout=60) for one in sent] == list(range(1500))
+        assert [one.get() for one in sent] == list(range(1500))
         assert "RecursionError" not in worker.logs()
         assert worker.exit_code is None

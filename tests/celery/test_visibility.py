@@ -14,7 +14,7 @@ def test_a_message_that_waited_in_its_worker_until_its_copy_had_ended_elsewhere_
         waiting = shop.send("park_late", "a")
         wait_until(lambda: f"park_late[{waiting.id}] received" in worker.logs())
         with shop.worker(name="other"):
-            assert waiting.get(timeout=20) == "ok done"
+            assert waiting.get() == "ok done"
 
             shop.open("busy.go")
 

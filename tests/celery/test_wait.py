@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
+
 PROGRAM = """
 import sys
 from celery import Celery
@@ -37,7 +39,7 @@ sys.exit(worker.exitcode)
 def test_a_task_that_would_wait_is_refused_when_the_worker_starts(default, on_full, named):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(default=default, on_full=on_full)],
-        capture_output=True, text=True, timeout=40, check=False,
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 
     assert done.returncode != 0

@@ -52,7 +52,7 @@ class Size:
 
 
 SIZE = Size(5004, 20, 5, 3, (0.01, 0.08), 60) if FULL else Size(300, 6, 1, 1, (0.01, 0.08), 30)
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900 if FULL else 120)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900 if FULL else 400)]
 
 
 class Watch:

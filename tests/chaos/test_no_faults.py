@@ -14,7 +14,7 @@ from tests.chaos.driver import Sender, fleet, sender_app, write_storm
 
 FULL = os.getenv("CACHIFY_CHAOS") == "full"
 TASKS, KEYS = (2000, 20) if FULL else (300, 6)
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600 if FULL else 90)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600 if FULL else 300)]
 
 
 def test_every_task_runs_exactly_once(tmp_path, redis_url, broker_url):

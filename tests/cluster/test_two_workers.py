@@ -13,14 +13,14 @@ from cachify_tasks import testing
 from tests.support.waiting import wait_until
 from tests.support.workers import ended_by_celery, open_gate
 
-LONG_S = 30.0
+LONG_S = 60.0
 
 
 def pools_told_by(setup: CeleryTestSetup, *workers: CeleryTestNode) -> dict[str, dict[str, Any]]:
     """The pools as each of these workers tells them."""
     names = [worker.hostname() for worker in workers]
     # By name: the reply of a worker that was not waited for would count as the next question's.
-    replies = setup.app.control.broadcast("pools", destination=names, reply=True, limit=len(names), timeout=10)
+    replies = setup.app.control.broadcast("pools", destination=names, reply=True, limit=len(names), timeout=LONG_S)
     return {name: told for reply in replies or () for name, told in reply.items()}
 
 
@@ -36,7 +36,7 @@ def send_parked(setup: CeleryTestSetup, key: str, *modes: str) -> list[AsyncResu
     sent: list[AsyncResult[str]] = []
     for mode in modes:
         sent.append(setup.app.send_task("park_late", (key, mode)))
-        wait_until(lambda: pools(setup)[f"park-{key}"]["waiting"] == len(sent), 15, "the task is parked")
+        wait_until(lambda: pools(setup)[f"park-{key}"]["waiting"] == len(sent), LONG_S, "the task is parked")
     return sent
 
 
@@ -48,13 +48,20 @@ def holder_first(setup: CeleryTestSetup, key: str) -> list[CeleryTestNode]:
         (holder,) = pools(setup)[f"park-{key}"]["holders"]
         return str(holder["task"])
 
-    task = wait_until(told, 10, "the store knows where it runs; a heir's slot is a reserved one for some milliseconds")
+    # A heir's slot is a reserved one for some milliseconds.
+    task = wait_until(told, LONG_S, "the store knows where it runs")
     return sorted(setup.worker_cluster, key=lambda worker: not task.endswith(f"@{worker.hostname()}"))
 
 
 def who_answers(setup: CeleryTestSetup) -> set[str]:
     """Node names; where one of the two is silent it is waited for."""
     return {name for reply in setup.app.control.ping(timeout=3, limit=2) or () for name in reply}
+
+
+def wait_for_answers(setup: CeleryTestSetup, *workers: CeleryTestNode) -> None:
+    """Until these answer, and no other one does."""
+    names = {worker.hostname() for worker in workers}
+    wait_until(lambda: who_answers(setup) == names, LONG_S, f"answers of {names}")
 
 
 def has_exited(worker: CeleryTestNode) -> bool:
@@ -102,14 +109,14 @@ def test_the_task_of_a_killed_worker_runs_on_the_other_one(celery_setup, shop_fo
 def test_a_killed_worker_that_was_restarted_answers_and_runs_parked_tasks(celery_setup, shop_folder, runs):
     back, other = celery_setup.worker_cluster
     back.kill()
-    assert who_answers(celery_setup) == {other.hostname()}
+    wait_for_answers(celery_setup, other)
 
     back.restart()
 
-    wait_until(lambda: back.logs().count(f"{back.hostname()} ready.") == 2, 25, "it has started again")
-    assert who_answers(celery_setup) == {back.hostname(), other.hostname()}
+    wait_until(lambda: back.logs().count(f"{back.hostname()} ready.") == 2, LONG_S, "it has started again")
+    wait_for_answers(celery_setup, back, other)
     other.kill("SIGTERM")
-    wait_until(lambda: has_exited(other), 15, "the other one has ended")
+    wait_until(lambda: has_exited(other), LONG_S, "the other one has ended")
     holder = celery_setup.app.send_task("park_late", ("c", "ok", "c.go"))
     runs.wait_begun("c")
     parked = send_parked(celery_setup, "c", "ok", "ok")
@@ -125,7 +132,7 @@ def test_every_worker_tells_who_holds_and_how_many_wait(celery_setup, shop_folde
     parked = send_parked(celery_setup, "d", "ok", "ok")
 
     assert celery_setup.ready()
-    assert who_answers(celery_setup) == {worker.hostname() for worker in celery_setup.worker_cluster}
+    wait_for_answers(celery_setup, *celery_setup.worker_cluster)
     told = pools_told_by(celery_setup, *celery_setup.worker_cluster)
 
     assert set(told) == {worker.hostname() for worker in celery_setup.worker_cluster}
@@ -134,7 +141,7 @@ def test_every_worker_tells_who_holds_and_how_many_wait(celery_setup, shop_folde
         assert [held["holder"].startswith(holder.id) for held in pool["holders"]] == [True]
     open_gate(shop_folder, "d.go")
     assert [result.get(timeout=LONG_S) for result in (holder, *parked)] == ["ok done"] * 3
-    wait_until(lambda: "park-d" not in pools(celery_setup), 15, "nobody holds and nobody waits")
+    wait_until(lambda: "park-d" not in pools(celery_setup), LONG_S, "nobody holds and nobody waits")
 
 
 def revive(setup: CeleryTestSetup) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from cachify_tasks.demo.worker import Worker, WorkerError
 from tests.support.processes import is_running, running_descendants
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -43,7 +43,7 @@ def test_the_demo_indexes_files_within_their_limits(tmp_path):
     elsewhere = dict.fromkeys(("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CACHIFY_URL"), "redis://127.0.0.1:1/0")
 
     with demo("--files", "60", "--output", "out.svg", cwd=tmp_path, **elsewhere) as process:
-        out, err = process.communicate(timeout=50)
+        out, err = process.communicate(timeout=200)
 
     assert (process.returncode, err) == (0, "")
     rows = re.findall(r"^ +package-(\S+|\(top level\)) +(\d+) +(\d+) +2 +(\d+) +0 +[\d.]+ s", out, re.MULTILINE)
@@ -73,7 +73,7 @@ def test_a_demo_that_is_ended_leaves_no_process(tmp_path, sign, code, moment):
         assert any("redis" in command or "valkey" in command for command in others.values())
 
         process.send_signal(sign)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == code
     assert_all_gone(others)
@@ -85,7 +85,7 @@ def test_a_worker_that_cannot_start_says_why(redis_server, tmp_path):
         pytest.raises(WorkerError, match="no_such_module was not found"),
         Worker("no_such_module", redis_server.url, concurrency=1, folder=tmp_path) as worker,
     ):
-        wait_until(worker.check, timeout=20)
+        wait_until(worker.check, timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_worker_that_cannot_start_says_why(redis_server, tmp_path):
 )
 def test_what_cannot_work_is_said_at_once(tmp_path, arguments, environment, message):
     with demo(*arguments, cwd=tmp_path, **environment) as process:
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 2
     assert message in err
@@ -112,7 +112,7 @@ def test_without_the_extra_the_demo_says_what_to_install(tmp_path):
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
 
     with demo(cwd=tmp_path, PYTHONPATH=path) as process:
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 2
     assert err == "the demo needs the package 'rich': pip install 'cachify-tasks[demo]'\n"

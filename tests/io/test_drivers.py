@@ -12,6 +12,7 @@ from cachify_tasks._core.flows import CHECKPOINT, Run, Sleep
 from cachify_tasks._io.drivers import adrive, drive
 from cachify_tasks._io.engine import set_global_engine
 from cachify_tasks._io.memory import MemoryStore
+from tests.support.waiting import await_until, wait_until
 
 COMMAND = Size("any")
 
@@ -90,7 +91,7 @@ def test_each_event_loop_has_its_own_connections_and_closes_them(redis_url):
         for _ in range(12):
             asyncio.run(main())
 
-        assert connections(client) <= before
+        wait_until(lambda: connections(client) <= before)
     assert len(cachify._engine.store._loops) <= 1
     set_global_engine(None)
 
@@ -116,7 +117,7 @@ def test_an_abandoned_async_generator_frees_its_slot_when_its_event_loop_ends(re
 
         assert asyncio.run(main()) == 0
 
-        assert connections(client) <= before
+        wait_until(lambda: connections(client) <= before)
     assert pool("p", max_size=1).size() == 0
     cachify.close()
     set_global_engine(None)
@@ -134,4 +135,4 @@ async def test_closing_gives_back_every_connection_and_it_can_be_used_again(redi
             cachify.close()
             await cachify.aclose()
 
-            assert connections(client) <= before
+            await await_until(lambda: connections(client) <= before)

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import threading
-import time
 
 import pytest
 
@@ -32,9 +31,7 @@ def test_a_process_that_is_stopped_past_its_lease_learns_it_and_frees_nobody_els
     with program(HOLDER, redis_url) as holder:
         token = int(holder.line())
         holder.signal(signal.SIGSTOP)
-        began = time.monotonic()
-        wait_until(lambda: cachify.pool("p", 1).size() == 0, 4)
-        assert time.monotonic() - began < 3
+        wait_until(lambda: cachify.pool("p", 1).size() == 0, 1 + 2)
 
         with cachify.pool("p", max_size=1) as mine:
             holder.signal(signal.SIGCONT)
@@ -69,7 +66,7 @@ def test_a_forked_child_neither_renews_nor_frees_its_parents_slot(where, request
         from cachify_tasks import init_cachify, pool
         from cachify_tasks._io.heart import heart
         warnings.simplefilter("ignore")
-        init_cachify(url=sys.argv[1] or None, lease_ttl=0.5)
+        init_cachify(url=sys.argv[1] or None, lease_ttl=1.5)
         p = pool("p", max_size=2)
         ours, theirs = os.pipe()
         with p as slot:
@@ -87,7 +84,7 @@ def test_a_forked_child_neither_renews_nor_frees_its_parents_slot(where, request
                     os._exit(1)
             os.close(theirs)
             os.read(ours, 4)
-            for _ in range(60):
+            for _ in range(200):
                 assert p.size() == 1, p.size()
                 time.sleep(0.01)
             slot.check()

@@ -10,7 +10,7 @@ from cachify_tasks import CachifyStoreError, init_cachify
 from cachify_tasks._core.commands import Acquire, Size
 from cachify_tasks._io.redis_store import RedisStore
 from cachify_tasks._io.replies import Replies
-from tests.support.waiting import wait_until
+from tests.support.waiting import await_until, wait_until
 
 WIRE = (
     b"+granted 7 1 2 0\r\n:3\r\n$-1\r\n_\r\n>2\r\n+pushed\r\n:1\r\n*3\r\n$2\r\na\n\r\n$0\r\n\r\n:-1\r\n*-1\r\n"
@@ -21,7 +21,7 @@ MEANT = [b"granted 7 1 2 0", 3, None, None, [b"a\n", b"", -1], None]
 
 @pytest.fixture
 async def store(proxy):
-    store = RedisStore("line", f"{proxy.url}?socket_timeout=0.5")
+    store = RedisStore("line", f"{proxy.url}?socket_timeout=1")
     yield store
     store.close()
     await store.aclose()
@@ -90,15 +90,18 @@ async def test_a_wait_that_is_cancelled_takes_the_answer_first_and_frees_the_slo
     pool = cachify.pool("p", max_size=1)
     async with pool:
         pass
-    proxy.latency = 0.05
+    commands = proxy.commands
+    proxy.blackhole()
 
     async def enter():
         async with pool:
             raise AssertionError("it was cancelled before it could come in")
 
     entering = asyncio.create_task(enter())
-    await asyncio.sleep(0.01)
+    await await_until(lambda: proxy.commands > commands)
     entering.cancel()
+    await asyncio.sleep(0)
+    proxy.heal()
 
     with pytest.raises(asyncio.CancelledError):
         await entering
@@ -110,13 +113,13 @@ async def test_a_wait_that_is_cancelled_takes_the_answer_first_and_frees_the_slo
 
 async def test_a_timeout_of_the_caller_is_delivered_when_the_answer_is_there(store, proxy):
     await store.aexecute(Size("p"))
-    proxy.latency = 0.1
+    proxy.blackhole()
+    asyncio.get_running_loop().call_later(0.1, proxy.heal)
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
             await store.begin(Size("p"))
 
-    proxy.latency = 0
     assert await store.begin(Size("p")) == 0
 
 

@@ -15,8 +15,8 @@ from tests.support.programs import program, run
 from tests.support.queues import nothing_is_left, queued, waiting
 from tests.support.waiting import wait_until
 
-SOON = 5.0  # seconds, less than the interval at which an uncalled waiter asks
-LONG = 15.0
+SOON = 8.0  # seconds, less than the interval at which an uncalled waiter asks
+LONG = 30.0
 WAITER = """
     import signal, sys
     from cachify_tasks import init_cachify, pool
@@ -42,7 +42,7 @@ def connect(proxy):
     made = []
 
     def make(**settings):
-        made.append(init_cachify(url=f"{proxy.url}?socket_timeout=0.5&socket_connect_timeout=0.5", **settings))
+        made.append(init_cachify(url=f"{proxy.url}?socket_timeout=1&socket_connect_timeout=1", **settings))
         return made[-1]
 
     yield make
@@ -113,7 +113,7 @@ def test_a_connection_on_which_nothing_comes_any_more_is_given_up(connect, proxy
 
 
 def test_a_quiet_connection_is_kept_by_asking(connect, proxy, direct, threads, monkeypatch):
-    monkeypatch.setattr(listener_module, "SILENCE", 0.2)
+    monkeypatch.setattr(listener_module, "SILENCE", 1.0)
     monkeypatch.setattr(listener_module, "TICK", 0.05)
     connect()
     held = direct.pool("p", max_size=1).acquire()
@@ -182,7 +182,7 @@ def test_waiters_do_as_they_are_told_when_the_store_goes_away(connect, proxy, di
 def test_retrying_ends_with_the_timeout(connect, proxy, direct, threads):
     connect(on_store_error="retry", lease_ttl=3)
     with direct.pool("p", max_size=1):
-        call = threads.submit(pool("p", max_size=1).acquire, 1.5)
+        call = threads.submit(pool("p", max_size=1).acquire, 3)
         queued(direct, 1)
         proxy.refuse()
         proxy.cut()
@@ -200,7 +200,7 @@ def test_retrying_ends_with_the_timeout(connect, proxy, direct, threads):
 def test_the_listener_ends_when_nobody_waits_and_begins_again(redis_url, threads, monkeypatch):
     monkeypatch.setattr(listener_module, "IDLE", 0.1)
     monkeypatch.setattr(listener_module, "TICK", 0.05)
-    wait_until(lambda: not listeners(), 10)
+    wait_until(lambda: not listeners())
     made = init_cachify(url=redis_url)
     p = pool("p", max_size=1)
     with redis.Redis.from_url(redis_url) as client:
@@ -218,20 +218,19 @@ def test_the_listener_ends_when_nobody_waits_and_begins_again(redis_url, threads
     set_global_engine(None)
 
 
-def test_closing_ends_the_listener_at_once(redis_url, threads):
-    wait_until(lambda: not listeners(), 10)
+def test_closing_ends_the_listener_at_once(redis_url, threads, monkeypatch):
+    wait_until(lambda: not listeners())
+    monkeypatch.setattr(listener_module, "TICK", 60.0)
     made = init_cachify(url=redis_url)
     p = pool("p", max_size=1)
     with p:
         call = threads.submit(p.acquire, LONG)
         queued(made, 1)
     call.result(SOON).release()
-    began = time.monotonic()
 
     made.close()
 
     wait_until(lambda: not listeners())
-    assert time.monotonic() - began < listener_module.TICK / 2
     set_global_engine(None)
 
 
@@ -296,7 +295,7 @@ def test_a_child_forked_while_others_wait_waits_by_itself(redis_url):
 
 
 def test_a_killed_waiter_costs_one_start_timeout(redis_url, direct, threads):
-    short = init_cachify(url=redis_url, is_global=False, start_timeout=1, lease_ttl=3)
+    short = init_cachify(url=redis_url, is_global=False, start_timeout=3, lease_ttl=3)
     held = short.pool("p", max_size=1).acquire()
     with program(WAITER, redis_url, "3") as dead:
         queued(short, 1)
@@ -309,7 +308,7 @@ def test_a_killed_waiter_costs_one_start_timeout(redis_url, direct, threads):
     began = time.monotonic()
 
     call.result(SOON).release()
-    assert 0.9 < time.monotonic() - began < 2.5  # the reserved slot's life, and until a waiter asks
+    assert 2.9 < time.monotonic() - began < 6  # the reserved slot's life, and until a waiter asks; not two of them
     nothing_is_left(short)
     short.close()
 
@@ -326,7 +325,7 @@ def test_a_waiter_comes_within_a_third_of_a_lease_after_that_of_a_killed_holder(
 
     call.result(SOON).release()
 
-    assert 1.5 < time.monotonic() - began < 3 + 1 + 0.5
+    assert 1.5 < time.monotonic() - began < 3 + 1 + 2
     nothing_is_left(short)
     short.close()
 

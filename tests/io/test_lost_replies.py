@@ -11,7 +11,7 @@ from cachify_tasks._io.heart import heart
 @pytest.fixture
 def proxied(proxy):
     """The network of the global instance; it goes wrong on demand."""
-    cachify = init_cachify(url=f"{proxy.url}?socket_timeout=0.5&socket_connect_timeout=0.5")
+    cachify = init_cachify(url=f"{proxy.url}?socket_timeout=2&socket_connect_timeout=2")
     with pool("warm", max_size=1):
         pass
     yield proxy
@@ -32,7 +32,7 @@ def test_an_acquire_whose_reply_is_lost_has_exactly_one_slot(proxied):
 
 
 def test_an_acquire_that_is_tried_again_after_an_outage_has_exactly_one_slot(proxied):
-    init_cachify(url=f"{proxied.url}?socket_timeout=0.5", on_store_error="retry")
+    init_cachify(url=f"{proxied.url}?socket_timeout=2", on_store_error="retry")
     p = pool("p", max_size=2)
     assert p.size() == 0
     proxied.drop_replies(3, command="EVALSHA")  # as many as one command is sent
@@ -65,13 +65,13 @@ async def test_an_async_acquire_whose_reply_is_lost_has_exactly_one_slot(proxied
 
 
 def test_a_lease_outlives_a_short_outage(proxy):
-    cachify = init_cachify(url=f"{proxy.url}?socket_timeout=0.1", lease_ttl=1.5, is_global=False)
+    cachify = init_cachify(url=f"{proxy.url}?socket_timeout=0.5", lease_ttl=4.5, is_global=False)
     with cachify.pool("p", max_size=1) as slot:
         proxy.reset()
         proxy.refuse()
-        time.sleep(0.8)
+        time.sleep(1.8)  # a third of a lease and more: it is renewed in vain
         proxy.heal()
-        time.sleep(1.2)
+        time.sleep(3.2)
 
         slot.check()
     cachify.close()

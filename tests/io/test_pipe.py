@@ -13,7 +13,7 @@ from cachify_tasks import CachifyStoreError
 from cachify_tasks._core.commands import Acquire, Look, Release, Size
 from cachify_tasks._io.pipe import Pipe
 from cachify_tasks._io.redis_store import RedisStore
-from tests.support.waiting import wait_until
+from tests.support.waiting import SOON_S, wait_until
 
 
 class Loop:
@@ -34,7 +34,7 @@ class Loop:
     def send(self, *commands):
         self.pipe.send(commands, self.answers.append)
 
-    def turn_until(self, count, seconds=10.0):
+    def turn_until(self, count, seconds=SOON_S):
         until = time.monotonic() + seconds
         while len(self.answers) < count:
             assert time.monotonic() < until, self.answers
@@ -53,7 +53,7 @@ class Loop:
 
 @pytest.fixture
 def loop(proxy):
-    loop = Loop(f"{proxy.url}?socket_timeout=0.4&socket_connect_timeout=0.4")
+    loop = Loop(f"{proxy.url}?socket_timeout=1&socket_connect_timeout=1")
     yield loop
     loop.close()
 
@@ -84,13 +84,13 @@ def test_nothing_waits_while_the_server_is_slow(patient_loop, proxy):
     loop = patient_loop
     loop.send(Size("p"))
     loop.turn_until(1)
-    proxy.latency = 0.8
+    proxy.blackhole()
 
-    began = time.monotonic()
     loop.send(ask("a"))
     loop.send(ask("b"))
 
-    assert time.monotonic() - began < 0.4
+    assert len(loop.answers) == 1
+    proxy.heal()
     loop.turn_until(3)
     assert [reply.status for (reply,) in loop.answers[1:]] == ["granted"] * 2
 
@@ -211,7 +211,7 @@ def test_a_reply_that_came_while_the_process_stood_still_is_not_overdue(loop, pr
     commands = proxy.commands
     loop.send(ask("a"))
     wait_until(lambda: proxy.replies == proxy.commands > commands)
-    overdue = time.monotonic() + 0.5
+    overdue = time.monotonic() + 1.2
     wait_until(lambda: time.monotonic() > overdue)
 
     loop.pipe.look()

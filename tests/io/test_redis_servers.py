@@ -10,8 +10,8 @@ from tests.support.waiting import wait_until
 
 async def test_when_a_reaper_is_due_is_told_by_the_servers_clock(redis_url):
     store = RedisStore("t", redis_url)
-    token = store.execute(Acquire(POOL, "a", "a", 1, 200, 1000)).token
-    store.execute(Acquire(POOL, "b", "b", 1, 200, 1000, envelope=b"message", park=True))
+    token = store.execute(Acquire(POOL, "a", "a", 1, 2_000, 1000)).token
+    store.execute(Acquire(POOL, "b", "b", 1, 2_000, 1000, envelope=b"message", park=True))
     assert store.execute(Due()) == await store.aexecute(Due()) == []
 
     wait_until(lambda: store.execute(Due()) == [POOL])

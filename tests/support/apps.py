@@ -11,6 +11,7 @@ from celery.contrib.testing.worker import start_worker
 
 from cachify_tasks._io.engine import set_global_engine
 from cachify_tasks.celery.app import _states
+from tests.support.waiting import PATIENCE_S
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def embedded_worker(app: Celery, pool: str, concurrency: int = 1) -> Iterator[No
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     try:
-        with start_worker(app, concurrency, pool, "ERROR", perform_ping_check=False):
+        with start_worker(app, concurrency, pool, "ERROR", perform_ping_check=False, shutdown_timeout=PATIENCE_S):
             yield
     finally:
         root.setLevel(level)

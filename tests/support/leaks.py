@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 KINDS = ("threads", "processes", "keys")
 # A thread or process that is ending may take so long.
-GRACE_S = 5.0
+GRACE_S = 20.0
 
 
 class LeakCheck:

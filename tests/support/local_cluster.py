@@ -16,8 +16,8 @@ from redis import Redis
 
 from cachify_tasks._embedded import EmbeddedServer, EmbeddedServerError
 from tests.support.processes import is_running
-from tests.support.waiting import wait_until
-from tests.support.workers import START_S, Worker
+from tests.support.waiting import PATIENCE_S, wait_until
+from tests.support.workers import Worker
 
 Signal = str | int | None
 
@@ -65,7 +65,7 @@ class LocalContainer(CeleryTestContainer, ABC):
 
     def ready(self) -> bool:
         """Waits for the prompt of this run."""
-        wait_until(self._has_prompted, START_S, f"{self.name} is ready")
+        wait_until(self._has_prompted, PATIENCE_S, f"{self.name} is ready")
         return True
 
     def kill(self, signal: Signal = None) -> None:

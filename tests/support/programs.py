@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import dedent
 
+from tests.support.waiting import PATIENCE_S
 
-def run(code: str, *args: str, timeout: float = 30.0) -> str:
+
+def run(code: str, *args: str, timeout: float = PATIENCE_S) -> str:
     """What the program prints; an error if it fails."""
     done = subprocess.run(
         [sys.executable, "-c", dedent(code), *args], capture_output=True, text=True, timeout=timeout, check=False

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tests.support.resp import Splitter, command_name, is_push
+from tests.support.waiting import PATIENCE_S
 
 T = TypeVar("T")
 # What arrived -> what is passed on, and whether the connection goes on after that.
@@ -134,7 +135,7 @@ class FaultProxy:
         self._loop.run_forever()
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
     async def _listen(self) -> None:
         if self._passing is None:

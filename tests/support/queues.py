@@ -19,5 +19,6 @@ def queued(cachify: Cachify, count: int, key: str = "p") -> None:
 
 def nothing_is_left(cachify: Cachify) -> None:
     """Returns when the pool "p" has neither holders nor waiters; all of the store must be in order then."""
-    wait_until(lambda: (cachify.pool("p", max_size=1).size(), waiting(cachify)) == (0, 0))
+    left = "the end of all, long before a reserved slot ends by itself"
+    wait_until(lambda: (cachify.pool("p", max_size=1).size(), waiting(cachify)) == (0, 0), 8, left)
     testing.assert_sound(cachify, settled=True)

@@ -11,14 +11,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from celery import Celery, current_task, shared_task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from kombu.transport import filesystem
+from kombu.utils.json import dumps
 from pydantic import BaseModel
 
 from cachify_tasks import CachedFallback, Drop, LeaseLost, Park, Raise, Reschedule, current_slot, pooled
 from cachify_tasks.celery import setup
 
+LONG_S = 120.0  # longer than a test waits for anything
 QUICK = Reschedule(delay=0.05, max_delay=0.2)
 
 
@@ -56,7 +60,7 @@ def runs_of(task_id: str) -> int:
     return sum(line["id"] == task_id and line["event"] == "begin" for line in map(json.loads, lines))
 
 
-def wait_for(gate: str, seconds: float = 30.0) -> None:
+def wait_for(gate: str, seconds: float = LONG_S) -> None:
     """Until the test makes the file of that name."""
     until = time.monotonic() + seconds
     while gate and not Path(gate).exists():
@@ -82,13 +86,13 @@ def behave(task: Any, mode: str, gate: str) -> str:
             raise Reject("as told", requeue=True)
         case "soft":
             with contextlib.suppress(SoftTimeLimitExceeded):
-                time.sleep(30)
+                time.sleep(LONG_S)
             raise RuntimeError("soft limit")
         case "stubborn":  # does not end when it is asked to
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            _stay(task, 30)
+            _stay(task, LONG_S)
         case "hang" if first:
-            _stay(task, 30)
+            _stay(task, LONG_S)
         case "die" if first:
             os.kill(os.getpid(), signal.SIGKILL)
         case _ if mode.startswith("sleep-"):
@@ -106,6 +110,19 @@ def _stay(task: Any, seconds: float) -> None:
             continue
 
 
+def whole_files() -> None:
+    """A message over files has its name when it is whole: kombu ends a worker that reads one being written."""
+
+    def put(self: Any, queue: str, payload: Any, **_: Any) -> None:
+        path = Path(self.data_folder_out, f"{round(time.monotonic() * 1000)}_{uuid4()}.{queue}.msg")
+        written = path.with_suffix(".new")
+        written.write_text(dumps(payload), "utf-8")
+        written.rename(path)
+
+    channel: Any = filesystem.Channel
+    channel._put = put
+
+
 def make_app(broker: str, backend: str, store: str | None = None, *, gated: bool = True, **conf: Any) -> Celery:
     """An app with every task; `conf` may name settings of the adapter too."""
     app = Celery("shop", broker=broker, backend=backend, set_as_current=False)
@@ -114,6 +131,8 @@ def make_app(broker: str, backend: str, store: str | None = None, *, gated: bool
         worker_send_task_events=False, task_default_queue=conf.pop("queue", "shop"),
     )  # fmt: skip
     app.conf.update(conf)
+    if broker.startswith("filesystem:"):
+        whole_files()
     if gated:
         setup(app, **({"url": store} if store else {}))
     _add_tasks(app)

@@ -33,6 +33,7 @@ from cachify_tasks._core.commands import (
 )
 from cachify_tasks._io.memory import MemoryStore
 from cachify_tasks._io.redis_store import RedisStore
+from tests.support.waiting import PATIENCE_S
 
 KINDS = ("memory-sync", "memory-async", "redis-sync", "redis-async")
 POOL = "tenant-a"
@@ -166,7 +167,7 @@ class Store:
         self._pubsub = self.client.pubsub()
         self._pubsub.subscribe(END, *channels)
         for _ in (END, *channels):
-            assert self._pubsub.get_message(timeout=5)
+            assert self._pubsub.get_message(timeout=PATIENCE_S)
 
     def _called(self, channel: str, holder: str, token: int) -> None:
         self._calls.append((channel, holder, token))
@@ -175,7 +176,7 @@ class Store:
         """Channel, holder and token of each call since it was asked last."""
         if self._pubsub is not None:
             self.client.publish(END, "")  # it comes after all that was said before
-            while (message := self._pubsub.get_message(timeout=5))["channel"] != END.encode():
+            while (message := self._pubsub.get_message(timeout=PATIENCE_S))["channel"] != END.encode():
                 holder, _, token = message["data"].decode().rpartition(" ")
                 self._called(message["channel"].decode(), holder, int(token))
         calls, self._calls = self._calls, []

@@ -10,9 +10,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_S = 0.01
+# A busy machine stands still for seconds. What takes milliseconds is given up before a lease of 30 s has ended: that is
+# not to pass for a release.
+SOON_S = 20.0
+PATIENCE_S = 60.0  # for workers and programs
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 5.0, message: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout: float = SOON_S, message: str = "") -> T:
     """Call `condition` until its answer is true, and return that answer.
 
     Args:
@@ -30,7 +34,7 @@ def wait_until(condition: Callable[[], T], timeout: float = 5.0, message: str = 
         time.sleep(POLL_S)
 
 
-async def await_until(condition: Callable[[], T], timeout: float = 5.0, message: str = "") -> T:
+async def await_until(condition: Callable[[], T], timeout: float = SOON_S, message: str = "") -> T:
     """The same for async tests: the event loop runs on while it waits."""
     deadline = time.monotonic() + timeout
     while True:

@@ -16,9 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.support.processes import is_running
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
-START_S = 25.0
 SHOP = Path(__file__).with_name("shop.py")
 
 
@@ -58,7 +57,7 @@ class Worker:
                 self._command, cwd=self.folder, env=env, stdout=log, stderr=log, start_new_session=True
             )
         if ready:
-            wait_until(self._is_ready, START_S, f"{self.name} is ready")
+            wait_until(self._is_ready, PATIENCE_S, f"{self.name} is ready")
         return self
 
     def _is_ready(self) -> bool:
@@ -83,7 +82,7 @@ class Worker:
         """Send a signal to the main process."""
         os.kill(self.pid, sig)
 
-    def wait_ended(self, timeout: float = 20.0) -> int:
+    def wait_ended(self, timeout: float = PATIENCE_S) -> int:
         wait_until(lambda: self.exit_code is not None, timeout, f"{self.name} has ended")
         assert self.exit_code is not None
         return self.exit_code
@@ -121,7 +120,7 @@ class Runs:
     def begun(self, key: str | None = None) -> list[dict[str, Any]]:
         return [line for line in self.all(key) if line["event"] == "begin"]
 
-    def wait_begun(self, key: str, count: int = 1, timeout: float = 20.0) -> list[dict[str, Any]]:
+    def wait_begun(self, key: str, count: int = 1, timeout: float = PATIENCE_S) -> list[dict[str, Any]]:
         wait_until(lambda: len(self.begun(key)) >= count, timeout, f"{count} runs of {key}")
         return self.begun(key)
 

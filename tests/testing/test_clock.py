@@ -26,7 +26,7 @@ from cachify_tasks._io.heart import heart
 from cachify_tasks.celery import setup
 from tests.support.apps import embedded_worker, forgotten_apps
 from tests.support.shop import make_app
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -239,4 +239,4 @@ def test_a_worker_in_the_tests_process_is_in_the_memory(workers, url):
         wait_until(lambda: sent.state == "RETRY")
         clock.stall(31)
 
-        assert sent.get(timeout=5) == 3
+        assert sent.get(timeout=PATIENCE_S) == 3

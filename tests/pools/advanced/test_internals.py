@@ -30,7 +30,7 @@ async def test_what_is_put_while_the_loop_drains_is_told_too():
 
     outbox.put(first, 1, None)
 
-    await asyncio.wait_for(asyncio.gather(first, second), 5)
+    await asyncio.wait_for(asyncio.gather(first, second), 20)
 
 
 async def test_a_worker_that_is_called_as_its_time_runs_out_takes_the_job_and_the_call():

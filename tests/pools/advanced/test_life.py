@@ -245,7 +245,7 @@ async def test_shutdown_finishes_what_was_submitted():
         futures = [pool.submit_nowait(abs, n) for n in range(100)]
     assert [future.result() for future in futures] == list(range(100))
     assert workers() == []
-    assert await pool.shutdown() < 1
+    assert await pool.shutdown() < 10
     up = pool.uptime
     assert up == pool.uptime > 0
 
@@ -410,7 +410,7 @@ def test_a_loop_that_is_closed_first_leaves_nothing():
 
     assert all(future.done() for future in seen["futures"])
     assert gate.passed == 1
-    assert asyncio.run(seen["pool"].shutdown()) < 5
+    assert asyncio.run(seen["pool"].shutdown()) < 20
     with pytest.raises(PoolShutDown, match="event loop was closed"):
         seen["pool"].raise_for_shutdown()
 

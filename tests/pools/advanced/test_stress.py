@@ -20,7 +20,7 @@ FULL = os.getenv("CACHIFY_CHAOS") == "full"
 TASKS = 2_000_000 if FULL else 60_000
 ROUNDS = 20_000 if FULL else 1_500
 SEED = int(os.getenv("CACHIFY_SEED", "0")) or time.time_ns() % 10**9
-LONG = pytest.mark.timeout(1_500 if FULL else 60)
+LONG = pytest.mark.timeout(1_500 if FULL else 240)
 
 
 def settled(pool: AdvancedPool) -> bool:

@@ -125,7 +125,7 @@ class Postgres:
 
     async def ended(self):
         """The server notices the end of a session a moment later."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self.sessions():
                 pass
 
@@ -150,7 +150,7 @@ async def test_sessions_that_postgres_has_ended_are_replaced(postgres_url):
 
     async with postgres.pool(minsize=2, maxsize=2, keepalive=0.05) as pool:
         await postgres.sessions("bool_and(pg_terminate_backend(pid))")
-        await await_until(lambda: pool.stats().sick == 2 and pool.available == 2, 10)
+        await await_until(lambda: pool.stats().sick == 2 and pool.available == 2)
 
         async with pool.connection() as conn:
             assert (await (await conn.execute("select 1")).fetchone()) == (1,)
@@ -168,6 +168,6 @@ async def test_acquires_of_a_postgres_that_are_cut_off_leave_no_session(postgres
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        await await_until(lambda: pool.available == 4, 10)
+        await await_until(lambda: pool.available == 4)
 
     await postgres.ended()

@@ -147,7 +147,7 @@ async def test_a_stop_in_the_middle_of_a_storm_leaves_nobody_waiting_and_nothing
 
     await storm.pool.stop()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(answer) for answer in answers} <= {type(None), PoolShutDown, PoolTimeout, ConnectionError}
     assert not storm.wrong
