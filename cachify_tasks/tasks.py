@@ -58,9 +58,11 @@ def ask_for(
         parking: how it waits when the pool is full; None: it does not.
 
     Raises:
-        TypeError, ValueError: the arguments do not fit the function or the key.
+        TypeError, ValueError: the arguments do not fit the function or the key, or make a name that is no Unicode.
     """
     key = policy.key.resolve(args, kwargs)
+    for name in (key, holder, label, bound):
+        name.encode()  # what cannot be sent fails here, and not those that would be sent with it
     hard = engine.slot_exp_ms if policy.slot_exp_ms is UNSET else policy.slot_exp_ms
     return Acquire(
         key,
@@ -105,7 +107,7 @@ def priority_of(parking: Parking, args: tuple[Any, ...], kwargs: Mapping[str, An
     value = message if parking.priority == "message" else parking.priority(*args, **kwargs)  # type: ignore[operator]
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= TOP:
         raise ValueError(f"the priority of a parked task must be an int from 0 to {TOP}, not {value!r}")
-    return value
+    return int(value)  # an IntEnum cannot be sent
 
 
 def full_pool(ask: Acquire, reply: Reply, attempt: int) -> FullPool:
