@@ -118,7 +118,7 @@ class Gate(ABC):
         """A worker's place is free for this request."""
 
     def prepare(self, request: Any) -> Acquire | None:
-        """The command of this arrival; None: its arguments do not fit, and the child will say so."""
+        """The command of this arrival; None: it has no pool, or its arguments do not fit, and the child will say so."""
         request.runtime = self
         self.heirs.begun(request)
         request.request_dict.pop(KEY, None)  # of an earlier attempt, or forged
