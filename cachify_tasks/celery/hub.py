@@ -211,9 +211,10 @@ class HubGate(Gate):
             self.hub.call_later(LOOK, self._look)
 
     def flush(self) -> None:
-        """Send what has ended and then what has arrived; the loop goes on until the answers come. What the store did not
-        hear goes first: that a heir has begun must not come after its end. While the store is out of reach nothing is
-        sent: the loop stands still while it tries to connect.
+        """Send what has ended and then what has arrived; the loop goes on until the answers come.
+
+        What the store did not hear goes first: that a heir has begun must not come after its end. While the store is
+        out of reach nothing is sent: the loop stands still while it tries to connect.
         """
         self._called = False
         self._begun.extend(self._ended)

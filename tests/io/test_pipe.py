@@ -148,7 +148,12 @@ def test_a_connection_that_cannot_be_made_is_tried_once(loop, proxy, monkeypatch
     def make_connection():
         connection = make()
         connect = connection._connect
-        monkeypatch.setattr(connection, "_connect", lambda: (tries.append(1), connect())[1])
+
+        def counted():
+            tries.append(1)
+            return connect()
+
+        monkeypatch.setattr(connection, "_connect", counted)
         return connection
 
     monkeypatch.setattr(loop.store, "make_connection", make_connection)
