@@ -210,6 +210,10 @@ class HubGate(Gate):
         if self._dying:
             self.hub.call_later(LOOK, self._look)
 
+    def left(self) -> None:
+        self._look()  # the loop will not
+        super().left()
+
     def flush(self) -> None:
         """Send what has ended and then what has arrived; the loop goes on until the answers come.
 
