@@ -178,7 +178,7 @@ class Park:
         priority: Callable[..., int] | str | None = None,
     ) -> None:
         if max_parked is not None:
-            check_count("max_parked", max_parked)
+            max_parked = check_count("max_parked", max_parked)
         age = 0 if max_age is None else milliseconds("max_age", max_age)
         if priority not in (None, "message") and not callable(priority):
             raise ValueError(f"priority must be a callable, 'message' or None, not {priority!r}")
@@ -339,4 +339,4 @@ def check_count(name: str, value: Any) -> int:
         raise TypeError(f"{name} must be an int of at least 1, not {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be an int of at least 1, not {value!r}")
-    return value
+    return int(value)  # an IntEnum cannot be sent

@@ -39,8 +39,6 @@ def ask_for(
     holder: str,
     label: str,
     copy: bool,
-    nudge: bool = False,
-    bound: str = "",
     envelope: bytes = b"",
     parking: Parking | None = None,
     priority: int = 0,
@@ -52,34 +50,40 @@ def ask_for(
         holder: the task's id and attempt.
         copy: the broker says that this message has been delivered before; only then can it be a late copy of an attempt
             that has ended. A program may well send one id again on purpose.
-        nudge: the store has the message already; this is a hint to run it.
-        bound: whom its reserved slot is bound to.
         envelope: the message, for the store to keep while it waits.
         parking: how it waits when the pool is full; None: it does not.
 
     Raises:
-        TypeError, ValueError: the arguments do not fit the function or the key.
+        TypeError, ValueError: the arguments do not fit the function or the key, or make a name that is no Unicode.
     """
     key = policy.key.resolve(args, kwargs)
-    hard = engine.slot_exp_ms if policy.slot_exp_ms is UNSET else policy.slot_exp_ms
-    return Acquire(
-        key,
-        holder,
-        names.next(),
-        policy.max_size,
-        engine.lease_ms,
-        engine.start_ms,
-        hard or 0,
-        label,
-        envelope=envelope,
-        park=parking is not None,
-        priority=priority,
-        max_parked=parking.max_parked if parking else 0,
-        nudge=nudge,
-        fresh=not copy,
-        starts=True,
-        bound=bound,
-    )
+    max_parked = parking.max_parked if parking else 0
+    return _ask(
+        engine, policy, key, holder, label, envelope=envelope, park=parking is not None, priority=priority,
+        max_parked=max_parked, fresh=not copy,
+    )  # fmt: skip
+
+
+def ask_for_parked(engine: Engine, policy: Policy | None, pool: str, *, holder: str, label: str, bound: str) -> Acquire:
+    """The command by which a parked task asks for the slot that is reserved for it, in the pool where it was parked.
+
+    Args:
+        policy: as it is now: its key may have changed since; None: the task has no pool any more.
+        bound: whom its reserved slot is bound to.
+
+    Raises:
+        ValueError: a name is no Unicode.
+    """
+    return _ask(engine, policy, pool, holder, label, nudge=True, bound=bound)
+
+
+def _ask(engine: Engine, policy: Policy | None, pool: str, holder: str, label: str, **more: Any) -> Acquire:
+    for name in (pool, holder, label, more.get("bound", "")):
+        name.encode()  # what cannot be sent fails here, and not those that would be sent with it
+    hard = engine.slot_exp_ms if policy is None or policy.slot_exp_ms is UNSET else policy.slot_exp_ms
+    limit = 0 if policy is None else policy.max_size
+    lives = engine.lease_ms, engine.start_ms, hard or 0
+    return Acquire(pool, holder, names.next(), limit, *lives, label, starts=True, **more)
 
 
 def slot_for(engine: Engine, ask: Acquire, token: int) -> Slot:
@@ -105,7 +109,7 @@ def priority_of(parking: Parking, args: tuple[Any, ...], kwargs: Mapping[str, An
     value = message if parking.priority == "message" else parking.priority(*args, **kwargs)  # type: ignore[operator]
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= TOP:
         raise ValueError(f"the priority of a parked task must be an int from 0 to {TOP}, not {value!r}")
-    return value
+    return int(value)  # an IntEnum cannot be sent
 
 
 def full_pool(ask: Acquire, reply: Reply, attempt: int) -> FullPool:

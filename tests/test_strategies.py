@@ -1,6 +1,7 @@
 """What `on_full` can be, and what each answers."""
 
 from datetime import timedelta
+from http import HTTPStatus
 
 import pytest
 
@@ -127,9 +128,10 @@ def test_none_and_unset_stay_what_they_are():
     assert as_strategy(UNSET) is UNSET
 
 
-@pytest.mark.parametrize("value", [1, 10**9])
-def test_a_count_is_given_back(value):
+@pytest.mark.parametrize("value", [1, 10**9, HTTPStatus.OK])
+def test_a_count_is_given_back_as_a_plain_int(value):
     assert check_count("n", value) == value
+    assert type(check_count("n", value)) is int
 
 
 def test_strategies_tell_what_they_are():

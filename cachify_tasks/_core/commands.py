@@ -199,14 +199,14 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Find:
-    """The ticket of a task. Of several attempts with one, that of the last to get it. Answer: `Found`, or None.
+    """The tickets of some tasks; of several attempts with one, that of the last to get it. Answer: list of `Found`.
 
-    task: a holder's name up to its last colon.
+    tasks: holders' names up to their last colons.
     """
 
     script: ClassVar[str] = "find"
     pool: str
-    task: str
+    tasks: tuple[str, ...]
 
 
 class HolderView(NamedTuple):

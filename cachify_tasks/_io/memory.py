@@ -135,8 +135,8 @@ class MemoryStore:
                 if free:
                     self._claims[name] = now + ttl_ms * 1000
                 return free
-            case Find(name, task):
-                return found(self._pool(name), task)
+            case Find(name, tasks):
+                return found(self._pool(name), tasks)
             case Size(name):
                 return sum(slot.deadline >= now for slot in self._pool(name).slots.values())
             case Look(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
@@ -295,13 +296,14 @@ def _waits(slot: Slot, token: int) -> bool:
     return not slot.rid and slot.token == token
 
 
-def found(pool: Pool, task: str) -> Found | None:
+def found(pool: Pool, tasks: Iterable[str]) -> list[Found]:
     """What `find.lua` answers."""
-    holder = pool.found.get(task)
-    if holder is None:
-        return None
-    slot = pool.slots.get(holder)
-    return Found(holder, pool.tickets.get(holder, b""), not (slot and slot.rid))
+    holders = [pool.found[task] for task in tasks if task in pool.found]
+    slots = [pool.slots.get(holder) for holder in holders]
+    return [
+        Found(holder, pool.tickets.get(holder, b""), not (slot and slot.rid))
+        for holder, slot in zip(holders, slots, strict=True)
+    ]
 
 
 def view(name: str, pool: Pool, now: int) -> PoolView:

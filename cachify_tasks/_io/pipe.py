@@ -13,6 +13,8 @@ from select import POLLIN, poll
 from typing import Any
 
 from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from .._core.commands import Command, sent_again
 from ..errors import CachifyStoreError
@@ -63,6 +65,7 @@ class Pipe:
 
     def _connect(self) -> None:
         self._connection = connection = self._store.make_connection()
+        connection.retry = Retry(NoBackoff(), 0)  # the loop stands still meanwhile
         connection.connect()
         self._parser, self._replies = Replies(), []
         self._fd = connection._sock.fileno()
@@ -131,11 +134,12 @@ class Pipe:
                 self._receive()
 
     def _broken(self, error: Exception) -> None:
-        """Hang up, and send what waits once more."""
+        """Hang up, and send what waits once more, unless it was a new connection that could not be made."""
+        made = self._fd >= 0
         self.hang_up()
         waiting, self._waiting = self._waiting, deque()
-        once_more = deque(batch for batch in waiting if not batch.again)
-        given_up = [batch for batch in waiting if batch.again]
+        once_more = deque(batch for batch in waiting if made and not batch.again)
+        given_up = [batch for batch in waiting if not made or batch.again]
         try:
             for batch in once_more:
                 batch.commands = [sent_again(command) for command in batch.commands]

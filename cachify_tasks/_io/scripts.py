@@ -90,7 +90,7 @@ def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ..
             limit = "" if command.limit is None else command.limit
             return (6, *keys[:6], now, pool, limit, command.start_ms, "s" if command.starts else "")
         case Find():
-            return (6, *keys[:6], now, pool, command.task)
+            return (6, *keys[:6], now, pool, *command.tasks)
         case Size() | Look():
             return (6, *keys[:6], now, pool)
         case _:
@@ -116,7 +116,7 @@ def text(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode()
 
 
-def decoded(command: ScriptCommand, reply: Any) -> Reply | int | PoolView | Found | None:
+def decoded(command: ScriptCommand, reply: Any) -> Reply | int | PoolView | list[Found]:
     """The value of a script's reply."""
     match command:
         case Size():
@@ -124,7 +124,8 @@ def decoded(command: ScriptCommand, reply: Any) -> Reply | int | PoolView | Foun
         case Look():
             return _view(command.pool, reply)
         case Find():
-            return None if reply is None else Found(text(reply[0]), bytes(reply[1] or b""), bool(reply[2]))
+            tickets = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+            return [Found(text(holder), bytes(envelope or b""), bool(waits)) for holder, envelope, waits in tickets]
     if not isinstance(reply, list):
         return _reply(text(reply), ())
     line, *rows = reply

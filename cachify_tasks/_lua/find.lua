@@ -1,8 +1,14 @@
--- find: the ticket of a task. Writes nothing.
--- ARGV 3 task
--- reply: {holder, envelope, whether it waits for a slot or its start (1 or 0)}, or nil
-local holder = call('HGET', STATE, '@' .. ARGV[3])
-if not holder then return false end
+-- find: the tickets of some tasks. Writes nothing.
+-- ARGV 3 tasks, one an argument
+-- reply: of each that has one: holder, envelope, whether it waits for a slot or its start (1 or 0)
 make_rest()
-local slot = record_of(holder)
-return { holder, call('HGET', TICKETS, holder), slot and slot.rid ~= '' and 0 or 1 }
+local fields, found = {}, {}
+for i = 3, #ARGV do fields[#fields + 1] = '@' .. ARGV[i] end
+for _, holder in ipairs(fields[1] and call('HMGET', STATE, unpack(fields)) or {}) do
+  if holder then
+    local slot, n = record_of(holder), #found
+    found[n + 1], found[n + 2] = holder, call('HGET', TICKETS, holder)
+    found[n + 3] = slot and slot.rid ~= '' and 0 or 1
+  end
+end
+return found

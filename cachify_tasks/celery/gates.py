@@ -62,8 +62,13 @@ class Gate(ABC):
 
     @property
     def free_to_start(self) -> bool:
-        """Has the reaper's thread a use here? What it reserves for a worker whose places are taken waits in vain."""
-        return self.starts and len(state.active_requests) < self.worker.pool.num_processes
+        """Has the reaper's thread a use here?
+
+        What it reserves for a worker whose places are taken waits in vain, as for one whose loop stands still until it
+        has its broker again.
+        """
+        stands = self.worker.hub is not None and self.worker.consumer.connection is None
+        return self.starts and not stands and len(state.active_requests) < self.worker.pool.num_processes
 
     def register(self, hub: Any) -> None:
         """The worker's event loop starts, if it has one: anew with each connection to the broker."""
@@ -118,7 +123,7 @@ class Gate(ABC):
         """A worker's place is free for this request."""
 
     def prepare(self, request: Any) -> Acquire | None:
-        """The command of this arrival; None: its arguments do not fit, and the child will say so."""
+        """The command of this arrival; None: it has no pool, or its arguments do not fit, and the child will say so."""
         request.runtime = self
         self.heirs.begun(request)
         request.request_dict.pop(KEY, None)  # of an earlier attempt, or forged

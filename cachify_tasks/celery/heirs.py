@@ -14,7 +14,7 @@ from celery.worker.request import create_request_cls  # type: ignore[attr-define
 from .._core.commands import Heir, Renew, Withdraw
 from ..tasks import TOMB_MS
 from .envelope import Envelope, opened
-from .request import ATTEMPT, is_gated, next_turn, nudged
+from .request import ATTEMPT, gate, is_gated, next_turn, nudged
 
 logger = get_logger("cachify_tasks.celery")
 
@@ -115,7 +115,7 @@ class Heirs:
                 elif self._at_home(envelope):
                     self._run(pool, heir, envelope, bond, until)
                 elif self._calls.due(heir.holder):
-                    self.send(heir.holder, envelope, heir.waited_ms, bond)
+                    self.send(pool, heir.holder, envelope, heir.waited_ms, bond)
             except Exception as error:  # noqa: BLE001  # its reservation ends, and another worker may do better
                 logger.error("the parked task %s of pool %r could not be started: %r", heir.holder, pool, error)
 
@@ -170,6 +170,7 @@ class Heirs:
         eventer = consumer.event_dispatcher
         made = self._classes.get((task.name, id(eventer)))
         if made is None:
+            gate(task)  # it may have been parked before its pool was taken away
             base = symbol_by_name(task.Request)
             made = create_request_cls(base, task, consumer.pool, consumer.hostname, eventer, app=self._app)
             self._classes = {k: v for k, v in self._classes.items() if k[1] == id(eventer)}
@@ -208,13 +209,13 @@ class Heirs:
             if self._waiting.pop(holder, None) is not None:
                 self._gate.give_back(request)
 
-    def send(self, holder: str, envelope: Envelope, waited_ms: int, bond: str = "") -> None:
+    def send(self, pool: str, holder: str, envelope: Envelope, waited_ms: int, bond: str = "") -> None:
         """Call a worker of its queue: the message itself stays in the store, and this one is a hint to start it.
 
         Raises:
             Exception: the broker did not take it.
         """
-        self._publish(envelope, nudged(holder, envelope.headers.get(ATTEMPT), waited_ms, bond))
+        self._publish(envelope, nudged(holder, envelope.headers.get(ATTEMPT), waited_ms, pool, bond))
 
     def _publish(self, envelope: Envelope, mark: str) -> None:
         exchange, routing_key = envelope.address

@@ -24,7 +24,7 @@ from .gates import GRACE, LOOK, OUTAGE, Gate, Told, alive
 logger = get_logger("cachify_tasks.celery")
 SURE: Final = 0.5  # of the life of a reservation: counted from before it was asked for, it cannot have ended
 SOON: Final = 0.01  # seconds until the store is told at the latest that a heir has begun
-LOOK_EVERY: Final = 0.5  # seconds between two looks for replies that are overdue
+BEAT: Final = 0.5  # seconds between two looks for what the store has not answered, or not heard
 
 
 class _Asked(NamedTuple):
@@ -56,7 +56,7 @@ class HubGate(Gate):
         self._asked: deque[_Asked] = deque()
         self._ended: deque[tuple[Told, float]] = deque()
         self._begun: list[tuple[Told, float]] = []  # heirs that the store is to be told of
-        self._unfreed: list[tuple[Told, float]] = []  # their release failed
+        self._unheard: list[tuple[Told, float]] = []  # their sending failed
         self._offered: deque[tuple[str, Sequence[Heir]]] = deque()  # by the reaper's thread
         self._dying: list[_Dying] = []
         self._behind: Any = None  # what waited for a place behind the heir that went last
@@ -65,7 +65,7 @@ class HubGate(Gate):
         self._start = 0  # counts the loop's starts; each is a new connection to the broker
         self._alarm = Alarm(self._hear)
         self._pipe = Pipe(engine.store, self._watch, self._unwatch)
-        self._looking: Any = None
+        self._beating: Any = None
 
     @property
     def hub(self) -> Any:
@@ -104,9 +104,9 @@ class HubGate(Gate):
         """
         self._alarm.register(hub)
         self._pipe.watch()
-        if self._looking is not None:
-            self._looking.cancel()
-        self._looking = hub.call_repeatedly(LOOK_EVERY, self._pipe.look)
+        if self._beating is not None:
+            self._beating.cancel()
+        self._beating = hub.call_repeatedly(BEAT, self._beat)
         hub.on_tick.add(self._tick)
         self._start += 1
         asked, self._asked = self._asked, deque()
@@ -114,7 +114,7 @@ class HubGate(Gate):
         self._let_go()
         self.heirs.keep(one.request for one in asked)
         self.heirs.reconnected()
-        self._release_again()
+        self._call()
         self._look()
 
     def _let_go(self) -> None:
@@ -141,6 +141,11 @@ class HubGate(Gate):
     def _hear(self) -> None:
         while self._offered:
             self.heirs.start(*self._offered.popleft())
+
+    def _beat(self) -> None:
+        self._pipe.look()
+        if self._unheard:
+            self.flush()
 
     def _tick(self) -> None:
         """Before the loop sleeps: what a timer has put off in this turn must not wait for the next event."""
@@ -205,8 +210,16 @@ class HubGate(Gate):
         if self._dying:
             self.hub.call_later(LOOK, self._look)
 
+    def left(self) -> None:
+        self._look()  # the loop will not
+        super().left()
+
     def flush(self) -> None:
-        """Send what has ended and then what has arrived; the loop goes on until the answers come."""
+        """Send what has ended and then what has arrived; the loop goes on until the answers come.
+
+        What the store did not hear goes first: that a heir has begun must not come after its end. While the store is
+        out of reach nothing is sent: the loop stands still while it tries to connect.
+        """
         self._called = False
         self._begun.extend(self._ended)
         ended, self._begun, self._ended = self._begun, [], deque()
@@ -214,6 +227,10 @@ class HubGate(Gate):
         if not self.looping:  # unacknowledged: the broker will deliver them to others
             self.heirs.keep(one.request for one in asked)
             asked.clear()
+        elif time.monotonic() < self._closed_until:
+            self._hear_all(ended, asked, self._start, repeat(CachifyStoreError("the store is out of reach")))
+            return
+        ended, self._unheard = self._unheard + ended, []
         commands = [command for command, _ in ended] + [one.ask for one in asked]
         if commands:
             self._pipe.send(commands, partial(self._told, ended, asked, self._start))
@@ -230,12 +247,18 @@ class HubGate(Gate):
         start: int,
         replies: list[Any] | CachifyStoreError,
     ) -> None:
-        told: Iterator[Any] = repeat(replies) if isinstance(replies, CachifyStoreError) else iter(replies)
         if isinstance(replies, CachifyStoreError):
             self._closed_until = time.monotonic() + self.pause()
+            self._hear_all(ended, asked, start, repeat(replies))
+        else:
+            self._hear_all(ended, asked, start, iter(replies))
+
+    def _hear_all(
+        self, ended: Iterable[tuple[Told, float]], asked: Iterable[_Asked], start: int, told: Iterator[Any]
+    ) -> None:
         for (command, since), reply in zip(ended, told, strict=False):
             if isinstance(reply, CachifyStoreError):
-                self._release_later(command, since, reply)
+                self._tell_later(command, since, reply)
             else:
                 self._heard(command, reply, since)
         for one, reply in zip(asked, told, strict=False):
@@ -249,6 +272,7 @@ class HubGate(Gate):
     def _heard(self, command: Told, reply: Reply, since: float) -> None:
         if isinstance(command, Acquire) and reply.status != "granted":
             self._lost(command)
+            self.named(command.pool, reply)
         elif isinstance(command, Release) and command.binds and reply.heirs:
             self._heed(command, reply)
             surely = since + self.engine.start_ms / 1000 * SURE
@@ -263,20 +287,13 @@ class HubGate(Gate):
                 heart.remove(request.slot)
                 self.engine.lost(request.slot)
 
-    def _release_later(self, command: Told, since: float, error: CachifyStoreError) -> None:
+    def _tell_later(self, command: Told, since: float, error: CachifyStoreError) -> None:
         """It answers the same however often it is sent; after its lease there is nothing left to free."""
         self.engine.unreachable(error, "releasing slots")
         if not self.looping:
             self._untold.append((command, since))
         elif time.monotonic() - since < self.engine.lease_ms / 1000:
-            self._unfreed.append((command, since))
-            if len(self._unfreed) == 1:
-                self.hub.call_later(OUTAGE[0], self._release_again)
-
-    def _release_again(self) -> None:
-        self._ended.extend(self._unfreed)
-        self._unfreed.clear()
-        self._call()
+            self._unheard.append((command, since))
 
     def _act(self, one: _Asked, reply: Reply | CachifyStoreError) -> None:
         if not self.acted(one.request, one.ask, reply):

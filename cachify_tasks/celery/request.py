@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote, unquote
 
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 from celery.utils.imports import symbol_by_name
 
+from .._core.calls import Policy
 from .._core.commands import Acquire
+from .._io.engine import Engine
 from .._io.slot import Slot
-from ..tasks import ask_for, default_on_full, priority_of
+from ..tasks import ask_for, ask_for_parked, default_on_full, priority_of
 from .app import engine_of, takes_task, task_policy
 from .envelope import queue_of, sealed
 
-# A header: "id of attempt/times put off/what is known of the message". That is 1: a copy; n and a number: a hint, whose
-# message the store has had for so many milliseconds, after which may follow "-" and whom its slot is bound to; else 0.
+# A header: "id of attempt/times put off/what is known of the message". That is 1: a copy; "n<ms>-<bond>+<pool>": a
+# hint, whose message that pool has had for so many milliseconds, and whom its slot is bound to; else 0.
 ATTEMPT = "cachify_attempt"
 
 
@@ -92,34 +95,43 @@ class _Gated:
             _end(self, again=True)
         return super().reject(requeue=requeue)  # type: ignore[misc]
 
-    def cachify_ask(self) -> Acquire:
-        """The command by which this arrival asks for a slot.
+    def cachify_ask(self) -> Acquire | None:
+        """The command by which this arrival asks for a slot; None: its task has no pool, and it was not parked.
 
         Raises:
             TypeError, ValueError: the message's arguments do not fit the function or its key.
         """
         if self.ask is None:
-            request: Any = self
-            task, app = request.task, request.app
-            policy, engine = task_policy(task), engine_of(app)
-            assert policy is not None
-            args = (task, *request.args) if takes_task(task, policy) else tuple(request.args)
-            kwargs = request.kwargs or {}
-            owned, copy = self.ticket is not None or is_nudge(request), is_copy(request) or _overstayed(request)
-            priority = 0
-            parking = None if owned else policy.parks(default_on_full(engine))
-            envelope = b""
-            if parking is not None or (copy and not owned):  # a copy of a running task is kept until that has ended
-                envelope = sealed(request.message, queue_of(request.message, self.runtime.worker.consumer))
-            if parking is not None and envelope:
-                given = message_priority(request) if parking.priority == "message" else 0
-                priority = priority_of(parking, tuple(request.args), kwargs, given)
-            self.ask = ask_for(
-                engine, policy, args, kwargs, holder=attempt_id(request), label=f"{request.name} @{request.hostname}",
-                copy=copy, nudge=owned, bound=self.ticket.bond if self.ticket else bond(request), envelope=envelope,
-                parking=parking if envelope else None, priority=priority,
-            )  # fmt: skip
+            policy, engine = task_policy(self.task), engine_of(self.app)  # type: ignore[attr-defined]
+            if self.ticket is not None or is_nudge(self):
+                self.ask = self._ask_for_parked(engine, policy)
+            elif policy is not None:
+                self.ask = self._ask_for(engine, policy)
         return self.ask
+
+    def _ask_for_parked(self, engine: Engine, policy: Policy | None) -> Acquire:
+        pool, bound = (self.ticket.pool, self.ticket.bond) if self.ticket else parked_in(self)
+        return ask_for_parked(engine, policy, pool, holder=attempt_id(self), label=self._label, bound=bound)
+
+    def _ask_for(self, engine: Engine, policy: Policy) -> Acquire:
+        request: Any = self
+        args = (request.task, *request.args) if takes_task(request.task, policy) else tuple(request.args)
+        kwargs, copy = request.kwargs or {}, is_copy(request) or _overstayed(request)
+        priority, envelope, parking = 0, b"", policy.parks(default_on_full(engine))
+        if parking is not None or copy:  # a copy of a running task is kept until that has ended
+            envelope = sealed(request.message, queue_of(request.message, self.runtime.worker.consumer))
+        if parking is not None and envelope:
+            given = message_priority(request) if parking.priority == "message" else 0
+            priority = priority_of(parking, tuple(request.args), kwargs, given)
+        return ask_for(
+            engine, policy, args, kwargs, holder=attempt_id(request), label=self._label, copy=copy, envelope=envelope,
+            parking=parking if envelope else None, priority=priority,
+        )  # fmt: skip
+
+    @property
+    def _label(self) -> str:
+        request: Any = self
+        return f"{request.name} @{request.hostname}"
 
 
 def _asking(cls: type, dispatch: Callable[..., Any]) -> Callable[..., Any]:
@@ -216,24 +228,28 @@ def is_nudge(request: Any) -> bool:
     return _marks(request)[1].startswith("n")
 
 
+def is_hint(headers: Mapping[str, Any]) -> bool:
+    """The same of a message that no request has been made of."""
+    return str(headers.get(ATTEMPT) or "").rpartition("/")[2].startswith("n")
+
+
 def waited_ms(request: Any) -> int:
     """How long the store has had the message of this hint."""
     waited = _marks(request)[1][1:].partition("-")[0]
     return int(waited) if waited.isdigit() else 0
 
 
-def bond(request: Any) -> str:
-    """Whom the slot that is reserved for the task of this hint is bound to."""
-    kind = _marks(request)[1]
-    return kind.partition("-")[2] if kind.startswith("n") else ""
+def parked_in(request: Any) -> tuple[str, str]:
+    """The pool in which the task of this hint is parked, and whom the slot is bound to that is reserved for it."""
+    known, _, pool = _marks(request)[1].partition("+")
+    return unquote(pool), known.partition("-")[2]
 
 
-def nudged(holder: str, mark: object, waited_ms: int, bond: str) -> str:
+def nudged(holder: str, mark: object, waited_ms: int, pool: str, bond: str) -> str:
     """The header of a hint to start this holder, whose own message has the header `mark`."""
     attempt, count = [*str(mark or "").rsplit("/", 2), "", ""][:2]
-    return f"{holder}/{count if attempt == holder and count.isdigit() else 0}/n{waited_ms}" + (
-        f"-{bond}" if bond else ""
-    )
+    times = count if attempt == holder and count.isdigit() else 0
+    return f"{holder}/{times}/n{waited_ms}-{bond}+{quote(pool, safe='')}"
 
 
 def next_turn(holder: str, mark: object) -> str:

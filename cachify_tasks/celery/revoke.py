@@ -16,6 +16,7 @@ from .heirs import Ticket
 logger = get_logger("cachify_tasks.celery")
 
 CLAIM_MS = 10_000  # all workers hear of it; one acts
+TOGETHER = 200  # ids that are looked for in one script
 
 
 def listen(consumer: Any, gate: Any) -> None:
@@ -42,15 +43,16 @@ def listen(consumer: Any, gate: Any) -> None:
 
 def end_parked(gate: Any, consumer: Any, ids: Iterable[str]) -> None:
     """End those of these tasks that are parked, as revoked."""
-    store = gate.engine.store
+    store, left = gate.engine.store, tuple(ids)
     pools = store.execute(Ticketed())
-    for task_id in ids if pools else ():
-        found = store.execute_many([Find(pool, task_id) for pool in pools])
-        for pool, ticket in zip(pools, found, strict=True):
-            if isinstance(ticket, CachifyStoreError):
-                raise ticket
-            if ticket is not None and ticket.waits:
-                _end(gate, consumer, pool, ticket)
+    while left and pools:  # the worker's loop waits for this: one script a pool, and not one for each task too
+        some, left = left[:TOGETHER], left[TOGETHER:]
+        for pool, found in zip(pools, store.execute_many([Find(pool, some) for pool in pools]), strict=True):
+            if isinstance(found, CachifyStoreError):
+                raise found
+            for ticket in found:
+                if ticket.waits:
+                    _end(gate, consumer, pool, ticket)
 
 
 def _end(gate: Any, consumer: Any, pool: str, found: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 from typing import Any, Final
 
 from celery import bootsteps, signals
@@ -19,7 +20,7 @@ from .gates import Gate
 from .hub import HubGate
 from .inline import BlockingGate, InlineGate
 from .reaper import Reaper
-from .request import gate, is_gated
+from .request import gate, is_gated, is_hint
 from .revoke import listen
 
 logger = get_logger("cachify_tasks.celery")
@@ -146,10 +147,28 @@ class CheckGates(bootsteps.StartStopStep):
         ungated = [task.name for task in gated_tasks(app) if not is_gated(task)]
         if hasattr(consumer.pool, "cachify_gate"):
             listen(consumer, consumer.pool.cachify_gate)
+            _look_for_hints(consumer)
             if consumer.hub is None:  # else the start of the loop tells
                 consumer.pool.cachify_gate.register(None)
         if ungated or not hasattr(consumer.pool, "cachify_gate"):
             raise ImproperlyConfigured(f"these tasks have a pool and are not gated: {', '.join(ungated) or 'all'}")
+
+
+def _look_for_hints(consumer: Any) -> None:
+    """A task that has no pool any more may be called for one that was parked when it had: the store keeps its message,
+    and the hint must not run beside that one.
+    """
+    for name, strategy in consumer.strategies.items():
+        task = consumer.app.tasks[name]
+        if not is_gated(task):
+            consumer.strategies[name] = functools.partial(_received, consumer, task, strategy)
+
+
+def _received(consumer: Any, task: Any, strategy: Any, message: Any, *rest: Any) -> Any:
+    if is_hint(message.headers or {}):
+        gate(task)
+        strategy = consumer.strategies[task.name] = task.start_strategy(consumer.app, consumer)
+    return strategy(message, *rest)
 
 
 def gated_tasks(app: Any) -> list[Any]:

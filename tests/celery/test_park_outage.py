@@ -146,3 +146,55 @@ def test_a_heir_of_whose_beginning_the_store_learns_too_late_has_lost_its_lease(
         token = store.execute(other).token
         store.execute(Release("park-late", other.holder, token, "other", 10_000, 10_000))
         shop.wait_quiet()
+
+
+def test_a_heir_that_goes_back_leaves_no_slot_though_the_store_had_not_heard_of_its_beginning(
+    make_shop, private_server
+):
+    server = private_server(append_only=True)
+    shop = make_shop(store_url=server.url, cachify_start_timeout=20)
+    with FaultProxy(server.port) as proxy:
+        write_app(shop.folder, **shop.options | {"store": proxy.url})
+        hook = (
+            "from cachify_tasks.celery import gates, hub, reaper\n"
+            "hub.SOON, hub.BEAT, gates.OUTAGE, reaper.EVERY = 3, 5, (0.1, 0.1), 60\n"
+        )
+        (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + hook)
+        with shop.worker(concurrency=2) as worker:
+            shop.send("park", "back", "ok", "back.go")
+            shop.runs.wait_begun("back")
+            heir = shop.send("park_late", "back", "requeue", "heir.go")
+            shop.wait_parked(1)
+            shop.open("back.go")
+            shop.runs.wait_begun("back", 2)
+            proxy.refuse()
+            proxy.cut()
+            wait_until(lambda: "releasing slots" in worker.logs())
+            proxy.heal()
+            refused = time.monotonic()
+            wait_until(lambda: time.monotonic() - refused > 0.2)
+            shop.open("heir.go")
+
+            assert heir.get() == "requeue done"
+            shop.wait_quiet()
+            assert shop.runs.peak("back") == 1
+            assert "was lost" not in worker.logs()
+
+
+def test_other_tasks_run_while_the_store_hangs(make_shop, private_server):
+    store = private_server(append_only=True)
+    with FaultProxy(store.port) as proxy:
+        shop = make_shop(store_url=proxy.url, worker_prefetch_multiplier=8)
+        with shop.worker(concurrency=4):
+            held = [shop.send("park", f"hangs-{n}", "ok", "hangs.go") for n in range(4)]
+            for n in range(4):
+                shop.runs.wait_begun(f"hangs-{n}")
+            proxy.blackhole()
+            shop.open("hangs.go")
+            waiting = [shop.send("park", f"more-{n}") for n in range(8)]
+
+            for _ in range(5):
+                assert shop.send("plain", "other").get(timeout=12) == "ok done"
+            proxy.heal()
+            assert [one.get(timeout=40) for one in held + waiting] == ["ok done"] * 12
+            shop.wait_quiet()

@@ -2,7 +2,11 @@
 
 import redis
 
+from cachify_tasks._core.commands import Acquire, Release
+from cachify_tasks.celery.app import engine_of
+from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_until
+from tests.support.workers import write_app
 
 
 def test_heirs_that_wait_for_a_process_run_after_the_broker_was_lost(make_shop, private_server, broker_url):
@@ -30,3 +34,29 @@ def test_heirs_that_wait_for_a_process_run_after_the_broker_was_lost(make_shop, 
         assert [one.get() for one in blockers] == ["ok done"] * 2
         assert shop.ids("lost")[1:] == [one.id for one in heirs]
         shop.wait_quiet()
+
+
+def test_a_worker_without_its_broker_leaves_parked_tasks_to_those_that_can_start_them(
+    make_shop, private_server, broker_url
+):
+    server = private_server()
+    shop = make_shop(broker_url=server.url, backend_url=broker_url, cachify_start_timeout=60)
+    store = engine_of(shop.app).store
+    app, hook = shop.folder / "app.py", "from cachify_tasks.celery import reaper\nreaper.EVERY = {}\n"
+    with FaultProxy(server.port) as proxy:
+        write_app(shop.folder, **shop.options | {"broker": proxy.url})
+        app.write_text(app.read_text() + hook.format(0.2))
+        with shop.worker(name="lost") as lost:
+            write_app(shop.folder, **shop.options)
+            app.write_text(app.read_text() + hook.format(5))
+            with shop.worker(name="well"):
+                proxy.refuse()
+                proxy.cut()
+                wait_until(lambda: "Cannot connect" in lost.logs(), 20)
+                held = store.execute(Acquire("park-free", "elsewhere", "e", 1, 30_000, 10_000))
+                parked = shop.send("park", "free")
+                shop.wait_parked(1)
+                store.execute(Release("park-free", "elsewhere", held.token, "e", 10_000, 60_000))
+
+                assert parked.get() == "ok done"
+                shop.wait_quiet()

@@ -78,6 +78,48 @@ def test_parked_tasks_run_once_where_their_task_has_no_pool_any_more(make_shop, 
         assert sorted(shop.ids("free")[1:]) == sorted(one.id for one in sent)
 
 
+CHANGED = """
+from shop import Park, pooled, stamp
+
+for name in ("park", "park_late"):
+    app.tasks.unregister(name)
+
+    @app.task(name=name, bind=True, acks_late=name == "park_late", shared=False)
+    {decorator}
+    def changed(self, key, mode):
+        stamp("begin", self, key)
+        return mode
+"""
+CALLED = """
+from cachify_tasks.celery.heirs import Heirs
+
+Heirs._free = Heirs._at_home = lambda *_: False
+"""
+
+
+@pytest.mark.parametrize("way", ["prefork", "threads", "solo", "called"])
+@pytest.mark.parametrize("decorator", ['@pooled(key="new-{key}", max_size=1, on_full=Park())', ""], ids=["key", "pool"])
+def test_what_is_parked_runs_once_after_its_task_was_given_another_key_or_no_pool(make_shop, way, decorator):
+    shop = make_shop(worker_prefetch_multiplier=16, cachify_start_timeout=1)
+    with shop.worker(name="first") as first:
+        hold(shop, "old", mode="sleep-0.5")
+        sent = [shop.send(task, "old", task) for task in ("park", "park_late") * 5]
+        shop.wait_parked(10)
+        first.kill(signal.SIGTERM)
+        wait_until(lambda: "Warm shutdown" in first.logs())
+        shop.open("old.go")
+        first.wait_ended()
+
+    app = shop.folder / "app.py"
+    app.write_text(app.read_text() + CHANGED.replace("{decorator}", decorator) + CALLED * (way == "called"))
+    with shop.worker(name="second", pool="prefork" if way == "called" else way) as second:
+        assert [one.get(timeout=40) for one in sent] == ["park", "park_late"] * 5
+        shop.wait_quiet()
+        assert sorted(shop.ids("old")[1:]) == sorted(one.id for one in sent)
+        assert shop.send("plain", "after").get() == "ok done"
+        assert "Traceback" not in second.logs()
+
+
 def test_heirs_reserved_for_a_worker_that_is_killed_run_elsewhere(make_shop):
     shop = make_shop(worker_prefetch_multiplier=16, cachify_start_timeout=1, cachify_lease_ttl=3)
     keys = ["0", "1", "2"]

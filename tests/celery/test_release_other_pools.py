@@ -56,6 +56,16 @@ def test_the_error_of_a_strategy_is_its_tasks_alone(shop):
     wait_until(lambda: shop.size("busy") == 0)
 
 
+def test_a_key_that_cannot_be_sent_is_the_error_of_its_task_alone(shop):
+    wrong = [shop.send("one", "\ud800"), shop.send("one", "key", shadow="\ud800")]
+    right = shop.send("one", "right")
+
+    for sent in wrong:
+        with pytest.raises(ValueError, match="surrogates not allowed"):
+            sent.get()
+    assert right.get() == "ok done"
+
+
 @pytest.mark.parametrize("how", ["hard", "terminate"])
 def test_a_slot_is_free_after_a_greenlet_was_killed(make_shop, how):
     shop = make_shop()

@@ -69,6 +69,16 @@ def test_a_slot_is_free_after_a_reject_with_requeue_and_the_task_runs_again(shop
     assert [line["id"] for line in shop.runs.begun("requeue")].count(first.id) == 2
 
 
+def test_a_key_that_cannot_be_sent_is_the_error_of_its_task_alone(shop):
+    wrong = [shop.send("one", "\ud800"), shop.send("one", "key", shadow="\ud800")]
+    right = shop.send("one", "right")
+
+    for sent in wrong:
+        with pytest.raises(ValueError, match="surrogates not allowed"):
+            sent.get()
+    assert right.get() == "ok done"
+
+
 def test_a_slot_is_free_after_a_soft_time_limit(shop):
     first, second = run_two(shop, "one", "soft", "soft", soft_time_limit=1)
 

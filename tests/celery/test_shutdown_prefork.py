@@ -141,3 +141,16 @@ def test_tasks_flow_on_after_the_connection_to_the_broker_was_cut(make_shop, pri
         wait_until(lambda: shop.size("two", "cut") == 0)
         assert shop.runs.peak("cut") <= 2
         assert sorted(line["id"] for line in shop.runs.begun("cut")) == sorted(task.id for task in tasks)
+
+
+def test_the_slot_of_a_process_that_was_being_killed_is_free_when_the_worker_has_ended(make_shop):
+    shop = make_shop()
+    app = shop.folder / "app.py"
+    app.write_text(app.read_text() + "from cachify_tasks.celery import hub\nhub.LOOK = 60\n")
+    with shop.worker(concurrency=1) as worker:
+        shop.send("one", "killed", "hang", time_limit=1)
+        wait_until(lambda: "Hard time limit" in worker.logs())
+        worker.kill(signal.SIGTERM)
+        assert worker.wait_ended() == 0
+
+    assert shop.size("one", "killed") == 0

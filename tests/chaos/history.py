@@ -84,7 +84,7 @@ class Broker:
         message: Any = json.loads(value)
         tag = message["properties"]["delivery_tag"]
         self.task[tag] = message["headers"]["id"]
-        if str(message["headers"].get("cachify_attempt", "")).endswith("/n"):
+        if str(message["headers"].get("cachify_attempt", "")).rpartition("/")[2].startswith("n"):
             self.hints.add(tag)
         self.where[tag] = "queued"
         if left:

@@ -1,6 +1,7 @@
 """Finding the ticket of a task."""
 
-from tests.support.stores import LEASE
+from cachify_tasks._core.commands import Find
+from tests.support.stores import LEASE, POOL
 
 
 def test_a_waiting_task_is_found_by_its_id(store):
@@ -83,3 +84,16 @@ def test_of_two_attempts_the_later_one_is_found_though_the_earlier_one_ends(stor
     store.release("t:0", token)
 
     assert store.find("t") == "t:1"
+
+
+def test_several_tasks_are_found_at_once_and_none_of_none(store):
+    holder = store.acquire("a")
+    store.acquire("t:0")
+    store.acquire("u:1")
+    store.release("a", holder.token)
+    store.acquire("t:0")
+
+    found = store.send(Find(POOL, ("u", "nobody", "t")))
+
+    assert [(ticket.holder, ticket.waits) for ticket in found] == [("u:1", True), ("t:0", False)]
+    assert store.send(Find(POOL, ())) == []

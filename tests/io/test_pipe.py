@@ -141,6 +141,30 @@ def test_a_silent_server_is_told_for_each_batch_and_it_works_again_when_it_answe
     assert loop.answers[4] != []
 
 
+def test_a_connection_that_cannot_be_made_is_tried_once(loop, proxy, monkeypatch):
+    tries = []
+    make = loop.store.make_connection
+
+    def make_connection():
+        connection = make()
+        connect = connection._connect
+
+        def counted():
+            tries.append(1)
+            return connect()
+
+        monkeypatch.setattr(connection, "_connect", counted)
+        return connection
+
+    monkeypatch.setattr(loop.store, "make_connection", make_connection)
+    proxy.blackhole()
+
+    loop.send(ask("a"))
+
+    assert [type(answer) for answer in loop.answers] == [CachifyStoreError]
+    assert tries == [1]
+
+
 def test_replies_that_nobody_asked_for_answer_no_later_command(loop):
     loop.send(Size("p"))
     loop.turn_until(1)

@@ -52,7 +52,7 @@ def test_a_cluster_answers_for_pools_of_all_its_slots(private_server):
 
         assert store.execute(Pools()) == store.execute(Ticketed()) == sorted(pools)
         assert store.execute(Due()) == sorted(pools)
-        assert store.execute(Find(pools[7], "t")).holder == "t:0"
+        assert store.execute(Find(pools[7], ("t",)))[0].holder == "t:0"
         assert [heir.envelope for heir in store.execute(Sweep(pools[7], 60_000)).heirs] == [b"\xff"]
         assert store.execute(Due()) == sorted(set(pools) - {pools[7]})
         assert [store.execute(Claim("reaper", 60_000)) for _ in range(2)] == [True, False]

@@ -27,7 +27,7 @@ EXAMPLE: dict[str, Any] = {
     "label": "l",
     "envelope": b"e",
     "limit": 1234,
-    "task": "t",
+    "tasks": ("t",),
 }
 # Header words for fields that are not sent one by one.
 FLAGS = {"park": "flags", "nudge": "flags", "fresh": "flags", "starts": "flags", "again": "flags", "binds": "flags"}
@@ -95,6 +95,8 @@ def test_the_arguments_of_a_header_are_those_sent(name):
             assert sorted(value) == [field[0] for field in given]
         elif label == "acked":
             assert value == "1"
+        elif label == "tasks":
+            assert (value,) == command.tasks
         else:
             assert value == getattr(command, label or "")
 

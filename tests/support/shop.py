@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 import json
 import os
@@ -24,6 +25,10 @@ from cachify_tasks.celery import setup
 
 LONG_S = 120.0  # longer than a test waits for anything
 QUICK = Reschedule(delay=0.05, max_delay=0.2)
+
+
+class Level(enum.IntEnum):
+    URGENT = 5
 
 
 class Order(BaseModel):
@@ -288,7 +293,7 @@ def _add_parking_tasks(task: Any) -> None:
             }  # fmt: skip
 
     @task(name="park_first", bind=True)
-    @parked(on_full=Park(priority=lambda key, level=0, *_: level))
+    @parked(on_full=Park(priority=lambda key, level=0, *_: Level.URGENT if level == 5 else level))
     def park_first(self: Any, key: str, level: Any = 0) -> Any:
         with stamped(self, key):
             return level

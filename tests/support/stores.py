@@ -110,8 +110,8 @@ class Store:
         return self.plain(holder, limit, **options)
 
     def find(self, task: str, *, pool: str = POOL) -> str | None:
-        found: Found | None = self.send(Find(pool, task))
-        return found and found.holder
+        found: list[Found] = self.send(Find(pool, ("nobody", task)))
+        return found[0].holder if found else None
 
     def ticketed(self) -> list[str]:
         names: list[str] = self.send(Ticketed())
