@@ -74,7 +74,6 @@ class RedisStore:
         self._wire = Wire(self._sync) if self._sync is not None and direct(self._sync) else None
         self.shown = hide_password(url) if url else _where(sync_client or async_client)
 
-    # Synchronous ----------------------------------------------------------------------------------------------------
     @property
     def client(self) -> Any:
         """The synchronous redis-py client."""
@@ -187,7 +186,6 @@ class RedisStore:
                     self._bells = Listener(self.make_connection, self.schema.calls, self.execute, self.shown)
         return self._bells
 
-    # Asynchronous ---------------------------------------------------------------------------------------------------
     def _async_client(self) -> Any:
         given = self._given_async if self._given_async is not None else self._given_sync
         return clients.async_from_url(self._url) if self._url else clients.async_like(given)
@@ -248,7 +246,6 @@ class RedisStore:
         except RedisError:
             return ""
 
-    # Life -----------------------------------------------------------------------------------------------------------
     def close(self) -> None:
         """Close the synchronous connections that this store opened itself; who waits asks now and then."""
         if self._bells is not None:
