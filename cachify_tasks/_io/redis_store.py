@@ -216,7 +216,7 @@ class RedisStore:
             return await self._arun(home.client, home.wire, command)
         finally:
             if home.life is None:
-                await self._loops.hang_up(home)
+                await home.hang_up()
 
     async def _arun(self, client: Any, wire: AsyncWire | None, command: Command) -> Any:
         try:
@@ -260,9 +260,9 @@ class RedisStore:
         await self._loops.aclose()
 
     def reset_after_fork(self) -> None:
-        """In the child: the parent's event loops are not ours. redis-py itself looks after the sync connections."""
+        """In the child: event loops and the given asyncio client are the parent's. redis-py looks after sync ones."""
         self._lock = threading.Lock()
-        self._loops.reset_after_fork()
+        self._loops = Loops(None, self._async_client)
         if self._bells is not None:
             self._bells.renew()
         if self._wire is not None:
