@@ -199,11 +199,11 @@ class RedisStore:
         answer: Answer[Any] = Answer(loop=loop)
 
         def then(reply: Any) -> None:
-            if isinstance(reply, Exception):  # sent again, slowly, as often as it is worth
+            if not isinstance(reply, Exception):
+                answer.tell(decoded(command, reply))
+            elif not answer.done():  # sent again, slowly, as often as it is worth
                 again = loop.create_task(self.aexecute(command))
                 again.add_done_callback(partial(_copy, answer))
-            else:
-                answer.set_result(decoded(command, reply))
 
         args = arguments(command, self.schema, self._now())
         if wire.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
