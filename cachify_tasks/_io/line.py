@@ -140,15 +140,21 @@ class AsyncWire:
         """The line, made by whoever comes first; the others get it, or the same error."""
         if self._line is not None and self._line.up:
             return self._line
-        if self._making is None:
-            self._making = asyncio.ensure_future(self._made())
-            self._making.add_done_callback(self._took)
-        return await asyncio.shield(self._making)
+        making = self._making
+        if making is None:
+            making = self._making = asyncio.ensure_future(self._made())
+            making.add_done_callback(self._took)
+        await asyncio.wait([making])
+        if making.cancelled():  # by `close`: nobody has cancelled who waits for it
+            raise exceptions.ConnectionError("the store was closed")
+        return making.result()
 
     def _took(self, making: asyncio.Future[Line]) -> None:
-        self._making = None
-        if not making.cancelled() and making.exception() is None:
-            self._line = making.result()
+        line = None if making.cancelled() or making.exception() is not None else making.result()
+        if self._making is making:
+            self._making, self._line = None, line
+        elif line is not None:  # closed meanwhile
+            line.fail(exceptions.ConnectionError("the store was closed"))
 
     async def _made(self) -> Line:
         connection = self._make()
@@ -160,6 +166,7 @@ class AsyncWire:
     def close(self) -> None:
         if self._making is not None:
             self._making.cancel()
+            self._making = None
         if self._line is not None and self._line.up:
             self._line.fail(exceptions.ConnectionError("the store was closed"))
         self._line = None

@@ -22,11 +22,13 @@ class Home:
 
     Attributes:
         wire: None where the client does not work by a plain pool of connections.
-        life: ends with the loop; None: it has ended.
+        users: commands under way.
+        life: ends with the loop; None: it has ended, and the last user hangs up.
     """
 
     def __init__(self, client: Any, *, owned: bool) -> None:
         self.client, self._owned = client, owned
+        self.users = 0
         self.wire = AsyncWire(client) if direct(client) else None
         self.life: AsyncGenerator[None, None] | None = self._lived()
         with contextlib.suppress(StopIteration):
@@ -41,9 +43,12 @@ class Home:
             yield
         finally:
             self.life = None
-            await self.hang_up()
+            await self.rest()
 
-    async def hang_up(self) -> None:
+    async def rest(self) -> None:
+        """Hang up, if it is used no more."""
+        if self.life is not None or self.users:
+            return
         try:
             if self.wire is not None:
                 self.wire.close()

@@ -212,11 +212,12 @@ class RedisStore:
 
     async def aexecute(self, command: Command) -> Any:
         home = self._loops.here()
+        home.users += 1
         try:
             return await self._arun(home.client, home.wire, command)
         finally:
-            if home.life is None:
-                await home.hang_up()
+            home.users -= 1
+            await home.rest()
 
     async def _arun(self, client: Any, wire: AsyncWire | None, command: Command) -> Any:
         try:

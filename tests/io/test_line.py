@@ -135,6 +135,23 @@ async def test_a_reply_that_is_no_answer_is_an_error_and_no_wait_stays_open(stor
     assert [type(answer.exception()) for answer in done] == [ValueError, ValueError]
 
 
+async def test_closing_while_others_connect_cancels_nobody(redis_url):
+    with redis.Redis.from_url(redis_url) as client:
+        before = len(client.client_list())
+        for moment in range(30):
+            store = RedisStore("line", redis_url)
+            asking = [asyncio.ensure_future(work) for work in (store.aexecute(Size("p")), store.aexecute(Size("p")))]
+            for _ in range(moment):
+                await asyncio.sleep(0)
+
+            await store.aclose()
+
+            assert await asyncio.gather(*asking) == [0, 0]
+            await store.aclose()
+
+        await await_until(lambda: len(client.client_list()) <= before)
+
+
 class Struck:
     """Stands for a part of a line; a signal strikes when that method of it has been called for the first time."""
 
