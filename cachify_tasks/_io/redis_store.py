@@ -96,12 +96,16 @@ class RedisStore:
             raise _wrapped(error, self.shown) from error
 
     def _run(self, client: Any, command: ScriptCommand) -> Any:
+        def again() -> tuple[Any, ...]:
+            return arguments(sent_again(command), self.schema, self._now())  # type: ignore[arg-type]
+
         args = arguments(command, self.schema, self._now())
-        code = script(command.script)
+        code, keys = script(command.script), self.schema.pool(command.pool)
         try:
             if self._wire is not None:
-                first = evalsha(code, args, self.schema.pool(command.pool))
-                (reply,) = self._wire.call(first, again=lambda: self.packed([sent_again(command)]))
+                (reply,) = self._wire.call(evalsha(code, args, keys), again=lambda: evalsha(code, again(), keys))
+                if isinstance(reply, NoScriptError):
+                    (reply,) = self._wire.call(whole(code, args), again=lambda: whole(code, again()))
                 if isinstance(reply, Exception):
                     raise reply
             else:
