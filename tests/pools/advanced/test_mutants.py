@@ -100,14 +100,14 @@ MUTANTS = [
         "crew",
         "                    worker.job = job\n                    worker.wake.release()",
         "                    worker.job = job",
-        "life::test_an_idle_worker_is_used_before_another_is_started",
+        "workers::test_an_idle_worker_is_used_before_another_is_started",
     ),
     Mutant(
         "a worker that is woken has the job",
         "crew",
         "                    worker.job = job\n                    worker.wake.release()",
         "                    worker.wake.release()",
-        "life::test_an_idle_worker_is_used_before_another_is_started",
+        "workers::test_an_idle_worker_is_used_before_another_is_started",
     ),
     Mutant(
         "a worker that is called as its time runs out takes the call",
@@ -184,7 +184,7 @@ MUTANTS = [
         "crew",
         "            self.line.clear()\n            for worker in self.idle:\n                worker.wake.release()",
         "            self.line.clear()",
-        "life::test_an_idle_worker_is_used_before_another_is_started",
+        "workers::test_an_idle_worker_is_used_before_another_is_started",
     ),
     Mutant(
         "what runs when the time is over is cancelled",
@@ -198,7 +198,7 @@ MUTANTS = [
         "crew",
         "                self._hire(None)\n        if job is not None",
         "                pass\n        if job is not None",
-        "life::test_a_worker_that_is_lost_is_replaced",
+        "workers::test_a_worker_that_is_lost_is_replaced",
     ),
 ]
 
