@@ -5,11 +5,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 import cachify_tasks
+from tests.support.mutants import Mutant, mutate
 
 PACKAGE = Path(cachify_tasks.__file__).parent
 ROOT = Path(__file__).parents[3]
@@ -35,14 +35,6 @@ for each in sys.argv[3:]:
 os._exit(0)
 """
 KILLED, SURVIVED = 7, 0
-
-
-class Mutant(NamedTuple):
-    rule: str
-    file: str
-    text: str
-    broken: str
-    killer: str
 
 
 MUTANTS = [
@@ -208,11 +200,7 @@ def copied(folder: Path, mutant: Mutant | None = None) -> Path:
     copy = folder / "cachify_tasks"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     if mutant is not None:
-        file = copy / "pools" / "advanced" / f"{mutant.file}.py"
-        source = file.read_text("utf-8")
-        if source.count(mutant.text) != 1:
-            raise LookupError(f"{mutant.file}.py has changed: mend the mutant of {mutant.text!r}")
-        file.write_text(source.replace(mutant.text, mutant.broken), "utf-8")
+        mutate(copy / "pools" / "advanced", mutant)
     return folder
 
 
