@@ -263,3 +263,23 @@ def test_a_child_that_is_forked_while_a_thread_enters_a_pool_is_not_stuck():
     )
 
     assert told == "0\n"
+
+
+def test_a_line_about_something_else_may_come_in_the_middle_of_another(caplog):
+    class Meeting(dict[Any, Any]):
+        def get(self, *args):
+            found = super().get(*args)
+            if len(self) == 0:
+                self["met"] = 0.0, 0
+                noise_of_all.seldom("inner", "inner")  # a collected generator whose slot could not be released
+            return found
+
+    noise_of_all = noise.Noise()
+    noise_of_all._seldom = Meeting()
+    thread = threading.Thread(target=noise_of_all.seldom, args=("outer", "outer"), daemon=True)
+
+    thread.start()
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert caplog.messages == ["inner", "outer"]
