@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, Literal, cast, overload
@@ -29,6 +30,18 @@ def slot_exp_ms(value: Seconds | Unset | None) -> int | Unset | None:
     if value is None or isinstance(value, Unset):
         return value
     return milliseconds("slot_exp", value)
+
+
+_lock = threading.RLock()  # of who is inside which pool; a collected generator can leave one in the middle
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()  # a thread of the parent's may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class _Entry:
@@ -81,7 +94,6 @@ class Pool:
             raise type(error)(f"{error} (pool {key!r})") from None
         self._slot_exp_ms = slot_exp_ms(slot_exp)
         self._bound = _engine
-        self._lock = threading.Lock()
         self._inside: dict[object, list[_Entry]] = {}
         self._waits = _waits
         self._shows = _shows  # is its slot the current one of the code that enters it
@@ -171,8 +183,10 @@ class Pool:
             if isinstance(found, Reply):
                 raise full_error(self._key, found, self._waits)
             entry = _Entry(who, engine, found)
-            with self._lock:
-                self._inside.setdefault(who, []).append(entry)
+            with _lock:
+                stack = self._inside.get(who) or []
+                stack.append(entry)
+                self._inside[who] = stack  # last: it is taken away where a collected generator found it empty
             if self._shows:
                 current.set(found)
         except BaseException:
@@ -183,15 +197,16 @@ class Pool:
 
     def _claimed(self, who: object, claim: list[_Entry]) -> _Entry:
         """The entry that is left: the claimed one, or else this thread's or task's newest, or else another's newest."""
-        with self._lock:
+        with _lock:
             if not claim:
-                stack = self._inside.get(who) or next(reversed(self._inside.values()), None)
+                stack = self._inside.get(who) or next(filter(None, reversed([*self._inside.values()])), None)
                 if stack is None:
                     raise RuntimeError(f"pool {self._key!r} is left more often than it was entered")
                 claim.append(stack[-1])
+                del stack[-1]  # at once: who comes in the middle takes another one
             entry = claim[0]
-            stack = self._inside.get(entry.who, [])
-            if entry in stack:
+            stack = self._inside.get(entry.who)
+            if stack and entry in stack:
                 stack.remove(entry)
             if not stack:
                 self._inside.pop(entry.who, None)

@@ -1,6 +1,7 @@
 """Generators in a pool."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -113,3 +114,26 @@ async def test_an_async_generator_holds_its_slot_until_it_is_exhausted_or_closed
         current_slot()
     await items.aclose()
     assert await echo.size(9) == 0
+
+
+def test_an_async_generator_that_is_left_lying_holds_its_slot_until_it_has_cleaned_up(cachify, caplog):
+    @pooled("p", max_size=1)
+    async def numbers():
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0.01)
+            cleaned.append(pool("p", max_size=1).size())
+
+    async def main():
+        kept.append(numbers())
+        await anext(kept[0])
+
+    kept: list[Any] = []
+    cleaned: list[int] = []
+
+    asyncio.run(main())
+
+    assert cleaned == [1]
+    assert pool("p", max_size=1).size() == 0
+    assert not caplog.records

@@ -1,6 +1,9 @@
 """The general pool as a context manager, on memory and on Redis; what is logged of it."""
 
+import gc
 import logging
+import threading
+from typing import Any
 
 import pytest
 
@@ -16,6 +19,7 @@ from cachify_tasks import (
 )
 from cachify_tasks._io import noise
 from cachify_tasks._io.engine import set_global_engine
+from tests.support.programs import run
 
 
 def test_a_pool_holds_a_slot_while_it_is_entered(cachify):
@@ -164,3 +168,118 @@ def test_a_full_pool_is_logged_once_in_ten_seconds_with_a_count(cachify, caplog,
         f"pool 'p-1' is full (limit 1): {function} -> Skip (5 more like this since the last line)",
     ]
     assert {record.levelno for record in caplog.records} == {logging.INFO}
+
+
+class Collecting(dict[Any, Any]):
+    """When something is looked up for so many times, the garbage is collected just then."""
+
+    def __init__(self, content, times):
+        super().__init__(content)
+        self._times = times
+
+    def _look(self):
+        self._times -= 1
+        if not self._times:
+            gc.collect()
+
+    def get(self, *args):
+        self._look()
+        return super().get(*args)
+
+    def setdefault(self, *args):
+        self._look()
+        return super().setdefault(*args)
+
+
+@pytest.mark.parametrize(("moment", "times"), [("entered", 1), ("left", 1), ("left", 2)])
+def test_a_generator_that_is_collected_while_its_pool_is_entered_or_left_frees_its_slot(cachify, moment, times):
+    p = pool("p", max_size=2)
+
+    def lying():
+        with p:
+            yield
+
+    def throw_away():
+        cycle = [lying()]
+        next(cycle[0])
+        cycle.append(cycle)
+
+    def work():
+        if moment == "entered":
+            throw_away()
+            p._inside = Collecting(p._inside, times)
+        with p:
+            if moment == "left":
+                throw_away()
+                p._inside = Collecting(p._inside, times)
+
+    thread = threading.Thread(target=work, daemon=True)
+    gc.disable()  # it comes when it is called
+    thread.start()
+    thread.join(5)
+    gc.enable()
+
+    assert not thread.is_alive()
+    assert p.size() == 0
+    assert not p._inside
+
+
+def test_a_child_that_is_forked_while_a_thread_enters_a_pool_is_not_stuck():
+    told = run(
+        """
+        import os, threading, warnings
+        from cachify_tasks import init_cachify, pool
+        warnings.simplefilter("ignore")  # of forking with threads
+        init_cachify()
+        p = pool("p", max_size=2)
+        inside, leave = threading.Event(), threading.Event()
+        class Slow(dict):
+            def _slow(self):
+                if threading.current_thread() is thread:
+                    inside.set()
+                    leave.wait(10)
+            def get(self, *args):
+                self._slow()
+                return super().get(*args)
+            def setdefault(self, *args):
+                self._slow()
+                return super().setdefault(*args)
+        def enter():
+            with p:
+                pass
+        p._inside = Slow()
+        thread = threading.Thread(target=enter)
+        thread.start()
+        inside.wait(10)
+        if (pid := os.fork()) == 0:
+            work = threading.Thread(target=enter, daemon=True)
+            work.start()
+            work.join(5)
+            os._exit(work.is_alive())
+        print(os.waitpid(pid, 0)[1])
+        leave.set()
+        thread.join()
+        """
+    )
+
+    assert told == "0\n"
+
+
+def test_a_line_about_something_else_may_come_in_the_middle_of_another(caplog):
+    class Meeting(dict[Any, Any]):
+        def get(self, *args):
+            found = super().get(*args)
+            if len(self) == 0:
+                self["met"] = 0.0, 0
+                noise_of_all.seldom("inner", "inner")  # a collected generator whose slot could not be released
+            return found
+
+    noise_of_all = noise.Noise()
+    noise_of_all._seldom = Meeting()
+    thread = threading.Thread(target=noise_of_all.seldom, args=("outer", "outer"), daemon=True)
+
+    thread.start()
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert caplog.messages == ["inner", "outer"]

@@ -44,7 +44,7 @@ names: Final = Names()
 
 
 class Engine:
-    """What a `Cachify` runs on.
+    """What a `Cachify` runs on: the `Keeper` and the `Host` of its flows.
 
     Args:
         store: where slots and values are.
@@ -79,7 +79,6 @@ class Engine:
         hard = self.slot_exp_ms if slot_exp_ms is UNSET else slot_exp_ms
         return Acquire(pool, name, name, limit, self.lease_ms, self.start_ms, hard or 0, label, fresh=True)
 
-    # Keeper ---------------------------------------------------------------------------------------------------------
     def granted(self, ask: Acquire, reply: Reply, tomb_ms: int = FUNCTION_TOMB_MS) -> Slot:
         slot = Slot(self.store, ask.pool, ask.holder, reply.token, ask.rid, ask.lease_ms, ask.start_ms, tomb_ms)
         heart.add(slot)

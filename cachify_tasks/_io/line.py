@@ -27,6 +27,11 @@ class Answer(asyncio.Future[T]):
     def cancel(self, msg: Any | None = None) -> bool:
         return False
 
+    def tell(self, value: T) -> None:
+        """Settle it, unless it has been told just before a signal struck."""
+        if not self.done():
+            self.set_result(value)
+
 
 class Line(asyncio.Protocol):
     """A connection that redis-py has made and greeted, from then on ours."""
@@ -43,17 +48,25 @@ class Line(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def send(self, data: bytes, then: Then) -> None:
-        self._waiting.append((then, self._loop.time()))
-        self._transport.write(data)
-        if self._timer is None and self._seconds is not None:
-            self._timer = self._loop.call_later(self._seconds, self._look)
+        try:
+            self._waiting.append((then, self._loop.time()))
+            self._transport.write(data)
+            if self._timer is None and self._seconds is not None:
+                self._timer = self._loop.call_later(self._seconds, self._look)
+        except BaseException:  # a signal: nobody knows how much of it has been sent
+            self.fail(exceptions.ConnectionError("sending was interrupted"))
+            raise
 
     def data_received(self, data: bytes) -> None:
         try:
             for reply in self._replies.feed(data):
-                self._waiting.popleft()[0](reply)
-        except (exceptions.InvalidResponse, IndexError) as error:  # a server that says more than it was asked
+                self._waiting[0][0](reply)
+                self._waiting.popleft()  # not before: where telling it fails, it is still one of those to be told
+        except Exception as error:  # noqa: BLE001  # more than was asked for, or what is no answer to it
             self.fail(exceptions.ConnectionError(f"the server's replies make no sense: {error!r}"))
+        except BaseException:  # a signal: nobody knows whose the next reply is
+            self.fail(exceptions.ConnectionError("reading was interrupted"))
+            raise
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.fail(exceptions.ConnectionError(f"the connection was lost: {exc or 'closed by the server'}"))
@@ -116,8 +129,8 @@ class AsyncWire:
 
     async def _once(self, data: bytes) -> Any:
         answer: Answer[Any] = Answer()
-        if not self.send(data, answer.set_result):
-            (await self._connected()).send(data, answer.set_result)
+        if not self.send(data, answer.tell):
+            (await self._connected()).send(data, answer.tell)
         reply = await answer
         if isinstance(reply, LOST):
             raise reply
@@ -127,15 +140,21 @@ class AsyncWire:
         """The line, made by whoever comes first; the others get it, or the same error."""
         if self._line is not None and self._line.up:
             return self._line
-        if self._making is None:
-            self._making = asyncio.ensure_future(self._made())
-            self._making.add_done_callback(self._took)
-        return await asyncio.shield(self._making)
+        making = self._making
+        if making is None:
+            making = self._making = asyncio.ensure_future(self._made())
+            making.add_done_callback(self._took)
+        await asyncio.wait([making])
+        if making.cancelled():  # by `close`: nobody has cancelled who waits for it
+            raise exceptions.ConnectionError("the store was closed")
+        return making.result()
 
     def _took(self, making: asyncio.Future[Line]) -> None:
-        self._making = None
-        if not making.cancelled() and making.exception() is None:
-            self._line = making.result()
+        line = None if making.cancelled() or making.exception() is not None else making.result()
+        if self._making is making:
+            self._making, self._line = None, line
+        elif line is not None:  # closed meanwhile
+            line.fail(exceptions.ConnectionError("the store was closed"))
 
     async def _made(self) -> Line:
         connection = self._make()
@@ -147,6 +166,7 @@ class AsyncWire:
     def close(self) -> None:
         if self._making is not None:
             self._making.cancel()
+            self._making = None
         if self._line is not None and self._line.up:
             self._line.fail(exceptions.ConnectionError("the store was closed"))
         self._line = None

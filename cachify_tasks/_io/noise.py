@@ -19,7 +19,7 @@ class Noise:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a collected generator can come in the middle, with a slot it cannot release
         self._said: set[Hashable] = set()
         self._seldom: dict[Hashable, tuple[float, int]] = {}
 

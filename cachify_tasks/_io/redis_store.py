@@ -74,7 +74,6 @@ class RedisStore:
         self._wire = Wire(self._sync) if self._sync is not None and direct(self._sync) else None
         self.shown = hide_password(url) if url else _where(sync_client or async_client)
 
-    # Synchronous ----------------------------------------------------------------------------------------------------
     @property
     def client(self) -> Any:
         """The synchronous redis-py client."""
@@ -97,12 +96,16 @@ class RedisStore:
             raise _wrapped(error, self.shown) from error
 
     def _run(self, client: Any, command: ScriptCommand) -> Any:
+        def again() -> tuple[Any, ...]:
+            return arguments(sent_again(command), self.schema, self._now())  # type: ignore[arg-type]
+
         args = arguments(command, self.schema, self._now())
-        code = script(command.script)
+        code, keys = script(command.script), self.schema.pool(command.pool)
         try:
             if self._wire is not None:
-                first = evalsha(code, args, self.schema.pool(command.pool))
-                (reply,) = self._wire.call(first, again=lambda: self.packed([sent_again(command)]))
+                (reply,) = self._wire.call(evalsha(code, args, keys), again=lambda: evalsha(code, again(), keys))
+                if isinstance(reply, NoScriptError):
+                    (reply,) = self._wire.call(whole(code, args), again=lambda: whole(code, again()))
                 if isinstance(reply, Exception):
                     raise reply
             else:
@@ -187,7 +190,6 @@ class RedisStore:
                     self._bells = Listener(self.make_connection, self.schema.calls, self.execute, self.shown)
         return self._bells
 
-    # Asynchronous ---------------------------------------------------------------------------------------------------
     def _async_client(self) -> Any:
         given = self._given_async if self._given_async is not None else self._given_sync
         return clients.async_from_url(self._url) if self._url else clients.async_like(given)
@@ -201,11 +203,11 @@ class RedisStore:
         answer: Answer[Any] = Answer(loop=loop)
 
         def then(reply: Any) -> None:
-            if isinstance(reply, Exception):  # sent again, slowly, as often as it is worth
+            if not isinstance(reply, Exception):
+                answer.tell(decoded(command, reply))
+            elif not answer.done():  # sent again, slowly, as often as it is worth
                 again = loop.create_task(self.aexecute(command))
                 again.add_done_callback(partial(_copy, answer))
-            else:
-                answer.set_result(decoded(command, reply))
 
         args = arguments(command, self.schema, self._now())
         if wire.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
@@ -214,11 +216,12 @@ class RedisStore:
 
     async def aexecute(self, command: Command) -> Any:
         home = self._loops.here()
+        home.users += 1
         try:
             return await self._arun(home.client, home.wire, command)
         finally:
-            if home.life is None:
-                await self._loops.hang_up(home)
+            home.users -= 1
+            await home.rest()
 
     async def _arun(self, client: Any, wire: AsyncWire | None, command: Command) -> Any:
         try:
@@ -248,7 +251,6 @@ class RedisStore:
         except RedisError:
             return ""
 
-    # Life -----------------------------------------------------------------------------------------------------------
     def close(self) -> None:
         """Close the synchronous connections that this store opened itself; who waits asks now and then."""
         if self._bells is not None:
@@ -263,9 +265,9 @@ class RedisStore:
         await self._loops.aclose()
 
     def reset_after_fork(self) -> None:
-        """In the child: the parent's event loops are not ours. redis-py itself looks after the sync connections."""
+        """In the child: event loops and the given asyncio client are the parent's. redis-py looks after sync ones."""
         self._lock = threading.Lock()
-        self._loops.reset_after_fork()
+        self._loops = Loops(None, self._async_client)
         if self._bells is not None:
             self._bells.renew()
         if self._wire is not None:

@@ -40,10 +40,16 @@ class Script(NamedTuple):
 
 
 @cache
+def _sources() -> dict[str, str]:
+    """All of them at the first use: the first release may come when the interpreter ends and can read no more."""
+    folder = files("cachify_tasks").joinpath("_lua")
+    return {name: folder.joinpath(f"{name}.lua").read_text("utf-8") for name in ("common", *NAMES)}
+
+
+@cache
 def script(name: str) -> Script:
     """The script of that name, what all share put in front."""
-    folder = files("cachify_tasks").joinpath("_lua")
-    text = "\n".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("common", name))
+    text = "\n".join(_sources()[part] for part in ("common", name))
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(text, sha, packed(("EVALSHA", sha)))
 

@@ -1,7 +1,8 @@
-"""A generator whose steps have a slot as the current one."""
+"""A generator whose steps have a slot as the current one, and that belongs to who steps it."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -40,3 +41,17 @@ class Steps:
             return do(*args)
         finally:
             current.set(before)
+
+
+def unhooked(begin: Callable[[], Any]) -> Any:
+    """What an asynchronous generator's first step is, kept from the event loop.
+
+    A loop that ends closes all the generators it knows of at once: it would close this one under its owner's hands, who
+    closes it, and then frees the slot.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return begin()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)

@@ -11,7 +11,7 @@ from .._core.calls import Policy
 from .._core.commands import Size
 from .calls import call_flow
 from .engine import global_engine
-from .steps import Steps
+from .steps import Steps, unhooked
 
 
 def wrapped(policy: Policy, signature: inspect.Signature, slot_of: Callable[..., Any]) -> Any:
@@ -27,7 +27,7 @@ def wrapped(policy: Policy, signature: inspect.Signature, slot_of: Callable[...,
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
             async with slot_of(policy, args, kwargs) as slot:
                 items = function(*args, **kwargs)
-                step = items.__anext__()
+                step = unhooked(items.__anext__)
                 try:
                     while True:
                         try:

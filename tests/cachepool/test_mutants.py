@@ -1,31 +1,11 @@
 """Each rule of the pool, broken on purpose, fails a test of the suite."""
 
-import importlib
-import shutil
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
-
 import pytest
 
 from cachify_tasks import cachepool
-from tests.cachepool import killers, test_beyond, test_defects, test_documented, test_threads
+from tests.cachepool import killers, test_beyond, test_defects, test_documented
 from tests.cachepool.things import Things
-
-SOURCE = Path(cachepool.__file__).parent
-
-
-class Mutant(NamedTuple):
-    """`text` in `file` becomes `broken`."""
-
-    rule: str
-    file: str
-    text: str
-    broken: str
-    killer: Callable[[Things], None]
-
+from tests.support.mutants import Mutant, mutated
 
 MUTANTS = [
     Mutant(
@@ -229,43 +209,13 @@ MUTANTS = [
 ]
 
 
-def replaced(file: Path, text: str, broken: str) -> None:
-    """No AssertionError if the text is not there: that would pass for a killed mutant."""
-    source = file.read_text("utf-8")
-    if source.count(text) != 1:
-        raise LookupError(f"{file.name} has changed: mend the mutant of {text!r}")
-    file.write_text(source.replace(text, broken), "utf-8")
-
-
-@pytest.fixture
-def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Mutant], ModuleType]]:
-    """Imports a copy of the package with the mutant's text."""
-
-    def load(mutant: Mutant) -> ModuleType:
-        copy = tmp_path / "mutantpool"
-        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        replaced(copy / "errors.py", "from ..errors", "from cachify_tasks.errors")
-        replaced(copy / f"{mutant.file}.py", mutant.text, mutant.broken)
-        monkeypatch.syspath_prepend(str(tmp_path))
-        package = importlib.import_module("mutantpool")
-        for module in (test_beyond, test_defects, test_documented, test_threads):  # the errors that the tests expect
-            monkeypatch.setattr(module, "CachePoolError", package.CachePoolError)
-        return package
-
-    yield load
-    for name in [name for name in sys.modules if name.split(".")[0] == "mutantpool"]:
-        del sys.modules[name]
-
-
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.rule)
-def test_a_broken_rule_fails_a_test(mutant, imported):
+def test_a_broken_rule_fails_a_test(mutant, tmp_path):
     judge(mutant, Things())
     kind = "coroutines" if mutant.file == "coroutines" else "threads"
 
-    broken = Things(kind, imported(mutant))
-
-    with pytest.raises((Exception, pytest.fail.Exception)):
-        judge(mutant, broken)
+    with mutated(cachepool, mutant, tmp_path) as broken, pytest.raises((Exception, pytest.fail.Exception)):
+        judge(mutant, Things(kind, broken))
 
 
 def judge(mutant: Mutant, things: Things) -> None:

@@ -1,6 +1,9 @@
 """The drivers: results and errors pass; each event loop has its own connections."""
 
 import asyncio
+import gc
+import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +14,9 @@ from cachify_tasks._core.commands import Size
 from cachify_tasks._core.flows import CHECKPOINT, Run, Sleep
 from cachify_tasks._io.drivers import adrive, drive
 from cachify_tasks._io.engine import set_global_engine
+from cachify_tasks._io.loops import Loops
 from cachify_tasks._io.memory import MemoryStore
+from cachify_tasks._io.redis_store import RedisStore
 from tests.support.waiting import await_until, wait_until
 
 COMMAND = Size("any")
@@ -87,13 +92,62 @@ def test_each_event_loop_has_its_own_connections_and_closes_them(redis_url):
 
     with redis.Redis.from_url(redis_url) as client:
         before = connections(client)
-        cachify = init_cachify(url=redis_url)
+        init_cachify(url=redis_url)
         for _ in range(12):
             asyncio.run(main())
 
         wait_until(lambda: connections(client) <= before)
-    assert len(cachify._engine.store._loops) <= 1
     set_global_engine(None)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("closed", [True, False])
+def test_an_event_loop_that_is_thrown_away_is_not_kept_nor_are_its_connections(redis_url, closed):
+    def come_and_go():
+        loop = asyncio.new_event_loop()
+        loops.add(loop)
+        loop.run_until_complete(store.aexecute(Size("p")))
+        if closed:
+            loop.close()
+
+    store = RedisStore("p", redis_url)
+    loops = weakref.WeakSet[asyncio.AbstractEventLoop]()
+    with redis.Redis.from_url(redis_url) as client:
+        before = connections(client)
+        for _ in range(5):
+            come_and_go()
+        gc.collect()
+
+        assert not loops
+        wait_until(lambda: connections(client) <= before)
+    store.close()
+
+
+def test_event_loops_in_two_threads_may_begin_at_once():
+    class Client:
+        async def aclose(self):
+            pass
+
+    class Meeting(asyncio.SelectorEventLoop):
+        def is_closed(self):
+            if others:
+                others.pop().result(5)
+            return super().is_closed()
+
+    async def visit():
+        loops.here()
+
+    async def begin():
+        others.append(threads.submit(asyncio.run, visit()))  # it is met where this loop looks at the first one
+        loops.here()
+
+    loops, others = Loops(None, Client), list[Future[None]]()
+    first = Meeting()
+    first.run_until_complete(visit())
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.run(begin())
+    first.run_until_complete(first.shutdown_asyncgens())
+    first.close()
 
 
 @pytest.mark.parametrize("pause", [0, 0.05])

@@ -1,6 +1,7 @@
 """Commands of an event loop on one connection: replies in pieces, lost, late, and cancelled waits."""
 
 import asyncio
+from typing import Any
 
 import pytest
 import redis
@@ -8,6 +9,7 @@ from redis import exceptions
 
 from cachify_tasks import CachifyStoreError, init_cachify
 from cachify_tasks._core.commands import Acquire, Size
+from cachify_tasks._io import redis_store
 from cachify_tasks._io.redis_store import RedisStore
 from cachify_tasks._io.replies import Replies
 from tests.support.waiting import await_until, wait_until
@@ -121,6 +123,84 @@ async def test_a_timeout_of_the_caller_is_delivered_when_the_answer_is_there(sto
             await store.begin(Size("p"))
 
     assert await store.begin(Size("p")) == 0
+
+
+async def test_a_reply_that_is_no_answer_is_an_error_and_no_wait_stays_open(store, monkeypatch):
+    await store.aexecute(Size("p"))
+    monkeypatch.setattr(redis_store, "decoded", lambda command, reply: int("odd"))
+    answers = [store.begin(Size("p")), store.begin(Size("p"))]
+
+    done, _ = await asyncio.wait(answers, timeout=5)
+
+    assert [type(answer.exception()) for answer in done] == [ValueError, ValueError]
+
+
+async def test_closing_while_others_connect_cancels_nobody(redis_url):
+    with redis.Redis.from_url(redis_url) as client:
+        before = len(client.client_list())
+        for moment in range(30):
+            store = RedisStore("line", redis_url)
+            asking = [asyncio.ensure_future(work) for work in (store.aexecute(Size("p")), store.aexecute(Size("p")))]
+            for _ in range(moment):
+                await asyncio.sleep(0)
+
+            await store.aclose()
+
+            assert await asyncio.gather(*asking) == [0, 0]
+            await store.aclose()
+
+        await await_until(lambda: len(client.client_list()) <= before)
+
+
+class Struck:
+    """Stands for a part of a line; a signal strikes when that method of it has been called for the first time."""
+
+    def __init__(self, part, method):
+        self._part, self._method = part, method
+
+    def __getattr__(self, name):
+        return self._strike if name == self._method else getattr(self._part, name)
+
+    def _strike(self, *args):
+        method, self._method = self._method, None
+        getattr(self._part, method)(*args)
+        raise KeyboardInterrupt
+
+    def __bool__(self):
+        return bool(self._part)
+
+    def __iter__(self):
+        return iter(self._part)
+
+    def __getitem__(self, index):
+        return self._part[index]
+
+
+@pytest.mark.parametrize(("part", "method"), [("_waiting", "append"), ("_replies", "feed"), ("_waiting", "popleft")])
+def test_wherever_a_signal_strikes_nobody_gets_the_answer_of_another(redis_url, part, method):
+    async def struck():
+        wire: Any = store._loops.here().wire
+        line = wire._line
+        setattr(line, part, Struck(getattr(line, part), method))
+        answers.append(store.begin(Size("q")))
+        await answers[0]
+
+    async def afterwards():
+        answers.extend([store.begin(Size("p")), store.begin(Size("q"))])
+        await asyncio.wait(answers, timeout=5)
+
+    store, loop, answers = RedisStore("line", f"{redis_url}?socket_timeout=0.5"), asyncio.new_event_loop(), list[Any]()
+    for command in (ask("a"), Size("q")):
+        loop.run_until_complete(store.aexecute(command))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(struck())
+
+    loop.run_until_complete(afterwards())
+
+    assert [answer.result() for answer in answers] in ([0, 1, 0], [1, 0])
+    loop.run_until_complete(store.aclose())
+    loop.close()
+    store.close()
 
 
 def test_nothing_is_left_behind_when_loops_come_and_go(redis_url):

@@ -60,9 +60,6 @@ def listeners():
     return [thread for thread in threading.enumerate() if thread.name == "cachify-listener"]
 
 
-# Connections
-
-
 def test_a_call_that_is_lost_with_its_connection_is_made_up_for(connect, proxy, direct, threads):
     connect()
     held = direct.pool("p", max_size=1).acquire()
@@ -194,9 +191,6 @@ def test_retrying_ends_with_the_timeout(connect, proxy, direct, threads):
         wait_until(lambda: waiting(direct) == 0, SOON)
 
 
-# Life of the listener
-
-
 def test_the_listener_ends_when_nobody_waits_and_begins_again(redis_url, threads, monkeypatch):
     monkeypatch.setattr(listener_module, "IDLE", 0.1)
     monkeypatch.setattr(listener_module, "TICK", 0.05)
@@ -289,9 +283,6 @@ def test_a_child_forked_while_others_wait_waits_by_itself(redis_url):
     )
 
     assert told.split() == ["3", "0"]
-
-
-# Processes that die
 
 
 def test_a_killed_waiter_costs_one_start_timeout(redis_url, direct, threads):

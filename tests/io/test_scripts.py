@@ -9,10 +9,12 @@ from typing import Any, get_args
 
 import pytest
 
+from cachify_tasks import init_cachify
 from cachify_tasks._core import commands
 from cachify_tasks._core.keys import PoolKeys, Schema
 from cachify_tasks._io import scripts
 from cachify_tasks._io.scripts import NAMES, arguments, script
+from tests.support.programs import run
 from tests.support.stores import POOL
 
 FOLDER = files("cachify_tasks").joinpath("_lua")
@@ -175,6 +177,26 @@ def test_a_script_is_named_by_its_digest():
     assert script("size").text.endswith(FOLDER.joinpath("size.lua").read_text("utf-8"))
     assert len(script("size").sha) == 40
     assert scripts.script("size") is script("size")
+
+
+def test_a_first_release_when_the_interpreter_ends_frees_its_slot(redis_url):
+    run(
+        """
+        import sys
+        from cachify_tasks import init_cachify, pool
+        init_cachify(url=sys.argv[1])
+        class Owner:
+            def __del__(self):
+                self.held.release()
+        owner = Owner()
+        owner.held, owner.itself = pool("p", max_size=1).acquire(), owner  # collected when modules are gone
+        """,
+        redis_url,
+    )
+
+    cachify = init_cachify(url=redis_url, is_global=False)
+    assert cachify.pool("p", max_size=1).size() == 0
+    cachify.close()
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,6 @@ def test_a_real_heart_beat_does_not_bring_a_lost_lease_back():
         assert size() == 0
 
 
-# What is in the memory, and what comes after ------------------------------------------------------------------------
 def test_without_init_cachify_there_is_one_in_the_block_alone():
     with testing.memory(), pool("p", max_size=1):
         assert size() == 1
@@ -205,7 +204,6 @@ def test_what_was_global_is_back_after_an_error():
     assert chosen_engine() is mine._engine
 
 
-# Celery ---------------------------------------------------------------------------------------------------------------
 def test_eager_tasks_are_in_the_memory_whatever_their_apps_url():
     app = Celery("shop", broker="redis://127.0.0.1:1/0", set_as_current=False)
     app.conf.task_always_eager = True

@@ -7,6 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeAlias
 
@@ -27,18 +28,18 @@ class Calls:
     def __init__(self) -> None:
         self._executor: Executor | None = None
         self._threads: _Threads | None = None
-        self._most = self._running = 0
+        self._most = 0
         self._open = False
 
     def open(self, executor: Executor | None, most: int) -> None:
         """most: threads, where no executor is given."""
-        self._executor, self._most, self._open = executor, most, True
-        self._threads, self._running = None, 0
+        self._executor, self._most, self._open, self._threads = executor, most, True, None
 
     async def close(self) -> None:
         """What runs goes on, and what is called from now on runs in the event loop's executor."""
         self._open = False
-        await self._end()
+        if self._threads is not None:
+            await _end(self._threads)
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         return await self.call_in(self._executor, function, *args, **kwargs)
@@ -61,18 +62,19 @@ class Calls:
     async def _in_threads(self, work: Callable[[], Outcome]) -> Outcome:
         if self._threads is None:
             self._threads = await _Threads(self._most, 0, name="ConnectionPool").__aenter__()
-        self._running += 1
+        threads = self._threads
         try:
-            return await _waited_for(self._threads.submit_nowait(work))
+            return await _waited_for(threads.submit_nowait(work))
         finally:
-            self._running -= 1
-            if not self._open:
-                await self._end()
+            if not self._open or threads is not self._threads:  # the pool was stopped, and perhaps started again
+                with suppress(asyncio.CancelledError):  # the outcome is there: it must not be lost
+                    await _end(threads)
 
-    async def _end(self) -> None:
-        if self._running == 0 and self._threads is not None:
-            threads, self._threads = self._threads, None
-            await threads.shutdown()
+
+async def _end(threads: _Threads) -> None:
+    """End them, unless something runs there: who waits for that does it then."""
+    if threads.idle:
+        await threads.shutdown()
 
 
 async def _waited_for(running: asyncio.Future[Outcome]) -> Outcome:

@@ -14,10 +14,10 @@ from weakref import WeakSet
 from ..errors import PoolError
 from . import options
 from .options import Seconds
-from .quick import Quick, home_of
 from .records import PLAIN, Recipe
 from .shelf import NOWHERE
 from .stock import logger
+from .upkeep import Upkeep
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ Arguments = tuple[Iterable[Any], Mapping[str, Any]]
 pools: WeakSet[Any] = WeakSet()  # what a forked child must leave alone
 
 
-class Life(Quick[T]):
+class Life(Upkeep[T]):
     def __init__(self) -> None:
         super().__init__()
         self._forked = False
@@ -146,13 +146,6 @@ class Life(Quick[T]):
         if self._news is None or self._news.done():
             self._news = loop.create_future()
         await asyncio.shield(self._news)
-
-    def _tune(self) -> None:
-        assert self._loop is not None
-        plain = (
-            self._options.healthchecker is None and self._options.leak_after is None and self._places <= self._maxsize
-        )
-        self._home = home_of(self._loop) if self._open and plain else NOWHERE
 
     def _refuse_misuse(self, loop: asyncio.AbstractEventLoop) -> None:
         self._refuse_a_fork()

@@ -13,14 +13,14 @@ from . import options
 from .errors import PoolTimeout
 from .lending import Lending
 from .options import More, Seconds
+from .quick import Quick
 from .records import ConnectionPoolStats
-from .turns import Turns
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class ConnectionPool(Turns[T], Generic[T, P]):
+class ConnectionPool(Quick[T], Generic[T, P]):
     """Connections that coroutines of one event loop take turns in. Used with `async with`.
 
     Functions that are no coroutine functions run in threads, or in the executor of `start`.

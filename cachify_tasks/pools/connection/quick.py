@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import sys
 from _thread import get_ident
-from asyncio import AbstractEventLoop, Future, get_running_loop
+from asyncio import get_running_loop
 from typing import Any, TypeVar
 
-from .records import Record
-from .shelf import NOWHERE
-from .upkeep import Upkeep
+from .turns import Turns
 
 T = TypeVar("T")
 
@@ -67,7 +65,7 @@ Raises:
 """
 
 
-class Quick(Upkeep[T]):
+class Quick(Turns[T]):
     if sys.version_info >= (3, 12):
 
         async def acquire(self, *a: Any, **k: Any) -> T:
@@ -127,20 +125,3 @@ class Quick(Upkeep[T]):
             await self._release(conn, a, k)
 
     acquire.__doc__, release.__doc__ = ACQUIRE, RELEASE
-
-    async def _acquire(self, a: tuple[Any, ...], k: dict[str, Any]) -> T:
-        raise NotImplementedError
-
-    def _join(self, a: tuple[Any, ...], k: dict[str, Any], timeout: float | None) -> Future[Record[T]]:
-        raise NotImplementedError
-
-    def _leave(self, future: Future[Record[T]]) -> None:
-        raise NotImplementedError
-
-    async def _release(self, conn: T, a: tuple[Any, ...], k: dict[str, Any]) -> None:
-        raise NotImplementedError
-
-
-def home_of(loop: AbstractEventLoop) -> Any:
-    """What `_home` is where the short ways are open."""
-    return loop if sys.version_info >= (3, 12) or hasattr(loop, "_thread_id") else NOWHERE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -25,3 +27,8 @@ class Shelf(Generic[T]):
         self._home: Any = NOWHERE  # the loop, where the short ways are open
         self._idle: deque[Record[T]] = deque()
         self._lent: dict[int, Record[T]] = {}
+
+
+def home_of(loop: AbstractEventLoop) -> Any:
+    """What `_home` is where the short ways are open."""
+    return loop if sys.version_info >= (3, 12) or hasattr(loop, "_thread_id") else NOWHERE

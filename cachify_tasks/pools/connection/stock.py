@@ -21,7 +21,7 @@ from ..errors import PoolError, PoolShutDown
 from .calls import Calls, accepts, is_async
 from .options import Options
 from .records import PLAIN, Counts, Recipe, Record
-from .shelf import Shelf
+from .shelf import NOWHERE, Shelf, home_of
 from .waiters import Waiters
 
 logger = logging.getLogger("cachify_tasks.pools")
@@ -320,7 +320,11 @@ class Stock(Shelf[T]):
 
     def _tune(self) -> None:
         """Open the short ways where nothing has to be looked at on the way."""
-        raise NotImplementedError
+        assert self._loop is not None
+        plain = (
+            self._options.healthchecker is None and self._options.leak_after is None and self._places <= self._maxsize
+        )
+        self._home = home_of(self._loop) if self._open and plain else NOWHERE
 
     def _tell(self) -> None:
         """Wake those who wait for a change."""

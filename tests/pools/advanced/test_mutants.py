@@ -5,11 +5,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 import cachify_tasks
+from tests.support.mutants import Mutant, mutate
 
 PACKAGE = Path(cachify_tasks.__file__).parent
 ROOT = Path(__file__).parents[3]
@@ -35,14 +35,6 @@ for each in sys.argv[3:]:
 os._exit(0)
 """
 KILLED, SURVIVED = 7, 0
-
-
-class Mutant(NamedTuple):
-    rule: str
-    file: str
-    text: str
-    broken: str
-    killer: str
 
 
 MUTANTS = [
@@ -100,14 +92,14 @@ MUTANTS = [
         "crew",
         "                    worker.job = job\n                    worker.wake.release()",
         "                    worker.job = job",
-        "life::test_an_idle_worker_is_used_before_another_is_started",
+        "workers::test_an_idle_worker_is_used_before_another_is_started",
     ),
     Mutant(
         "a worker that is woken has the job",
         "crew",
         "                    worker.job = job\n                    worker.wake.release()",
         "                    worker.wake.release()",
-        "life::test_an_idle_worker_is_used_before_another_is_started",
+        "workers::test_an_idle_worker_is_used_before_another_is_started",
     ),
     Mutant(
         "a worker that is called as its time runs out takes the call",
@@ -184,7 +176,7 @@ MUTANTS = [
         "crew",
         "            self.line.clear()\n            for worker in self.idle:\n                worker.wake.release()",
         "            self.line.clear()",
-        "life::test_an_idle_worker_is_used_before_another_is_started",
+        "workers::test_an_idle_worker_is_used_before_another_is_started",
     ),
     Mutant(
         "what runs when the time is over is cancelled",
@@ -198,7 +190,7 @@ MUTANTS = [
         "crew",
         "                self._hire(None)\n        if job is not None",
         "                pass\n        if job is not None",
-        "life::test_a_worker_that_is_lost_is_replaced",
+        "workers::test_a_worker_that_is_lost_is_replaced",
     ),
 ]
 
@@ -208,11 +200,7 @@ def copied(folder: Path, mutant: Mutant | None = None) -> Path:
     copy = folder / "cachify_tasks"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     if mutant is not None:
-        file = copy / "pools" / "advanced" / f"{mutant.file}.py"
-        source = file.read_text("utf-8")
-        if source.count(mutant.text) != 1:
-            raise LookupError(f"{mutant.file}.py has changed: mend the mutant of {mutant.text!r}")
-        file.write_text(source.replace(mutant.text, mutant.broken), "utf-8")
+        mutate(copy / "pools" / "advanced", mutant)
     return folder
 
 

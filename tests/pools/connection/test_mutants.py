@@ -1,31 +1,18 @@
 """Each rule of the pool, broken on purpose, fails a test of the suite."""
 
 import asyncio
-import importlib
-import importlib.util
 import inspect
-import shutil
 import sys
-from importlib.resources import as_file, files
-from typing import NamedTuple
 
 import pytest
 
-from cachify_tasks.pools.connection import errors
+from cachify_tasks.pools import connection
+from tests.support.mutants import Mutant, mutated, named
 
 from . import kit, test_documented, test_failures, test_misuse, test_stop, test_turns, test_upkeep
 
 SUITES = (test_documented, test_failures, test_misuse, test_stop, test_turns, test_upkeep)
-BROKEN = "cachify_tasks.pools.broken"
 AT_HOME = "get_running_loop() is self._home" if sys.version_info >= (3, 12) else "get_ident() == self._home._thread_id"
-
-
-class Mutant(NamedTuple):
-    rule: str
-    file: str
-    text: str
-    broken: str
-    killer: str
 
 
 MUTANTS = [
@@ -37,7 +24,7 @@ MUTANTS = [
     Mutant(
         "the short way of a release is closed while somebody waits",
         "quick", "if self._line:", "if False:",
-        "test_five_in_line_are_served_in_their_order",
+        "test_five_in_line_are_served_in_their_order", 2,
     ),
     Mutant(
         "the line is served from its front",
@@ -62,7 +49,7 @@ MUTANTS = [
     Mutant(
         "a waiter whose coroutine is closed is out of the line",
         "quick", "except BaseException:", "except Exception:",
-        "test_a_waiter_whose_coroutine_is_closed_loses_no_connection",
+        "test_a_waiter_whose_coroutine_is_closed_loses_no_connection", 2,
     ),
     Mutant(
         "a place that a failure frees wakes one who waits",
@@ -92,12 +79,12 @@ MUTANTS = [
     Mutant(
         "a connection is released once, the short way",
         "quick", "self._lent.pop(id(conn), None)", "self._records.get(id(conn))",
-        "test_a_connection_can_be_released_once",
+        "test_a_connection_can_be_released_once", 2,
     ),
     Mutant(
         "a lent connection is known as lent",
         "quick", "self._lent[record.key] = record", "pass",
-        "test_acquire_lends_and_release_takes_back",
+        "test_acquire_lends_and_release_takes_back", 2,
     ),
     Mutant(
         "a block releases its own loan alone",
@@ -107,7 +94,7 @@ MUTANTS = [
     Mutant(
         "the loop is looked at, the short way",
         "quick", AT_HOME, "True",
-        "test_a_loop_of_the_same_thread_that_only_rests_is_told_apart",
+        "test_a_loop_of_the_same_thread_that_only_rests_is_told_apart", 2,
     ),
     Mutant(
         "a place is taken before a connection is made",
@@ -167,36 +154,6 @@ MUTANTS = [
 ]  # fmt: skip
 
 
-def broken_pool(mutant, folder, monkeypatch):
-    """ConnectionPool, with the mutant's text; a package of its own beside the sound one."""
-    with as_file(files("cachify_tasks.pools.connection")) as sound:
-        shutil.copytree(sound, folder / "broken", ignore=shutil.ignore_patterns("__pycache__", "errors.py"))
-    path = folder / "broken" / f"{mutant.file}.py"
-    source = path.read_text("utf-8")
-    if mutant.text not in source:  # no AssertionError: that would pass for a killed mutant
-        raise LookupError(f"{mutant.file}.py has changed: mend the mutant of {mutant.text!r}")
-    path.write_text(source.replace(mutant.text, mutant.broken), "utf-8")
-    spec = importlib.util.spec_from_file_location(
-        BROKEN, folder / "broken" / "__init__.py", submodule_search_locations=[str(folder / "broken")]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    package = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, BROKEN, package)
-    monkeypatch.setitem(sys.modules, f"{BROKEN}.errors", errors)
-    for module in (file.stem for file in (folder / "broken").glob("[!_]*.py")):
-        monkeypatch.delitem(sys.modules, f"{BROKEN}.{module}", raising=False)
-    spec.loader.exec_module(package)
-    for module in [name for name in sys.modules if name.startswith(f"{BROKEN}.") and not name.endswith(".errors")]:
-        monkeypatch.setitem(sys.modules, module, sys.modules[module])
-    return package.ConnectionPool
-
-
-def named(name):
-    (test,) = (vars(suite)[name] for suite in SUITES if name in vars(suite))
-    return test
-
-
 def run(killer, seconds):
     """Run the test; one that waits for ever has failed."""
     world = kit.World()
@@ -216,9 +173,10 @@ def run(killer, seconds):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.rule)
 def test_a_broken_rule_fails_a_test(mutant, tmp_path, monkeypatch):
-    killer = named(mutant.killer)
+    killer = named(mutant.killer, SUITES)
     run(killer, 10)
-    monkeypatch.setattr(kit, "ConnectionPool", broken_pool(mutant, tmp_path, monkeypatch))
+    with mutated(connection, mutant, tmp_path) as broken:
+        monkeypatch.setattr(kit, "ConnectionPool", broken.ConnectionPool)
 
-    with pytest.raises((Exception, pytest.fail.Exception)):  # however it fails
-        run(killer, 0.5)
+        with pytest.raises((Exception, pytest.fail.Exception)):  # however it fails
+            run(killer, 0.5)

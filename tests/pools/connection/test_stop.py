@@ -6,8 +6,24 @@ import threading
 import pytest
 
 from cachify_tasks.pools import ConnectionPool, PoolError, PoolShutDown
+from cachify_tasks.pools.advanced.crew import Crew
+from tests.support.waiting import await_until
 
 from .kit import turns
+
+
+@pytest.fixture
+def last_step(monkeypatch):
+    """No thread of a pool ends before this is set."""
+    gate, gone = threading.Event(), Crew.gone
+
+    def held(*args):
+        gate.wait(10)
+        gone(*args)
+
+    monkeypatch.setattr(Crew, "gone", held)
+    yield gate
+    gate.set()
 
 
 async def test_who_waits_when_the_pool_is_stopped_is_told(world):
@@ -109,6 +125,70 @@ async def test_a_thread_that_outlasts_the_stop_loses_no_connection(world):
     await asyncio.wait([*pool._tasks])
 
     assert [conn.closed for conn in world.made] == [1]
+
+
+async def test_a_connection_that_comes_late_is_cleaned_though_a_second_stop_does_not_wait_for_it(world, last_step):
+    gate = threading.Event()
+
+    def factory():
+        gate.wait(10)
+        return world.make()
+
+    pool = ConnectionPool(factory, minsize=0, cleaner=world.aclose)
+    await pool.start()
+    waiter = asyncio.create_task(pool.acquire())
+    await turns()
+    await pool.stop(timeout=0)
+    assert isinstance(waiter.exception(), PoolShutDown)
+    gate.set()
+    await await_until(lambda: world.made)
+    await turns()
+
+    again = asyncio.create_task(pool.stop(timeout=0))
+    await await_until(lambda: not pool._tasks)
+    last_step.set()
+    await again
+
+    assert [conn.closed for conn in world.made] == [1]
+
+
+async def test_a_stop_waits_for_the_threads_that_a_cancelled_one_has_not_waited_for(world, last_step):
+    pool = ConnectionPool(world.make, minsize=3)
+    await pool.start()
+    stopping = asyncio.create_task(pool.stop())
+    await await_until(lambda: not pool._calls._open)
+    stopping.cancel()
+    await asyncio.wait([stopping])
+    assert stopping.cancelled()
+
+    again = asyncio.create_task(pool.stop())
+    await turns()
+
+    assert not again.done()
+    last_step.set()
+    await again
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ConnectionPool")]
+    world.made.clear()
+
+
+async def test_a_connection_of_one_s_own_is_made_though_the_pool_is_stopped_and_started_meanwhile(world):
+    begun, gate = threading.Event(), threading.Event()
+
+    def factory(*, own=False):
+        if own:
+            begun.set()
+            gate.wait(10)
+        return world.make()
+
+    async with ConnectionPool(factory, cleaner=world.aclose) as pool:
+        making = asyncio.create_task(pool.create_connection(own=True))
+        await await_until(begun.is_set)
+        await pool.stop()
+        await pool.start()
+
+        gate.set()
+
+        world.close(await making)
 
 
 async def test_stops_at_once_wait_for_the_same(world):
