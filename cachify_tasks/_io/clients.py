@@ -11,6 +11,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -84,6 +85,11 @@ def sync_from_url(url: str) -> redis.Redis:
     return redis.Redis.from_pool(pool)  # it is closed with its client
 
 
+def _patience() -> AsyncRetry:
+    """Connecting is tried again where it is refused, not where a server says nothing: that has cost a time-out."""
+    return AsyncRetry(_backoff(), RETRIES, (RedisConnectionError,))
+
+
 def async_from_url(url: str) -> redis.asyncio.Redis:
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         check_url(url),
@@ -91,7 +97,7 @@ def async_from_url(url: str) -> redis.asyncio.Redis:
         socket_connect_timeout=TIMEOUT,
         max_connections=MAX_ASYNC,
         timeout=None,
-        retry=AsyncRetry(_backoff(), RETRIES),
+        retry=_patience(),
     )
     return redis.asyncio.Redis.from_pool(pool)
 
@@ -123,7 +129,7 @@ def sync_like(client: Any) -> redis.Redis:
 def async_like(client: Any) -> redis.asyncio.Redis:
     """An asyncio client to where the given client goes."""
     _, kwargs = _portable(client, "async")
-    kwargs |= {"max_connections": MAX_ASYNC, "timeout": None, "retry": AsyncRetry(_backoff(), RETRIES)}
+    kwargs |= {"max_connections": MAX_ASYNC, "timeout": None, "retry": _patience()}
     return redis.asyncio.Redis.from_pool(redis.asyncio.BlockingConnectionPool(**kwargs))
 
 

@@ -110,13 +110,16 @@ class AsyncWire:
         self._line.send(data, then)
         return True
 
-    async def call(self, data: bytes) -> Any:
+    async def call(self, data: bytes, *, waited: bool = False) -> Any:
         """Send a command; its answer is a value, or the error that the server gave.
+
+        Args:
+            waited: it has been sent before, and no reply came in time.
 
         Raises:
             RedisError: the connection failed three times, or no reply came twice; the command may have run or not.
         """
-        for pause in PAUSES:
+        for pause in () if waited else PAUSES:
             try:
                 return await self._once(data)
             except DENIED:

@@ -16,6 +16,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from .._core.commands import Acquire, Command, Reply, sent_again
 from .._core.keys import Schema
@@ -206,7 +207,7 @@ class RedisStore:
             if not isinstance(reply, Exception):
                 answer.tell(decoded(command, reply))
             elif not answer.done():  # sent again, slowly, as often as it is worth
-                again = loop.create_task(self.aexecute(command))
+                again = loop.create_task(self.aexecute(command, waited=isinstance(reply, RedisTimeoutError)))
                 again.add_done_callback(partial(_copy, answer))
 
         args = arguments(command, self.schema, self._now())
@@ -214,16 +215,16 @@ class RedisStore:
             return answer
         return loop.create_task(self.aexecute(command))
 
-    async def aexecute(self, command: Command) -> Any:
+    async def aexecute(self, command: Command, *, waited: bool = False) -> Any:
         home = self._loops.here()
         home.users += 1
         try:
-            return await self._arun(home.client, home.wire, command)
+            return await self._arun(home.client, home.wire, command, waited)
         finally:
             home.users -= 1
             await home.rest()
 
-    async def _arun(self, client: Any, wire: AsyncWire | None, command: Command) -> Any:
+    async def _arun(self, client: Any, wire: AsyncWire | None, command: Command, waited: bool) -> Any:
         try:
             if isinstance(command, PlainCommand):
                 return await aask(client, command, self.schema, self._now())
@@ -231,7 +232,7 @@ class RedisStore:
             code = script(command.script)
             try:
                 if wire is not None:
-                    reply = await wire.call(evalsha(code, args, self.schema.pool(command.pool)))
+                    reply = await wire.call(evalsha(code, args, self.schema.pool(command.pool)), waited=waited)
                     if isinstance(reply, NoScriptError):
                         reply = await wire.call(whole(code, args))
                     if isinstance(reply, Exception):
