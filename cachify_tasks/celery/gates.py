@@ -70,6 +70,14 @@ class Gate(ABC):
         stands = self.worker.hub is not None and self.worker.consumer.connection is None
         return self.starts and not stands and len(state.active_requests) < self.worker.pool.num_processes
 
+    @property
+    def closed(self) -> bool:
+        """Does it send nothing because the store did not answer?"""
+        return False
+
+    def reopen(self) -> None:  # noqa: B027  # only one that can be closed
+        """The store answers again, told by the reaper's thread."""
+
     def register(self, hub: Any) -> None:
         """The worker's event loop starts, if it has one: anew with each connection to the broker."""
         self.heirs.reconnected()

@@ -142,6 +142,13 @@ class HubGate(Gate):
         while self._offered:
             self.heirs.start(*self._offered.popleft())
 
+    @property
+    def closed(self) -> bool:
+        return time.monotonic() < self._closed_until
+
+    def reopen(self) -> None:
+        self._closed_until = 0.0  # the next beat sends what the store did not hear
+
     def _beat(self) -> None:
         self._pipe.look()
         if self._unheard:
@@ -167,7 +174,7 @@ class HubGate(Gate):
             dispatch()
         elif request.ticket is not None and request.ticket.assured and self.looping and not self.overdue(request):
             self._begin(request, ask, dispatch)
-        elif time.monotonic() < self._closed_until:
+        elif self.closed:
             self._act(_Asked(request, ask, dispatch), CachifyStoreError("the store is out of reach"))
         else:
             self._asked.append(_Asked(request, ask, dispatch))
@@ -227,7 +234,7 @@ class HubGate(Gate):
         if not self.looping:  # unacknowledged: the broker will deliver them to others
             self.heirs.keep(one.request for one in asked)
             asked.clear()
-        elif time.monotonic() < self._closed_until:
+        elif self.closed:
             self._hear_all(ended, asked, self._start, repeat(CachifyStoreError("the store is out of reach")))
             return
         ended, self._unheard = self._unheard + ended, []

@@ -34,6 +34,9 @@ class Reaper:
     def _run(self) -> None:
         while not self._stopped.wait(EVERY):
             try:
+                if self._gate.closed:
+                    self._engine.store.execute(Due())
+                    self._gate.reopen()
                 self._gate.tell_again()
                 if self._gate.free_to_start and self._engine.store.execute(Claim("reaper", round(EVERY * 900))):
                     self.round()

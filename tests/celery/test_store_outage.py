@@ -88,6 +88,22 @@ def test_a_release_that_fails_is_sent_again_long_before_the_lease_ends(make_shop
         wait_until(lambda: shop.size("one", "held") == 0)
 
 
+def test_a_release_is_sent_again_as_soon_as_the_reaper_finds_the_store(make_shop, store):
+    shop = make_shop(store_url=store.url)
+    hook = "from cachify_tasks.celery import gates\ngates.OUTAGE = 120.0, 120.0\n"  # longer than is waited below
+    (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + hook)
+    with shop.worker() as worker:
+        first = shop.send("one", "held", "ok", "held.go")
+        shop.runs.wait_begun("held")
+        store.kill()
+        shop.open("held.go")
+        assert first.get() == "ok done"
+        wait_until(lambda: "releasing slots" in worker.logs())
+        store.restart()
+
+        wait_until(lambda: shop.size("one", "held") == 0)
+
+
 def test_1500_messages_that_wait_for_a_process_survive_the_loss_of_the_store(make_shop, store):
     shop = make_shop(store_url=store.url)
     with shop.worker(concurrency=1, args=["--prefetch-multiplier=1600"]) as worker:
