@@ -73,17 +73,21 @@ def test_wrong_credentials_end_the_worker_with_an_error_that_hides_the_password(
         assert "wrong-secret" not in worker.logs()
 
 
+def end_while_the_store_is_away(shop, store, worker):
+    first = shop.send("one", "held", "ok", "held.go")
+    shop.runs.wait_begun("held")
+    store.kill()
+    shop.open("held.go")
+    assert first.get() == "ok done"
+    wait_until(lambda: "releasing slots" in worker.logs())
+    store.restart()
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_a_release_that_fails_is_sent_again_long_before_the_lease_ends(make_shop, store, pool):
     shop = make_shop(store_url=store.url)
     with shop.worker(pool=pool) as worker:
-        first = shop.send("one", "held", "ok", "held.go")
-        shop.runs.wait_begun("held")
-        store.kill()
-        shop.open("held.go")
-        assert first.get() == "ok done"
-        wait_until(lambda: "releasing slots" in worker.logs())
-        store.restart()
+        end_while_the_store_is_away(shop, store, worker)
 
         wait_until(lambda: shop.size("one", "held") == 0)
 
@@ -93,13 +97,7 @@ def test_a_release_is_sent_again_as_soon_as_the_reaper_finds_the_store(make_shop
     hook = "from cachify_tasks.celery import gates\ngates.OUTAGE = 120.0, 120.0\n"  # longer than is waited below
     (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + hook)
     with shop.worker() as worker:
-        first = shop.send("one", "held", "ok", "held.go")
-        shop.runs.wait_begun("held")
-        store.kill()
-        shop.open("held.go")
-        assert first.get() == "ok done"
-        wait_until(lambda: "releasing slots" in worker.logs())
-        store.restart()
+        end_while_the_store_is_away(shop, store, worker)
 
         wait_until(lambda: shop.size("one", "held") == 0)
 
