@@ -152,6 +152,15 @@ class Fleet:
                 self._former.append(worker.pid)
                 worker.start(ready=False)
 
+    def said(self, words: str) -> list[str]:
+        """The lines of the workers' logs with these words."""
+        return [line for worker in self.workers for line in worker.logs().splitlines() if words in line]
+
+    def let_go(self) -> set[str]:
+        """The tasks whose jobs Celery has thrown away with the connection to its broker."""
+        lines = self.said("was let go with its connection")
+        return {line.rpartition("[")[2].partition("]")[0] for line in lines}
+
     def kill_child(self) -> None:
         """SIGKILL to a process in the middle of a task."""
         self._harm("child", self._busy()[1], signal.SIGKILL)

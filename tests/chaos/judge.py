@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,15 +87,23 @@ def over_limit(runs: Iterable[Run]) -> dict[str, tuple[int, int]]:
     return {key: (most, limit) for key, (most, limit) in peaks(runs).items() if most > limit}
 
 
-def second_runs(runs: Iterable[Run], faults: Iterable[Fault]) -> dict[str, list[tuple[Run, Run]]]:
+def second_runs(
+    runs: Iterable[Run], faults: Iterable[Fault], let_go: Collection[str] = ()
+) -> dict[str, list[tuple[Run, Run]]]:
     """The runs after a task's first one, each with the one before it, by why that one did not count.
 
     In the order of their grants: a run in a stopped worker may begin after the one that took its place.
+
+    let_go: ids of tasks whose job Celery has thrown away with its connection to the broker, as it does with what has
+    begun unknown to it; their messages come again.
     """
     faults, last, found = list(faults), dict[str, Run](), defaultdict[str, list[tuple[Run, Run]]](list)
     for run in sorted(runs, key=lambda run: run.token):
         if run.id in last:
-            found[_reason(last[run.id], faults)].append((last[run.id], run))
+            why = _reason(last[run.id], faults)
+            if why == UNEXPLAINED and run.id in let_go:
+                why = "let go with the connection"
+            found[why].append((last[run.id], run))
         last[run.id] = run
     return dict(found)
 

@@ -42,8 +42,8 @@ def test_a_run_is_put_together_from_its_stamps():
 def test_a_second_run_needs_a_reason():
     first, again = run("a", 1, 3), run("a", 9, 10, token=2, pid=22, main=2)
 
-    def why(before: Run, *faults: Fault) -> list[str]:
-        return list(judge.second_runs([before, again], faults))
+    def why(before: Run, *faults: Fault, let_go: tuple[str, ...] = ()) -> list[str]:
+        return list(judge.second_runs([before, again], faults, let_go))
 
     assert why(first) == [judge.UNEXPLAINED]
     assert why(first, Fault("worker", 2, 2)) == [judge.UNEXPLAINED]
@@ -52,6 +52,8 @@ def test_a_second_run_needs_a_reason():
     assert why(run("a", 1, None, held=2), Fault("child", 11, 2)) == ["child killed"]
     assert why(run("a", 1, 8, held=2, lost=True), Fault("stop", 1, 2)) == ["lease lost in a stopped worker"]
     assert why(run("a", 11, 12, lost=True), Fault("stop", 1, 2)) == ["lease lost"]  # granted first, begun last
+    assert why(first, let_go=("a",)) == ["let go with the connection"]
+    assert why(first, let_go=("b",)) == [judge.UNEXPLAINED]
 
 
 def test_inversions_are_counted_per_key():
