@@ -191,11 +191,13 @@ class Heirs:
     def pass_on(self) -> None:
         """The worker is shutting down: heirs that it does not come to go back to the queue, for another one's reaper.
         They are not called by the broker: this worker may still be asking it for messages, and would lose the call.
+        While the store is away their reservations end by themselves: a shutdown does not wait for each.
         """
+        answers = True
         for holder, request in list(self._waiting.items()):
             request.passed_on = True  # first: a thread of the pool may just begin it
-            if self._waiting.pop(holder, None) is not None:
-                self._gate.give_back(request)
+            if self._waiting.pop(holder, None) is not None and answers:
+                answers = self._gate.give_back(request)
 
     def send(self, pool: str, holder: str, envelope: Envelope, waited_ms: int, bond: str = "") -> None:
         """Call a worker of its queue: the message itself stays in the store, and this one is a hint to start it.
