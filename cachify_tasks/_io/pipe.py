@@ -134,22 +134,25 @@ class Pipe:
                 self._receive()
 
     def _broken(self, error: Exception) -> None:
-        """Hang up, and send what waits once more, unless it was a new connection that could not be made."""
-        made = self._fd >= 0
+        """Hang up, and send what waits once more: all of it, in its order, or nothing of it, where some was sent twice
+        already or the connection could not be made.
+        """
+        once_more = self._fd >= 0 and not any(batch.again for batch in self._waiting)
         self.hang_up()
         waiting, self._waiting = self._waiting, deque()
-        once_more = deque(batch for batch in waiting if made and not batch.again)
-        given_up = [batch for batch in waiting if not made or batch.again]
-        try:
-            for batch in once_more:
-                batch.commands = [sent_again(command) for command in batch.commands]
-                self._write(batch.commands)
-                batch.again, batch.sent = True, time.monotonic()
-            self._waiting = once_more
-        except (exceptions.RedisError, OSError) as second:
-            self.hang_up()
-            given_up, error = list(waiting), second
-        for batch in given_up:
+        if once_more:
+            try:
+                for batch in waiting:
+                    batch.commands = [sent_again(command) for command in batch.commands]
+                    self._write(batch.commands)
+                    batch.again, batch.sent = True, time.monotonic()
+            except (exceptions.RedisError, OSError) as second:
+                self.hang_up()
+                error = second
+            else:
+                self._waiting = waiting
+                return
+        for batch in waiting:
             batch.then(self._store.failure(error))
 
     def hang_up(self) -> None:

@@ -26,7 +26,7 @@ from . import clients
 from .bells import Bells
 from .line import Answer, AsyncWire
 from .listener import Listener
-from .loops import Loops
+from .loops import Home, Loops
 from .plain import PlainCommand, aask, ask
 from .scripts import ScriptCommand, arguments, decoded, evalsha, script, whole
 from .wire import Wire, direct
@@ -198,8 +198,7 @@ class RedisStore:
     def begin(self, command: Command) -> asyncio.Future[Any]:
         """The answer to come. What has been sent cannot be cancelled: the answer comes before the cancellation does."""
         loop, home = asyncio.get_running_loop(), self._loops.peek()
-        wire = home.wire if home is not None and home.life is not None else None
-        if wire is None or isinstance(command, PlainCommand):
+        if home is None or home.life is None or home.wire is None or isinstance(command, PlainCommand):
             return loop.create_task(self.aexecute(command))
         answer: Answer[Any] = Answer(loop=loop)
 
@@ -207,16 +206,18 @@ class RedisStore:
             if not isinstance(reply, Exception):
                 answer.tell(decoded(command, reply))
             elif not answer.done():  # sent again, slowly, as often as it is worth
-                again = loop.create_task(self.aexecute(command, waited=isinstance(reply, RedisTimeoutError)))
-                again.add_done_callback(partial(_copy, answer))
+                again = self._aexecute(home, command, waited=isinstance(reply, RedisTimeoutError))
+                loop.create_task(again).add_done_callback(partial(_copy, answer))
 
         args = arguments(command, self.schema, self._now())
-        if wire.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
+        if home.wire.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
             return answer
         return loop.create_task(self.aexecute(command))
 
-    async def aexecute(self, command: Command, *, waited: bool = False) -> Any:
-        home = self._loops.here()
+    async def aexecute(self, command: Command) -> Any:
+        return await self._aexecute(self._loops.here(), command)
+
+    async def _aexecute(self, home: Home, command: Command, *, waited: bool = False) -> Any:
         home.users += 1
         try:
             return await self._arun(home.client, home.wire, command, waited)

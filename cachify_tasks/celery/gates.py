@@ -108,19 +108,24 @@ class Gate(ABC):
         else:
             self.freed(command, reply)
 
+    def _oldest_untold(self) -> tuple[Told, float] | None:
+        try:
+            return self._untold.popleft()
+        except IndexError:
+            return None
+
     def tell_again(self) -> None:
         """What the store did not hear, by the reaper's thread. It answers the same however often it is told; after a
         lease there is nothing left to free.
         """
-        for _ in range(len(self._untold)):
-            command, since = self._untold.popleft()
+        for command, since in iter(self._oldest_untold, None):
             if time.monotonic() - since > self.engine.lease_ms / 1000:
                 continue
             try:
                 reply = self.engine.store.execute(command)
             except CachifyStoreError as error:
                 self.engine.unreachable(error, "releasing slots")
-                self._untold.append((command, since))
+                self._untold.appendleft((command, since))  # in their order
                 return
             self._heed(command, reply)
             if reply.heirs:
@@ -303,8 +308,12 @@ class Gate(ABC):
         """Does its process run? One that does, after a shutdown, keeps its slot for the rest of its lease."""
         return alive(request.worker_pid)
 
-    def give_back(self, request: Any) -> None:
-        """End the reservation of a heir that does not start here: take the slot, and free it for once more."""
+    def give_back(self, request: Any) -> bool:
+        """End the reservation of a heir that does not start here: take the slot, and free it for once more.
+
+        Returns:
+            bool: does the store answer?
+        """
         request.runtime = self
         try:
             ask = replace(request.cachify_ask(), starts=False)
@@ -313,6 +322,8 @@ class Gate(ABC):
                 self.engine.store.execute(slot_for(self.engine, ask, reply.token).release_command(again=True))
         except Exception as error:  # noqa: BLE001  # its reservation ends by itself
             logger.error("the parked task %s[%s] could not be given back: %r", request.name, request.id, error)
+            return not isinstance(error, CachifyStoreError)
+        return True
 
     def free(self, slot: Slot, *, again: bool) -> None:
         heart.remove(slot)

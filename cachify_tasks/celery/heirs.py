@@ -14,7 +14,7 @@ from celery.worker.request import create_request_cls  # type: ignore[attr-define
 from .._core.commands import Heir, Renew, Withdraw
 from ..tasks import TOMB_MS
 from .envelope import Envelope, opened
-from .request import ATTEMPT, gate, is_gated, next_turn, nudged
+from .request import ATTEMPT, gate, nudged
 
 logger = get_logger("cachify_tasks.celery")
 
@@ -110,24 +110,12 @@ class Heirs:
                     known.ticket.bind(heir.token, bond, until)
                     continue
                 envelope = opened(heir.envelope)
-                if self._free(envelope):
-                    self._send_back(pool, heir.holder, envelope)
-                elif self._at_home(envelope):
+                if self._at_home(envelope):
                     self._run(pool, heir, envelope, bond, until)
                 elif self._calls.due(heir.holder):
                     self.send(pool, heir.holder, envelope, heir.waited_ms, bond)
             except Exception as error:  # noqa: BLE001  # its reservation ends, and another worker may do better
                 logger.error("the parked task %s of pool %r could not be started: %r", heir.holder, pool, error)
-
-    def _free(self, envelope: Envelope) -> bool:
-        """Has the task no pool any more, in the code of this worker?"""
-        task = self._app.tasks.get(envelope.task)
-        return task is not None and not is_gated(task)
-
-    def _send_back(self, pool: str, holder: str, envelope: Envelope) -> None:
-        """To its queue, as a message like any other: a run of it would tell the store neither its begin nor its end."""
-        self._publish(envelope, next_turn(holder, envelope.headers.get(ATTEMPT)))
-        self._gate.tell(Withdraw(pool, holder, self._gate.engine.start_ms, TOMB_MS, self._gate.starts))
 
     def _at_home(self, envelope: Envelope) -> bool:
         """Does this worker consume the task's queue, know the task, and go on working? More than it has places for it
@@ -203,11 +191,13 @@ class Heirs:
     def pass_on(self) -> None:
         """The worker is shutting down: heirs that it does not come to go back to the queue, for another one's reaper.
         They are not called by the broker: this worker may still be asking it for messages, and would lose the call.
+        While the store is away their reservations end by themselves: a shutdown does not wait for each.
         """
+        answers = True
         for holder, request in list(self._waiting.items()):
             request.passed_on = True  # first: a thread of the pool may just begin it
-            if self._waiting.pop(holder, None) is not None:
-                self._gate.give_back(request)
+            if self._waiting.pop(holder, None) is not None and answers:
+                answers = self._gate.give_back(request)
 
     def send(self, pool: str, holder: str, envelope: Envelope, waited_ms: int, bond: str = "") -> None:
         """Call a worker of its queue: the message itself stays in the store, and this one is a hint to start it.
@@ -215,10 +205,8 @@ class Heirs:
         Raises:
             Exception: the broker did not take it.
         """
-        self._publish(envelope, nudged(holder, envelope.headers.get(ATTEMPT), waited_ms, pool, bond))
-
-    def _publish(self, envelope: Envelope, mark: str) -> None:
         exchange, routing_key = envelope.address
+        mark = nudged(holder, envelope.headers.get(ATTEMPT), waited_ms, pool, bond)
         headers = {**envelope.headers, ATTEMPT: mark}
         with self._app.amqp.producer_pool.acquire(block=True) as producer:
             producer.publish(

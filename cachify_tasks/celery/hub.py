@@ -220,12 +220,14 @@ class HubGate(Gate):
     def left(self) -> None:
         self._look()  # the loop will not
         super().left()
+        self.reopen()
+        self.drain()  # once more what was not heard: nobody tells it later
 
     def flush(self) -> None:
         """Send what has ended and then what has arrived; the loop goes on until the answers come.
 
         What the store did not hear goes first: that a heir has begun must not come after its end. While the store is
-        out of reach nothing is sent: the loop stands still while it tries to connect.
+        out of reach nothing is sent: the loop, or a shutdown, stands still while it tries to connect.
         """
         self._called = False
         self._begun.extend(self._ended)
@@ -234,7 +236,9 @@ class HubGate(Gate):
         if not self.looping:  # unacknowledged: the broker will deliver them to others
             self.heirs.keep(one.request for one in asked)
             asked.clear()
-        elif self.closed:
+            ended = [*self._unheard, *iter(self._oldest_untold, None), *ended]
+            self._unheard = []
+        if self.closed:
             self._hear_all(ended, asked, self._start, repeat(CachifyStoreError("the store is out of reach")))
             return
         ended, self._unheard = self._unheard + ended, []

@@ -252,13 +252,6 @@ def nudged(holder: str, mark: object, waited_ms: int, pool: str, bond: str) -> s
     return f"{holder}/{times}/n{waited_ms}-{bond}+{quote(pool, safe='')}"
 
 
-def next_turn(holder: str, mark: object) -> str:
-    """The header of the message by which this holder comes back to its queue, told apart from the turn that it had."""
-    known, _, turn = holder.partition("~")
-    attempt, count = [*str(mark or "").rsplit("/", 2), "", ""][:2]
-    return f"{known}~{int(turn or 0) + 1}/{count if attempt == holder and count.isdigit() else 0}/0"
-
-
 def marked(request: Any, count: int) -> str:
     """The header of the message that puts this attempt off once more. What the store has handed over is no copy."""
     owned = request.ticket is not None

@@ -1,11 +1,14 @@
 """The store goes away and comes back while tasks are parked and handed over."""
 
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from cachify_tasks._core.commands import Acquire, Look, Release
 from cachify_tasks.celery.app import engine_of
+from cachify_tasks.celery.heirs import Heirs
 from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_until
 from tests.support.workers import write_app
@@ -198,3 +201,17 @@ def test_other_tasks_run_while_the_store_hangs(make_shop, private_server):
             proxy.heal()
             assert [one.get(timeout=40) for one in held + waiting] == ["ok done"] * 12
             shop.wait_quiet()
+
+
+def test_a_shutdown_gives_no_more_heirs_back_when_the_store_has_not_answered_for_one():
+    tried: list[Any] = []
+    gate = SimpleNamespace(give_back=tried.append)  # answers None: the store did not
+    heirs = Heirs(gate, SimpleNamespace(app=None))
+    waiting: list[Any] = [SimpleNamespace(ticket=SimpleNamespace(holder=str(n))) for n in range(3)]
+    heirs.keep(waiting)
+
+    heirs.pass_on()
+
+    assert tried == waiting[:1]
+    assert [request.passed_on for request in waiting] == [True] * 3
+    assert len(heirs) == 0

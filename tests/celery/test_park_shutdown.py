@@ -6,19 +6,6 @@ import pytest
 
 from tests.support.waiting import wait_until
 
-WITHOUT_POOL = """
-import shop
-
-app.finalize()
-app.tasks.unregister("park")
-
-
-@app.task(name="park", bind=True)
-def park(self, key, mode="ok", gate=""):
-    shop.stamp("begin", self, key, token=0)
-    return "free"
-"""
-
 
 def hold(shop, key, task="park", mode="ok", **options):
     sent = shop.send(task, key, mode, f"{key}.go", **options)
@@ -61,23 +48,6 @@ def test_a_worker_that_starts_runs_what_is_parked_without_traffic(make_shop, poo
         shop.wait_quiet()
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_parked_tasks_run_once_where_their_task_has_no_pool_any_more(make_shop, pool):
-    shop = make_shop(worker_prefetch_multiplier=8, cachify_start_timeout=1, cachify_lease_ttl=3)
-    with shop.worker(name="first") as first:
-        hold(shop, "free", mode="hang")
-        sent = [shop.send("park", "free") for _ in range(5)]
-        shop.wait_parked(5)
-        first.kill(signal.SIGKILL)
-    with (shop.folder / "app.py").open("a") as code:
-        code.write(WITHOUT_POOL)
-
-    with shop.worker(name="second", pool=pool):
-        assert [one.get() for one in sent] == ["free"] * 5
-        shop.wait_quiet()
-        assert sorted(shop.ids("free")[1:]) == sorted(one.id for one in sent)
-
-
 CHANGED = """
 from shop import Park, pooled, stamp
 
@@ -93,7 +63,7 @@ for name in ("park", "park_late"):
 CALLED = """
 from cachify_tasks.celery.heirs import Heirs
 
-Heirs._free = Heirs._at_home = lambda *_: False
+Heirs._at_home = lambda *_: False
 """
 
 

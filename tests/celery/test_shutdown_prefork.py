@@ -6,7 +6,33 @@ import time
 import pytest
 import redis
 
+from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_until
+from tests.support.workers import write_app
+
+TELLING = """
+import functools
+
+from cachify_tasks._io.pipe import Pipe
+from cachify_tasks.celery import gates, hub, reaper
+
+gates.OUTAGE, reaper.EVERY = (120.0, 120.0), 60.0
+
+
+def printing(do, text):
+    @functools.wraps(do)
+    def done(*args):
+        try:
+            return do(*args)
+        finally:
+            print(text, flush=True)
+
+    return done
+
+
+Pipe._connect = printing(Pipe._connect, "has tried to connect")
+hub.HubGate.tell = printing(hub.HubGate.tell, "has told of an end")
+"""
 
 
 def last_tick(shop, result) -> float:
@@ -154,3 +180,33 @@ def test_the_slot_of_a_process_that_was_being_killed_is_free_when_the_worker_has
         assert worker.wait_ended() == 0
 
     assert shop.size("one", "killed") == 0
+
+
+def test_a_shutdown_waits_once_for_a_store_that_hangs_and_frees_the_slots_if_it_answers_in_the_end(
+    make_shop, private_server
+):
+    store, keys = private_server(append_only=True), [f"hangs-{n}" for n in range(5)]
+    with FaultProxy(store.port) as proxy:
+        shop = make_shop(store_url=store.url)
+        write_app(shop.folder, **shop.options | {"store": proxy.url})
+        app = shop.folder / "app.py"
+        app.write_text(app.read_text() + TELLING)
+        with shop.worker(concurrency=6) as worker:
+            sent = [shop.send("late", key, "ok", "hangs.go") for key in keys]
+            last = shop.send("late", "last", "ok", "last.go")
+            for key in [*keys, "last"]:
+                shop.runs.wait_begun(key)
+            worker.kill(signal.SIGTERM)
+            wait_until(lambda: "Warm shutdown" in worker.logs())
+            proxy.blackhole()
+            shop.open("hangs.go")
+            assert [one.get() for one in sent] == ["ok done"] * 5
+            wait_until(lambda: worker.logs().count("has told of an end") == 5)
+
+            proxy.heal()
+            shop.open("last.go")
+
+            assert last.get() == "ok done"
+            assert worker.wait_ended() == 0
+            assert [shop.size("late", key) for key in [*keys, "last"]] == [0] * 6
+            assert worker.logs().count("has tried to connect") == 3  # at first, when it hung, and in the end

@@ -154,6 +154,19 @@ async def test_closing_while_others_connect_cancels_nobody(redis_url):
         await await_until(lambda: len(client.client_list()) <= before)
 
 
+async def test_what_was_under_way_when_the_store_was_closed_leaves_no_connection(redis_url):
+    with redis.Redis.from_url(redis_url) as client:
+        before = len(client.client_list())
+        store = RedisStore("line", redis_url)
+        await store.aexecute(Size("p"))
+        asking = [store.begin(Size("p")), store.begin(Size("p"))]
+
+        await store.aclose()
+
+        assert await asyncio.gather(*asking) == [0, 0]
+        await await_until(lambda: len(client.client_list()) <= before)
+
+
 class Struck:
     """Stands for a part of a line; a signal strikes when that method of it has been called for the first time."""
 

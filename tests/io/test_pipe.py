@@ -113,6 +113,27 @@ def test_what_a_lost_connection_has_not_answered_is_sent_again_and_runs_once(loo
     assert loop.store.execute(Size("p")) == 10
 
 
+def test_nothing_overtakes_what_was_lost_twice(loop, proxy):
+    loop.send(Size("p"))
+    loop.turn_until(1)
+    proxy.latency = 0.1
+
+    loop.send(ask("first"))
+    proxy.cut()
+    wait_until(loop.select)
+    loop.pipe.readable()
+    loop.send(ask("second"))
+    proxy.cut()
+    loop.turn_until(3)
+
+    assert [type(answer) for answer in loop.answers[1:]] == [CachifyStoreError] * 2
+    assert loop.store.execute(Size("p")) == 0
+    loop.send(ask("first"), ask("second"))
+    loop.turn_until(4)
+    first, second = loop.answers[3]
+    assert first.token < second.token
+
+
 def test_a_release_whose_reply_was_lost_answers_the_same(loop, proxy):
     loop.send(ask("a", limit=1))
     loop.turn_until(1)
