@@ -111,7 +111,8 @@ def second_runs(
 def _reason(run: Run, faults: list[Fault]) -> str:
     ended = run.end if run.end is not None else float("inf")
     for fault in faults:
-        if fault.pid in (run.pid, run.main) and run.begin <= fault.t <= ended + TOLD_S:
+        begin = run.begin - TOLD_S if fault.pid == run.main else run.begin  # its process may have had the job already
+        if fault.pid in (run.pid, run.main) and begin <= fault.t <= ended + TOLD_S:
             if fault.kind == "stop":
                 return "lease lost in a stopped worker"
             if fault.kind == "ended":

@@ -47,7 +47,9 @@ def test_a_second_run_needs_a_reason():
 
     assert why(first) == [judge.UNEXPLAINED]
     assert why(first, Fault("worker", 2, 2)) == [judge.UNEXPLAINED]
-    assert why(first, Fault("worker", 1, 0.5), Fault("child", 11, 5.5)) == [judge.UNEXPLAINED]
+    assert why(first, Fault("child", 11, 0.5), Fault("child", 11, 5.5)) == [judge.UNEXPLAINED]
+    assert why(run("a", 11, 12), Fault("worker", 1, 8.5)) == [judge.UNEXPLAINED]
+    assert why(run("a", 11, None, held=11), Fault("worker", 1, 10.9)) == ["worker killed"]
     assert why(first, Fault("worker", 1, 3.5)) == ["worker killed before the end was told"]
     assert why(run("a", 1, None, held=2), Fault("child", 11, 2)) == ["child killed"]
     assert why(run("a", 1, 8, held=2, lost=True), Fault("stop", 1, 2)) == ["lease lost in a stopped worker"]
