@@ -107,19 +107,25 @@ async def test_a_factory_that_never_returns_is_cancelled_in_the_end(world):
     assert pool.stats().making == 0
 
 
-async def test_a_thread_that_outlasts_the_stop_loses_no_connection(world):
+async def stopped_while_a_thread_connects(world, cleaner):
+    """The pool, and the gate behind which its thread waits."""
     gate = threading.Event()
 
     def factory():
         gate.wait(10)
         return world.make()
 
-    pool = ConnectionPool(factory, minsize=0, cleaner=world.close)
+    pool = ConnectionPool(factory, minsize=0, cleaner=cleaner)
     await pool.start()
     waiter = asyncio.create_task(pool.acquire())
     await turns()
     await pool.stop(timeout=0)
     assert isinstance(waiter.exception(), PoolShutDown)
+    return pool, gate
+
+
+async def test_a_thread_that_outlasts_the_stop_loses_no_connection(world):
+    pool, gate = await stopped_while_a_thread_connects(world, world.close)
 
     gate.set()
     await asyncio.wait([*pool._tasks])
@@ -128,18 +134,7 @@ async def test_a_thread_that_outlasts_the_stop_loses_no_connection(world):
 
 
 async def test_a_connection_that_comes_late_is_cleaned_though_a_second_stop_does_not_wait_for_it(world, last_step):
-    gate = threading.Event()
-
-    def factory():
-        gate.wait(10)
-        return world.make()
-
-    pool = ConnectionPool(factory, minsize=0, cleaner=world.aclose)
-    await pool.start()
-    waiter = asyncio.create_task(pool.acquire())
-    await turns()
-    await pool.stop(timeout=0)
-    assert isinstance(waiter.exception(), PoolShutDown)
+    pool, gate = await stopped_while_a_thread_connects(world, world.aclose)
     gate.set()
     await await_until(lambda: world.made)
     await turns()
