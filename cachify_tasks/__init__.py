@@ -14,10 +14,10 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from ._io.held import Held
-    from ._io.slot import Slot, current_slot
-    from .cachify import AsyncClient, Cachify, Decoder, Encoder, SyncClient, cached, init_cachify
-    from .slots import AsyncPoolWrappedF, SyncPoolWrappedF, WrappedFunctionPool, pool, pooled
+    from ._runtime.acquired_slot import Held
+    from ._runtime.slot import Slot, current_slot
+    from .instance import AsyncClient, Cachify, Decoder, Encoder, SyncClient, cached, init_cachify
+    from .pooling import AsyncPoolWrappedF, SyncPoolWrappedF, WrappedFunctionPool, pool, pooled
     from .strategies import CachedFallback, Callback, Drop, FullPool, Park, Raise, Reschedule, Strategy, Wait
 
 __version__ = "0.1.0"
@@ -59,10 +59,10 @@ __all__ = [
 
 # What is asked for is imported then: `cachify_tasks.cachepool` comes without the store and its client.
 _HOMES = {
-    "._io.held": "Held",
-    "._io.slot": "Slot current_slot",
-    ".cachify": "AsyncClient Cachify Decoder Encoder SyncClient cached init_cachify",
-    ".slots": "AsyncPoolWrappedF SyncPoolWrappedF WrappedFunctionPool pool pooled",
+    "._runtime.acquired_slot": "Held",
+    "._runtime.slot": "Slot current_slot",
+    ".instance": "AsyncClient Cachify Decoder Encoder SyncClient cached init_cachify",
+    ".pooling": "AsyncPoolWrappedF SyncPoolWrappedF WrappedFunctionPool pool pooled",
     ".strategies": "CachedFallback Callback Drop FullPool Park Raise Reschedule Strategy Wait",
 }
 

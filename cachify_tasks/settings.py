@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
-from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
 
+from ._checks import Seconds, milliseconds
 from .errors import CachifySettingError
 
-__all__ = ["UNSET", "Seconds", "Settings", "Unset", "hide_password", "milliseconds"]
+__all__ = ["UNSET", "Seconds", "Settings", "Unset", "hide_password"]
 
 
 class Unset(Enum):
@@ -27,28 +26,8 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-Seconds: TypeAlias = float | timedelta
 StoreErrorChoice: TypeAlias = Literal["raise", "retry", "run"]
 STORE_ERROR_CHOICES: Final = ("raise", "retry", "run")
-MAXIMUM: Final = 315_360_000
-
-
-def milliseconds(name: str, value: Seconds, *, minimum: int = 1) -> int:
-    """Turn a duration in seconds into whole milliseconds.
-
-    Raises:
-        TypeError: it is neither a number nor a timedelta.
-        ValueError: it is not finite, shorter than `minimum` milliseconds, or longer than ten years.
-    """
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be seconds (a number or a timedelta), not {value!r}")
-    if not math.isfinite(value) or value * 1000 < minimum:
-        raise ValueError(f"{name} must be at least {minimum / 1000:g} seconds, not {value!r}")
-    if value > MAXIMUM:  # beyond it microseconds since the epoch are no longer exact in Redis
-        raise ValueError(f"{name} must be at most {MAXIMUM:,} seconds (ten years), not {value!r}")
-    return round(value * 1000)
 
 
 def hide_password(url: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ._checks import Seconds, count, milliseconds
 from ._core.decisions import (
     Decision,
     Defer,
@@ -22,7 +23,7 @@ from ._core.decisions import (
     waiting_of,
 )
 from .errors import CachifySettingError
-from .settings import UNSET, Seconds, Unset, milliseconds
+from .settings import UNSET, Unset
 
 __all__ = [
     "CachedFallback",
@@ -123,7 +124,7 @@ class Reschedule:
         if not isinstance(jitter, bool):
             raise TypeError(f"jitter must be True or False, not {jitter!r}")
         if max_attempts is not None:
-            check_count("max_attempts", max_attempts)
+            count("max_attempts", max_attempts)
         elif then is not UNSET:
             raise ValueError("then needs max_attempts: without it a task is rescheduled for ever")
         self.factor, self.jitter, self.max_attempts = factor, jitter, max_attempts
@@ -178,7 +179,7 @@ class Park:
         priority: Callable[..., int] | str | None = None,
     ) -> None:
         if max_parked is not None:
-            max_parked = check_count("max_parked", max_parked)
+            max_parked = count("max_parked", max_parked)
         age = 0 if max_age is None else milliseconds("max_age", max_age)
         if priority not in (None, "message") and not callable(priority):
             raise ValueError(f"priority must be a callable, 'message' or None, not {priority!r}")
@@ -326,17 +327,3 @@ def as_strategy(value: Any, *, called: str = "on_full", names: bool = False) -> 
     if callable(value):
         return Callback(value)
     raise CachifySettingError(f"{called} must be {valid}, not {value!r}")
-
-
-def check_count(name: str, value: Any) -> int:
-    """The value, if it is a whole number of at least 1.
-
-    Raises:
-        TypeError: it is not an int.
-        ValueError: it is less than 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int of at least 1, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be an int of at least 1, not {value!r}")
-    return int(value)  # an IntEnum cannot be sent

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from celery import Celery
 
-from cachify_tasks._embedded import EmbeddedServer
 from cachify_tasks.demo.worker import Worker, forget_urls
+from cachify_tasks.testing.server import EmbeddedServer
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 from cachify_tasks import CachifyPoolFullError, Drop, current_slot, init_cachify, pool, pooled
-from cachify_tasks._embedded import EmbeddedServer
+from cachify_tasks.testing.server import EmbeddedServer
 
 
 @pooled(key="thumbnails-{size}", max_size=3, on_full=Drop(result="busy"))

@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from cachify_tasks import CachifyPoolFullError, Wait, init_cachify, pool, pooled
-from cachify_tasks._embedded import EmbeddedServer
+from cachify_tasks.testing.server import EmbeddedServer
 
 door = pool("door", max_size=1)
 came: list[str] = []

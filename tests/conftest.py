@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from cachify_tasks import Cachify, init_cachify
-from cachify_tasks._embedded import EmbeddedServer
-from cachify_tasks._io.engine import set_global_engine
-from cachify_tasks._io.slot import current
+from cachify_tasks._runtime.runtime import set_global_engine
+from cachify_tasks._runtime.slot import current
+from cachify_tasks.testing.server import EmbeddedServer
 from tests.support.leaks import LeakCheck, allowed_leaks
 from tests.support.processes import adopt_orphans
 from tests.support.proxy import FaultProxy

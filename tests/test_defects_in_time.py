@@ -14,8 +14,8 @@ import redis
 
 from cachify_tasks import CachifyPoolFullError, current_slot, init_cachify, pool, pooled
 from cachify_tasks._core.keys import Schema
-from cachify_tasks._io.engine import set_global_engine
-from cachify_tasks._io.heart import heart
+from cachify_tasks._runtime.lease_renewer import heart
+from cachify_tasks._runtime.runtime import set_global_engine
 from tests.support.leaks import keys_without_ttl
 from tests.support.programs import run
 from tests.support.waiting import wait_until

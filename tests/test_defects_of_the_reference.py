@@ -1,8 +1,8 @@
 """What goes wrong in py-cachify 3.1.0 and must not here; one number a kind of defect.
 
 1: one pool object used more than once at a time. 5: steps that are no script, behind a lock. 6: errors of others.
-7: cancellation (at each await: tests/io/test_cancellation.py). 12: bad values. 14: a store that dies. The others, which
-have to do with time, are in test_defects_in_time.
+7: cancellation (at each await: tests/runtime/test_cancellation.py). 12: bad values. 14: a store that dies. The
+others, which have to do with time, are in test_defects_in_time.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from cachify_tasks import CachifyPoolFullError, init_cachify, pool, pooled
-from cachify_tasks._io.heart import heart
+from cachify_tasks._runtime.lease_renewer import heart
 
 
 def test_defect_1_a_pool_object_entered_again_inside_itself_leaks_no_slot(cachify):

@@ -23,7 +23,8 @@ from tests.support.waiting import PATIENCE_S, wait_until
 PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
 RUNNABLE = [name for name, page in PAGES.items() if any(b.language == "python" for b in blocks(page))]
 PUBLIC = [
-    "slots", "strategies", "cachify", "settings", "errors", "_io.slot", "celery.app", "celery.control", "testing.clock",
+    "pooling", "strategies", "instance", "settings", "errors", "_runtime.slot", "celery.app", "celery.inspect_pools",
+    "testing.clock",
     "testing.checker", "cachepool.threads", "cachepool.wrappers", "cachepool.coroutines",
     "pools.connection.pool", "pools.connection.quick",
     "pools.advanced.pool", "pools.advanced.maps",

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from cachify_tasks import CachifyError, CachifySettingError, init_cachify
-from cachify_tasks.settings import UNSET, Settings, hide_password, milliseconds
+from cachify_tasks._checks import milliseconds
+from cachify_tasks.settings import UNSET, Settings, hide_password
 
 SECRET = "s3cr3t"
 

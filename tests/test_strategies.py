@@ -6,9 +6,10 @@ from http import HTTPStatus
 import pytest
 
 from cachify_tasks import CachedFallback, CachifySettingError, Callback, Drop, Raise, Reschedule, pooled
+from cachify_tasks._checks import count
 from cachify_tasks._core.decisions import Defer, FullPool, Invoke, RaiseFull, Recall, Skip
 from cachify_tasks.settings import UNSET
-from cachify_tasks.strategies import NAMED, Strategy, as_strategy, check_count
+from cachify_tasks.strategies import NAMED, Strategy, as_strategy
 
 FULL = FullPool("p", limit=3, held=3)
 
@@ -130,8 +131,8 @@ def test_none_and_unset_stay_what_they_are():
 
 @pytest.mark.parametrize("value", [1, 10**9, HTTPStatus.OK])
 def test_a_count_is_given_back_as_a_plain_int(value):
-    assert check_count("n", value) == value
-    assert type(check_count("n", value)) is int
+    assert count("n", value) == value
+    assert type(count("n", value)) is int
 
 
 def test_strategies_tell_what_they_are():

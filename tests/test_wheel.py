@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from cachify_tasks import _embedded
+from cachify_tasks.testing import server
 
 SOURCE = Path(__file__).parent.parent / "cachify_tasks"
-INSTALLED = Path(_embedded.__file__).parent
+INSTALLED = Path(server.__file__).parent.parent
 
 
 def files_of(package: Path) -> set[str]:

@@ -51,8 +51,8 @@ def admission(policy: Any) -> Admission | None:
 
 # Decorated objects of frameworks, by the module of their class -> who can take in a policy over them.
 ADOPTERS: Final = {
-    "celery.local": "cachify_tasks.celery.adopt",
-    "celery.app.task": "cachify_tasks.celery.adopt",
+    "celery.local": "cachify_tasks.celery.decorator_order",
+    "celery.app.task": "cachify_tasks.celery.decorator_order",
 }
 
 

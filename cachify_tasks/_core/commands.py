@@ -1,6 +1,6 @@
 """What can be asked of a store, and what it answers.
 
-Each pool command is one atomic script: `_lua/<name>.lua` in Redis, a method of the same name in memory. A command is
+Each pool command is one atomic script: `_store/_lua/<name>.lua` in Redis, a method of the same name in memory. A command is
 a value: sent twice (its reply was lost), it gets the same answer and changes nothing the second time.
 """
 

@@ -1,5 +1,5 @@
 """The Celery adapter: `setup(app)`, and tasks under `@pooled` run inside their slots, on every worker of the app."""
 
-from .wiring import setup
+from .setup_app import setup
 
 __all__ = ["setup"]

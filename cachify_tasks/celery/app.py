@@ -14,14 +14,14 @@ from weakref import WeakKeyDictionary, ref
 
 from celery import Celery
 
-from .._core.calls import Policy
-from .._io.clients import SCHEMES, check_url
-from .._io.engine import Engine, chosen_engine
-from .._io.wrapping import size_of
-from ..cachify import make_engine, supply_global
+from .._core.policy import Policy
+from .._redis.clients import SCHEMES, check_url
+from .._runtime.runtime import Engine, chosen_engine
+from .._runtime.wrappers import size_of
+from .._worker.requests import policy_of
 from ..errors import CachifyInitError
+from ..instance import make_engine, supply_global
 from ..settings import Settings, hide_password
-from ..tasks import policy_of
 
 PREFIX: Final = "cachify_"
 ENVIRONMENT: Final = "CACHIFY_URL"

@@ -15,11 +15,11 @@ from urllib.parse import quote, unquote
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 from celery.utils.imports import symbol_by_name
 
-from .._core.calls import Policy
 from .._core.commands import Acquire
-from .._io.engine import Engine
-from .._io.slot import Slot
-from ..tasks import ask_for, ask_for_parked, default_on_full, priority_of
+from .._core.policy import Policy
+from .._runtime.runtime import Engine
+from .._runtime.slot import Slot
+from .._worker.requests import ask_for, ask_for_parked, default_on_full, priority_of
 from .app import engine_of, takes_task, task_policy
 from .envelope import queue_of, sealed
 

@@ -11,7 +11,7 @@ from celery.utils.log import get_logger
 from .._core.commands import Claim, Find, Ticketed
 from ..errors import CachifyStoreError
 from .envelope import opened
-from .heirs import Ticket
+from .handovers import Ticket
 
 logger = get_logger("cachify_tasks.celery")
 

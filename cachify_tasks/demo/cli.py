@@ -13,7 +13,7 @@ from typing import Final
 from redis import RedisError
 from rich.console import Console
 
-from .._embedded import EmbeddedServer, EmbeddedServerError
+from ..testing.server import EmbeddedServer, EmbeddedServerError
 from . import tasks
 from .files import SourceFile, batches, library, source_files
 from .picture import picture

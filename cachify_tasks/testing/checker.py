@@ -8,12 +8,12 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from .._core.keys import Schema
-from .._io.clients import MEMORY
-from .._io.engine import Engine, global_engine
-from .._io.memory import MemoryStore
-from .._io.redis_store import RedisStore
-from ..cachify import Cachify
+from .._redis.clients import MEMORY
+from .._runtime.runtime import Engine, global_engine
+from .._store.memory_store import MemoryStore
+from .._store.redis_store import RedisStore
 from ..errors import CachifyStoreError
+from ..instance import Cachify
 from ..settings import Settings
 from . import rules
 from .layout import Layout

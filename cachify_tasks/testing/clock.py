@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from .._checks import Seconds, milliseconds
 from .._core.commands import Acquire, Pools
-from .._io.engine import (
+from .._runtime.lease_renewer import heart
+from .._runtime.runtime import (
     Engine,
     chosen_engine,
     engines,
@@ -17,11 +19,10 @@ from .._io.engine import (
     peek_global_engine,
     set_global_engine,
 )
-from .._io.heart import heart
-from .._io.memory import MemoryStore
-from ..cachify import make_engine
+from .._store.memory_store import MemoryStore
 from ..errors import CachifyError
-from ..settings import Seconds, Settings, milliseconds
+from ..instance import make_engine
+from ..settings import Settings
 
 STRIDE: Final = 43_200_000_000  # µs; shorter than the time after which memory forgets a lease that nobody renews
 LEASE_MS, START_MS = Settings().lease_ms, Settings().start_ms

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from .._core.keys import Schema
-from .._io.memory import MemoryStore
+from .._store.memory_store import MemoryStore
 
 KEYS: Final = ("slots", "state", "queue", "tickets", "waiting", "leased")
 TYPES: Final = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from cachify_tasks._embedded import EmbeddedServer
+from cachify_tasks.testing.server import EmbeddedServer
 
 from . import advancedpool, cachepool, connectionpool, parking, pools, waiting, workers
 from .table import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from cachify_tasks._core.commands import Acquire, Look, Release
-from cachify_tasks._io.redis_store import RedisStore
+from cachify_tasks._store.redis_store import RedisStore
 
 from .table import Row, Table
 

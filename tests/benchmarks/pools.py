@@ -14,7 +14,7 @@ import redis.asyncio
 
 from cachify_tasks import Cachify, init_cachify
 from cachify_tasks._core.commands import Acquire
-from cachify_tasks.slots import Pool
+from cachify_tasks.pooling import Pool
 
 from .table import Table, paired
 

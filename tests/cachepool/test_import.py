@@ -7,7 +7,8 @@ def test_the_import_brings_no_store_no_framework_and_no_event_loop():
     printed = run("""
         import sys
         import cachify_tasks.cachepool
-        heavy = {"redis", "celery", "kombu", "taskiq", "asyncio", "inspect", "logging", "socket", "cachify_tasks._io"}
+        heavy = {"redis", "celery", "kombu", "taskiq", "asyncio", "inspect", "logging", "socket"}
+        heavy |= {"cachify_tasks._runtime", "cachify_tasks._store"}
         print(sorted(heavy & set(sys.modules)))
         cachify_tasks.cachepool.AsyncCachePool
         print("asyncio" in sys.modules, "redis" in sys.modules)
@@ -34,7 +35,7 @@ def test_the_package_has_its_names_without_being_asked_before():
 
     assert printed.splitlines() == [
         "True",
-        "cachify_tasks.slots True",
+        "cachify_tasks.pooling True",
         "cachify_tasks.cachepool.coroutines",
         "module 'cachify_tasks' has no attribute 'nothing'",
         "module 'cachify_tasks.cachepool' has no attribute 'nothing'",

@@ -13,9 +13,9 @@ from celery.states import READY_STATES
 
 from cachify_tasks import testing
 from cachify_tasks._core.commands import Look, Pools, Ticketed
-from cachify_tasks._embedded import EmbeddedServer
-from cachify_tasks._io.engine import set_global_engine
+from cachify_tasks._runtime.runtime import set_global_engine
 from cachify_tasks.celery.app import _states, engine_of
+from cachify_tasks.testing.server import EmbeddedServer
 from tests.support.apps import embedded_worker, forgotten_apps
 from tests.support.leaks import keys_without_ttl
 from tests.support.shop import make_app

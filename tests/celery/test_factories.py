@@ -95,7 +95,7 @@ UNGATED = """
 @pooled(key="lost", max_size=1)
 def lost(): ...
 
-import cachify_tasks.celery.steps as steps
+import cachify_tasks.celery.bootsteps as steps
 steps.gate = lambda task: None  # as if another package put its own Request there
 """
 SPLIT = """

@@ -11,7 +11,7 @@ from tests.support.waiting import wait_until
 HOOK = """
 import os, signal
 from pathlib import Path
-from cachify_tasks.celery import gates, heirs, hub
+from cachify_tasks.celery import gate as gates, handovers as heirs, prefork_gate as hub
 
 
 def die_at(owner, name, when=lambda *_: True):

@@ -10,7 +10,7 @@ from celery import Celery
 from cachify_tasks import pool
 from cachify_tasks._core.commands import Look, Pools
 from cachify_tasks.celery.app import _states, engine_of
-from cachify_tasks.celery.heirs import Heirs
+from cachify_tasks.celery.handovers import Heirs
 from tests.celery.conftest import Sent
 from tests.support.apps import embedded_worker
 from tests.support.shop import make_app

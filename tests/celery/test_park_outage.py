@@ -8,7 +8,7 @@ import pytest
 
 from cachify_tasks._core.commands import Acquire, Look, Release
 from cachify_tasks.celery.app import engine_of
-from cachify_tasks.celery.heirs import Heirs
+from cachify_tasks.celery.handovers import Heirs
 from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_until
 from tests.support.workers import write_app

@@ -61,7 +61,7 @@ for name in ("park", "park_late"):
         return mode
 """
 CALLED = """
-from cachify_tasks.celery.heirs import Heirs
+from cachify_tasks.celery.handovers import Heirs
 
 Heirs._at_home = lambda *_: False
 """

@@ -7,7 +7,7 @@ import pytest
 from celery import Celery
 
 from cachify_tasks import CachifyInitError, Drop, init_cachify, pool
-from cachify_tasks._io.engine import peek_global_engine, set_global_engine
+from cachify_tasks._runtime.runtime import peek_global_engine, set_global_engine
 from cachify_tasks.celery import setup
 from cachify_tasks.celery.app import engine_of, join_global
 from cachify_tasks.errors import CachifySettingError

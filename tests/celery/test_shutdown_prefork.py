@@ -13,8 +13,8 @@ from tests.support.workers import write_app
 TELLING = """
 import functools
 
-from cachify_tasks._io.pipe import Pipe
-from cachify_tasks.celery import gates, hub, reaper
+from cachify_tasks._redis.hub_connection import Pipe
+from cachify_tasks.celery import gate as gates, prefork_gate as hub, reaper
 
 gates.OUTAGE, reaper.EVERY = (120.0, 120.0), 60.0
 

@@ -23,8 +23,8 @@ import redis
 from kombu import Connection
 
 from cachify_tasks import CachifyStoreError
-from cachify_tasks._embedded import EmbeddedServer
 from cachify_tasks.testing import Problem, assert_sound, check
+from cachify_tasks.testing.server import EmbeddedServer
 from tests.chaos import judge
 from tests.chaos.driver import Fleet, Sender, fleet, sender_app, write_storm
 from tests.chaos.history import Broker

@@ -6,7 +6,7 @@ from typing import Any
 
 from cachify_tasks import testing
 from cachify_tasks._core.keys import PoolKeys, Schema
-from cachify_tasks._io.redis_store import RedisStore
+from cachify_tasks._store.redis_store import RedisStore
 from tests.support.stores import Store
 
 PREFIX = "t[-]*"  # what SCAN must take literally

@@ -14,7 +14,7 @@ from pytest_celery import CeleryTestContainer
 from pytest_docker_tools.exceptions import ContainerFailed
 from redis import Redis
 
-from cachify_tasks._embedded import EmbeddedServer, EmbeddedServerError
+from cachify_tasks.testing.server import EmbeddedServer, EmbeddedServerError
 from tests.support.processes import is_running
 from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.workers import Worker

@@ -31,8 +31,8 @@ from cachify_tasks._core.commands import (
     Ticketed,
     Withdraw,
 )
-from cachify_tasks._io.memory import MemoryStore
-from cachify_tasks._io.redis_store import RedisStore
+from cachify_tasks._store.memory_store import MemoryStore
+from cachify_tasks._store.redis_store import RedisStore
 from tests.support.waiting import PATIENCE_S
 
 KINDS = ("memory-sync", "memory-async", "redis-sync", "redis-async")

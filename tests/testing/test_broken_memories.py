@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cachify_tasks import Cachify, init_cachify, testing
-from cachify_tasks._io.memory import MemoryStore
+from cachify_tasks._store.memory_store import MemoryStore
 from cachify_tasks.testing import Kind
 from tests.support.stores import Store
 

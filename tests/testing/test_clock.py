@@ -21,8 +21,8 @@ from cachify_tasks import (
     pooled,
     testing,
 )
-from cachify_tasks._io.engine import chosen_engine, peek_global_engine
-from cachify_tasks._io.heart import heart
+from cachify_tasks._runtime.lease_renewer import heart
+from cachify_tasks._runtime.runtime import chosen_engine, peek_global_engine
 from cachify_tasks.celery import setup
 from tests.support.apps import embedded_worker, forgotten_apps
 from tests.support.shop import make_app

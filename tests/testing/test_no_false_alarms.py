@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from cachify_tasks import Cachify, CachifyPoolFullError, pool, testing
-from cachify_tasks._io.engine import Engine
-from cachify_tasks._io.redis_store import RedisStore
+from cachify_tasks._runtime.runtime import Engine
+from cachify_tasks._store.redis_store import RedisStore
 from cachify_tasks.settings import Settings
 from tests.support.stores import Store, opened
 

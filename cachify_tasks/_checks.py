@@ -1,0 +1,72 @@
+"""Checks of arguments that the whole package shares: each returns the value, or raises an error that names it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+
+Seconds: TypeAlias = float | timedelta
+TEN_YEARS: Final = 315_360_000  # seconds; beyond it, microseconds since the epoch are no longer exact in Redis
+
+
+def seconds(name: str, value: Any, *, least: float = 0.0, exclusive: bool = False, infinite: bool = False) -> float:
+    """A duration as a float of seconds.
+
+    Args:
+        least: the shortest duration that is valid; `exclusive`: it must be longer than that.
+        infinite: accept `math.inf`.
+
+    Raises:
+        TypeError: it is neither a number nor a timedelta.
+        ValueError: it is too short, not a number, or infinite.
+    """
+    given = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise TypeError(f"{name} must be seconds (a number or a timedelta), not {value!r}")
+    if not (given > least if exclusive else given >= least) or (math.isinf(given) and not infinite):
+        bound = "more than" if exclusive else "at least"
+        raise ValueError(f"{name} must be {bound} {least:g} seconds, not {value!r}")
+    return float(given)
+
+
+def milliseconds(name: str, value: Any, *, minimum: int = 1) -> int:
+    """A duration in seconds as whole milliseconds, for what is sent to the store.
+
+    Args:
+        minimum: the shortest duration that is valid, in milliseconds.
+
+    Raises:
+        TypeError: it is neither a number nor a timedelta.
+        ValueError: it is not finite, shorter than `minimum` milliseconds, or longer than ten years.
+    """
+    given = seconds(name, value, least=minimum / 1000)
+    if given > TEN_YEARS:
+        raise ValueError(f"{name} must be at most {TEN_YEARS:,} seconds (ten years), not {value!r}")
+    return round(given * 1000)
+
+
+def count(name: str, value: Any, *, least: int = 1) -> int:
+    """A whole number as a plain int: an IntEnum cannot be sent to the store.
+
+    Raises:
+        TypeError: it is not an int.
+        ValueError: it is less than `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int of at least {least}, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be an int of at least {least}, not {value!r}")
+    return int(value)
+
+
+def function(name: str, value: Any) -> Callable[..., Any]:
+    """Something that can be called.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, not {value!r}")
+    return value  # type: ignore[no-any-return]

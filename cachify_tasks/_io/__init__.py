@@ -1,1 +1,0 @@
-"""What touches the world: stores, drivers, and the heart that renews leases."""

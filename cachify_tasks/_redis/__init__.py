@@ -1,0 +1,1 @@
+"""Connections to Redis: clients, and the ways to send commands."""

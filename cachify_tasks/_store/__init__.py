@@ -1,0 +1,1 @@
+"""The store: its interface, Redis, memory, and the scripts."""

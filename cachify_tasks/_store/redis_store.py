@@ -1,0 +1,295 @@
+"""The store in Redis: each command one EVALSHA."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from .._core.commands import Acquire, Command, Reply, sent_again
+from .._core.keys import Schema
+from .._redis import clients
+from .._redis.asyncio_connection import Answer, AsyncWire
+from .._redis.loop_clients import Home, Loops
+from .._redis.sync_connection import Wire, direct
+from ..errors import CachifyStoreError
+from ..settings import hide_password
+from .key_commands import PlainCommand, aask, ask
+from .scripts import ScriptCommand, arguments, decoded, evalsha, script, whole
+from .wakeup_listener import Listener
+from .wakeups import Bells
+
+
+def denied(error: BaseException | None) -> bool:
+    """Did the server refuse the credentials, as opposed to being out of reach?"""
+    denials = AuthenticationError, AuthorizationError, NoPermissionError
+    refused = isinstance(error, ResponseError) and "NOAUTH" in str(error)
+    return isinstance(error, denials) or refused
+
+
+def _wrapped(error: Exception, shown: str) -> CachifyStoreError:
+    reason = "refused the credentials" if denied(error) else "could not answer"
+    return CachifyStoreError(f"the store {shown} {reason}: {type(error).__name__}: {error}")
+
+
+class RedisStore:
+    """Slots and cached values in a Redis or Valkey server.
+
+    Args:
+        url: where it is; or give clients.
+        sync_client, async_client: redis-py clients. Of a kind not given, or where the given one cannot be used (another
+            event loop, `decode_responses`), one is derived from the settings of the other.
+        clock: tests only: the time in microseconds, in place of the server's.
+    """
+
+    local = False
+
+    def __init__(
+        self,
+        prefix: str,
+        url: str | None = None,
+        *,
+        sync_client: Any = None,
+        async_client: Any = None,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self.schema = Schema(prefix)
+        self._url, self._clock = url, clock
+        self._given_sync, self._given_async = sync_client, async_client
+        self._sync = sync_client if sync_client is not None and not clients.decodes(sync_client) else None
+        self._loops = Loops(None if clients.decodes(async_client) else async_client, self._async_client)
+        self._lock = threading.Lock()
+        self._bells: Listener | None = None
+        self._wire = Wire(self._sync) if self._sync is not None and direct(self._sync) else None
+        self.shown = hide_password(url) if url else _where(sync_client or async_client)
+
+    @property
+    def client(self) -> Any:
+        """The synchronous redis-py client."""
+        if self._sync is None:
+            with self._lock:
+                if self._sync is None:
+                    given = self._given_sync if self._given_sync is not None else self._given_async
+                    client = clients.sync_from_url(self._url) if self._url else clients.sync_like(given)
+                    self._wire = Wire(client)
+                    self._sync = client
+        return self._sync
+
+    def execute(self, command: Command) -> Any:
+        client = self._sync or self.client
+        try:
+            if isinstance(command, PlainCommand):
+                return ask(client, command, self.schema, self._now())
+            return self._run(client, command)
+        except RedisError as error:
+            raise _wrapped(error, self.shown) from error
+
+    def _run(self, client: Any, command: ScriptCommand) -> Any:
+        def again() -> tuple[Any, ...]:
+            return arguments(sent_again(command), self.schema, self._now())  # type: ignore[arg-type]
+
+        args = arguments(command, self.schema, self._now())
+        code, keys = script(command.script), self.schema.pool(command.pool)
+        try:
+            if self._wire is not None:
+                (reply,) = self._wire.call(evalsha(code, args, keys), again=lambda: evalsha(code, again(), keys))
+                if isinstance(reply, NoScriptError):
+                    (reply,) = self._wire.call(whole(code, args), again=lambda: whole(code, again()))
+                if isinstance(reply, Exception):
+                    raise reply
+            else:
+                reply = client.execute_command("EVALSHA", code.sha, *args)
+        except NoScriptError:
+            reply = client.execute_command("EVAL", code.text, *args)
+        return decoded(command, reply)
+
+    def _now(self) -> str:
+        return str(self._clock()) if self._clock else ""
+
+    def execute_many(self, commands: Sequence[Command]) -> list[Any]:
+        """Run scripts in one round trip; an answer that is an error is given as a value.
+
+        Raises:
+            CachifyStoreError: the store could not be reached; each command may have run or not.
+        """
+        if len(commands) == 1:
+            return [self.execute(commands[0])]
+        client = self.client
+        try:
+            if self._wire is not None:
+                replies = self._wire.call(self.packed(commands), len(commands))
+            else:
+                pipe, now = client.pipeline(transaction=False), self._now()
+                for command in commands:
+                    pipe.execute_command(
+                        "EVALSHA",
+                        script(command.script).sha,  # type: ignore[union-attr]
+                        *arguments(command, self.schema, now),  # type: ignore[arg-type]
+                    )
+                replies = pipe.execute(raise_on_error=False)
+        except RedisError as error:
+            raise _wrapped(error, self.shown) from error
+        return self.answers(commands, replies)
+
+    def packed(self, commands: Sequence[Command]) -> bytes:
+        """Scripts as they go over the wire."""
+        now, schema = self._now(), self.schema
+        return b"".join(
+            evalsha(script(c.script), arguments(c, schema, now), schema.pool(c.pool))  # type: ignore[arg-type, union-attr]
+            for c in commands
+        )
+
+    def answers(self, commands: Sequence[Command], replies: Sequence[Any]) -> list[Any]:
+        """What the replies to these scripts mean; one that is an error is given as a value."""
+        answers: list[Any] = []
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, NoScriptError):  # what came after it has run without it: all again, in order
+                done = len(answers)
+                return answers + list(map(self._once_more, commands[done:], replies[done:]))
+            if isinstance(reply, Exception):
+                answers.append(self.failure(reply))
+            else:
+                answers.append(decoded(command, reply))  # type: ignore[arg-type]
+        return answers
+
+    def _once_more(self, command: Command, reply: Any) -> Any:
+        """But what was parked is: where its slot was reserved meanwhile, it would be taken for a copy of itself."""
+        if isinstance(command, Acquire) and not isinstance(reply, Exception):
+            told = decoded(command, reply)
+            if isinstance(told, Reply) and told.status == "parked":
+                return told
+        try:
+            return self.execute(command)
+        except CachifyStoreError as error:
+            return error
+
+    def failure(self, error: Exception) -> CachifyStoreError:
+        return _wrapped(error, self.shown)
+
+    def make_connection(self) -> Any:
+        """A redis-py connection for the caller alone, not connected yet."""
+        return self.client.connection_pool.make_connection()
+
+    @property
+    def bells(self) -> Bells:
+        """Of those in this process that wait for a slot."""
+        if self._bells is None:
+            with self._lock:
+                if self._bells is None:
+                    self._bells = Listener(self.make_connection, self.schema.calls, self.execute, self.shown)
+        return self._bells
+
+    def _async_client(self) -> Any:
+        given = self._given_async if self._given_async is not None else self._given_sync
+        return clients.async_from_url(self._url) if self._url else clients.async_like(given)
+
+    def begin(self, command: Command) -> asyncio.Future[Any]:
+        """The answer to come. What has been sent cannot be cancelled: the answer comes before the cancellation does."""
+        loop, home = asyncio.get_running_loop(), self._loops.peek()
+        if home is None or home.life is None or home.wire is None or isinstance(command, PlainCommand):
+            return loop.create_task(self.aexecute(command))
+        answer: Answer[Any] = Answer(loop=loop)
+
+        def then(reply: Any) -> None:
+            if not isinstance(reply, Exception):
+                answer.tell(decoded(command, reply))
+            elif not answer.done():  # sent again, slowly, as often as it is worth
+                again = self._aexecute(home, command, waited=isinstance(reply, RedisTimeoutError))
+                loop.create_task(again).add_done_callback(partial(_copy, answer))
+
+        args = arguments(command, self.schema, self._now())
+        if home.wire.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
+            return answer
+        return loop.create_task(self.aexecute(command))
+
+    async def aexecute(self, command: Command) -> Any:
+        return await self._aexecute(self._loops.here(), command)
+
+    async def _aexecute(self, home: Home, command: Command, *, waited: bool = False) -> Any:
+        home.users += 1
+        try:
+            return await self._arun(home.client, home.wire, command, waited)
+        finally:
+            home.users -= 1
+            await home.rest()
+
+    async def _arun(self, client: Any, wire: AsyncWire | None, command: Command, waited: bool) -> Any:
+        try:
+            if isinstance(command, PlainCommand):
+                return await aask(client, command, self.schema, self._now())
+            args = arguments(command, self.schema, self._now())
+            code = script(command.script)
+            try:
+                if wire is not None:
+                    reply = await wire.call(evalsha(code, args, self.schema.pool(command.pool)), waited=waited)
+                    if isinstance(reply, NoScriptError):
+                        reply = await wire.call(whole(code, args))
+                    if isinstance(reply, Exception):
+                        raise reply
+                else:
+                    reply = await client.execute_command("EVALSHA", code.sha, *args)
+            except NoScriptError:
+                reply = await client.execute_command("EVAL", code.text, *args)
+            return decoded(command, reply)
+        except RedisError as error:
+            raise _wrapped(error, self.shown) from error
+
+    def eviction(self) -> str:
+        """What the server does when its memory is full: its maxmemory-policy; empty where it does not tell."""
+        try:
+            return str(self.client.info("memory").get("maxmemory_policy", ""))
+        except RedisError:
+            return ""
+
+    def close(self) -> None:
+        """Close the synchronous connections that this store opened itself; who waits asks now and then."""
+        if self._bells is not None:
+            self._bells.stop()
+        if self._wire is not None:
+            self._wire.close()
+        if self._sync is not None and self._sync is not self._given_sync:
+            self._sync.close()
+
+    async def aclose(self) -> None:
+        """Close the running loop's connections that this store opened itself."""
+        await self._loops.aclose()
+
+    def reset_after_fork(self) -> None:
+        """In the child: event loops and the given asyncio client are the parent's. redis-py looks after sync ones."""
+        self._lock = threading.Lock()
+        self._loops = Loops(None, self._async_client)
+        if self._bells is not None:
+            self._bells.renew()
+        if self._wire is not None:
+            self._wire.reset_after_fork()
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self.shown}>"
+
+
+def _copy(answer: asyncio.Future[Any], done: asyncio.Future[Any]) -> None:
+    if done.cancelled():
+        answer.set_exception(CachifyStoreError("the event loop ended before the store had answered"))
+    elif (error := done.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
+
+
+def _where(client: Any) -> str:
+    kwargs = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
+    if "path" in kwargs:
+        return f"unix://{kwargs['path']}"
+    return f"redis://{kwargs.get('host', '?')}:{kwargs.get('port', '?')}/{kwargs.get('db', 0)}"

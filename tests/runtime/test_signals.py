@@ -1,0 +1,143 @@
+"""What a signal raises in the middle of anything leaves no slot behind."""
+
+import dataclasses
+import random
+import signal
+import timeit
+
+import pytest
+
+from cachify_tasks import pool, pooled
+from cachify_tasks._core.flows import enter, leave
+from cachify_tasks._runtime.lease_renewer import heart
+from cachify_tasks._runtime.slot import current
+from tests.support.meddling import Struck, interrupting, meddled
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Struck(), SystemExit(1), ValueError("a soft time limit")])
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("script", ["acquire", "release"])
+@pytest.mark.parametrize("form", ["with", "decorator", "generator"])
+def test_a_signal_in_the_middle_of_a_command_leaves_no_slot(cachify, form, script, moment, error):
+    meddled(cachify, interrupting(script, moment, error))
+    p = pool("p", max_size=1)
+
+    @pooled("p", max_size=1)
+    def function():
+        return p.size()
+
+    @pooled("p", max_size=1)
+    def generator():
+        yield p.size()
+
+    def use():
+        if form == "with":
+            with p:
+                p.size()
+        elif form == "decorator":
+            function()
+        else:
+            list(generator())
+
+    with pytest.raises(type(error)) as caught:
+        use()
+
+    assert caught.value is error
+    assert p.size() == 0
+    assert p._inside == {}
+    use()
+    assert p.size() == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_arrival_that_was_struck_bars_no_later_copy_of_its_message(cachify, moment):
+    engine = cachify._engine
+    meddled(cachify, interrupting("acquire", moment, Struck()))
+    ask = dataclasses.replace(engine.ask("p", 1, None, ""), holder="task", fresh=False)
+
+    with pytest.raises(Struck):
+        engine.run(enter(engine, ask))
+
+    slot = engine.run(enter(engine, dataclasses.replace(ask, rid="redelivered")))
+    assert slot.holder == "task"
+    engine.run(leave(engine, slot))
+
+
+def test_a_signal_in_a_release_lets_the_bodys_result_be_lost_and_its_slot_be_free_once(cachify, caplog):
+    meddled(cachify, interrupting("release", "after", Struck()))
+    p = pool("p", max_size=2)
+    with p:
+        with pytest.raises(Struck), p:
+            assert p.size() == 2
+
+        assert p.size() == 1
+
+    assert "lost" not in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an interval timer")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it strikes in finalizers too
+@pytest.mark.parametrize("rounds", [1500])
+@pytest.mark.parametrize("form", ["decorator", "with"])
+def test_signals_at_random_moments_leave_no_slot(cachify, rounds, form):
+    dice, armed, struck = random.Random(9), [False], 0
+    p = pool("p", max_size=1000)
+
+    def handle(*_):
+        if armed[0]:
+            armed[0] = False
+            raise Struck
+
+    @pooled("p", max_size=1000)
+    def pooled_work():
+        return None
+
+    def work_in_pool():
+        with p:
+            pass
+
+    work = pooled_work if form == "decorator" else work_in_pool
+    for _ in range(50):
+        work()
+    one = min(timeit.repeat(work, number=5, repeat=10)) / 5  # of the times that nothing else ran
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        for _ in range(rounds):
+            try:
+                armed[0] = True
+                signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-6, 1.2 * one))
+                work()
+                armed[0] = False
+            except Struck:
+                struck += 1
+    finally:
+        armed[0] = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert struck > rounds / 10
+    if form == "decorator":
+        assert p.size() == 0
+    else:  # Python itself calls __exit__: what strikes as that begins, nobody can catch
+        assert p.size() < rounds / 10
+        while p._inside:
+            p.__exit__(None, None, None)
+        current.set(None)
+        assert p.size() == 0
+
+
+def test_a_thread_that_cannot_be_started_for_the_heart_leaves_no_slot(cachify, monkeypatch):
+    heart.stop()
+
+    def cannot(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Thread.start", cannot)
+        with pytest.raises(RuntimeError, match="can't start new thread"), pool("p", max_size=1):
+            pass
+
+    with pool("p", max_size=1) as slot:
+        assert heart._thread is not None
+        assert heart._thread.is_alive()
+        slot.check()

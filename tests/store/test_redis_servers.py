@@ -1,0 +1,58 @@
+"""What depends on the server: its clock, what its user may do, whether it is a cluster."""
+
+import redis
+
+from cachify_tasks._core.commands import Acquire, Claim, Due, Find, Pools, Release, Renew, Sweep, Ticketed, Withdraw
+from cachify_tasks._store.redis_store import RedisStore
+from tests.support.stores import POOL, opened
+from tests.support.waiting import wait_until
+
+
+async def test_when_a_reaper_is_due_is_told_by_the_servers_clock(redis_url):
+    store = RedisStore("t", redis_url)
+    token = store.execute(Acquire(POOL, "a", "a", 1, 2_000, 1000)).token
+    store.execute(Acquire(POOL, "b", "b", 1, 2_000, 1000, envelope=b"message", park=True))
+    assert store.execute(Due()) == await store.aexecute(Due()) == []
+
+    wait_until(lambda: store.execute(Due()) == [POOL])
+
+    assert await store.aexecute(Due()) == [POOL]
+    assert store.execute(Renew(POOL, "a", token, 60_000)).status == "renewed"
+    assert store.execute(Due()) == await store.aexecute(Due()) == []
+    store.execute(Withdraw(POOL, "b", 1000, 1000))
+    await store.aclose()
+    store.close()
+
+
+def test_a_user_who_may_not_publish_still_has_slots_reserved_for_those_who_wait(private_server):
+    server = private_server()
+    with redis.Redis.from_url(server.url) as client:
+        client.execute_command("ACL", "SETUSER", "app", "on", "nopass", "~*", "+@all", "resetchannels")
+    url = server.url.replace("//", "//app:any@")
+    with opened("redis-sync", url) as store:
+        token = store.plain("a").token
+        store.wait("w", rid="r")
+
+        assert store.release("a", token).status == "released"
+        assert store.wait("w", rid="r").status == "granted"
+
+
+def test_a_cluster_answers_for_pools_of_all_its_slots(private_server):
+    server = private_server(extra_args=["--cluster-enabled", "yes"])
+    with redis.Redis.from_url(server.url) as client:
+        client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+        wait_until(lambda: client.cluster("INFO")["cluster_state"] == "ok")
+    with redis.RedisCluster.from_url(server.url) as cluster:
+        store = RedisStore("t", sync_client=cluster)
+        pools = [f"pool {number}" for number in range(20)]
+        for pool in pools:
+            token = store.execute(Acquire(pool, "a", "a", 1, 60_000, 60_000)).token
+            store.execute(Acquire(pool, "t:0", "b", 1, 60_000, 60_000, envelope=b"\xff", park=True))
+            store.execute(Release(pool, "a", token, "a", 60_000, 60_000))
+
+        assert store.execute(Pools()) == store.execute(Ticketed()) == sorted(pools)
+        assert store.execute(Due()) == sorted(pools)
+        assert store.execute(Find(pools[7], ("t",)))[0].holder == "t:0"
+        assert [heir.envelope for heir in store.execute(Sweep(pools[7], 60_000)).heirs] == [b"\xff"]
+        assert store.execute(Due()) == sorted(set(pools) - {pools[7]})
+        assert [store.execute(Claim("reaper", 60_000)) for _ in range(2)] == [True, False]
