@@ -14,7 +14,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from ._runtime.acquired_slot import Held
+    from ._runtime.acquired_slot import AcquiredSlot, PendingAcquire
     from ._runtime.slot import Slot, current_slot
     from .instance import AsyncClient, Cachify, Decoder, Encoder, SyncClient, cached, init_cachify
     from .pooling import AsyncPoolWrappedF, SyncPoolWrappedF, WrappedFunctionPool, pool, pooled
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AcquiredSlot",
     "AsyncClient",
     "AsyncPoolWrappedF",
     "CachedFallback",
@@ -38,9 +39,9 @@ __all__ = [
     "Drop",
     "Encoder",
     "FullPool",
-    "Held",
     "LeaseLost",
     "Park",
+    "PendingAcquire",
     "Raise",
     "Reschedule",
     "Slot",
@@ -59,7 +60,7 @@ __all__ = [
 
 # What is asked for is imported then: `cachify_tasks.cachepool` comes without the store and its client.
 _HOMES = {
-    "._runtime.acquired_slot": "Held",
+    "._runtime.acquired_slot": "AcquiredSlot PendingAcquire",
     "._runtime.slot": "Slot current_slot",
     ".instance": "AsyncClient Cachify Decoder Encoder SyncClient cached init_cachify",
     ".pooling": "AsyncPoolWrappedF SyncPoolWrappedF WrappedFunctionPool pool pooled",

@@ -14,14 +14,14 @@ EVERY: Final = 10.0  # seconds between two lines about one subject
 SUBJECTS: Final = 10_000  # remembered at most; then all are forgotten
 
 
-class Noise:
+class LogThrottle:
     """Says a thing once, or at most once in ten seconds with a count of what was left out."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.RLock()  # a collected generator can come in the middle, with a slot it cannot release
         self._said: set[Hashable] = set()
-        self._seldom: dict[Hashable, tuple[float, int]] = {}
+        self._throttled: dict[Hashable, tuple[float, int]] = {}
 
     def once(self, subject: Hashable, message: str, *args: Any) -> None:
         with self._lock:
@@ -32,15 +32,15 @@ class Noise:
             self._said.add(subject)
         logger.warning(message, *args)
 
-    def seldom(self, subject: Hashable, message: str, *args: Any, level: int = logging.WARNING) -> None:
+    def throttled(self, subject: Hashable, message: str, *args: Any, level: int = logging.WARNING) -> None:
         now = self._clock()
         with self._lock:
-            before, unsaid = self._seldom.get(subject, (-EVERY, 0))
+            before, unsaid = self._throttled.get(subject, (-EVERY, 0))
             if now - before < EVERY:
-                self._seldom[subject] = before, unsaid + 1
+                self._throttled[subject] = before, unsaid + 1
                 return
-            if len(self._seldom) >= SUBJECTS:
-                self._seldom.clear()
-            self._seldom[subject] = now, 0
+            if len(self._throttled) >= SUBJECTS:
+                self._throttled.clear()
+            self._throttled[subject] = now, 0
         more = f" ({unsaid} more like this since the last line)" if unsaid else ""
         logger.log(level, "%s%s", message % args, more)

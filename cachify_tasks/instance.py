@@ -12,7 +12,7 @@ from ._checks import Seconds, milliseconds
 from ._core.commands import Delete, Get, Put
 from ._core.key_template import KeyTemplate, signature_of
 from ._redis.clients import MEMORY, check_client, check_url
-from ._runtime.runtime import Engine, global_engine, peek_global_engine, set_global_engine
+from ._runtime.runtime import Runtime, global_runtime, peek_global_runtime, set_global_runtime
 from ._store.memory_store import MemoryStore
 from ._store.redis_store import RedisStore
 from .errors import CachifyInitError
@@ -28,14 +28,14 @@ SyncClient: TypeAlias = Any  # redis.Redis, or what behaves like it: its scripts
 AsyncClient: TypeAlias = Any  # redis.asyncio.Redis
 
 
-def make_engine(
+def make_runtime(
     settings: Settings,
     *,
     sync_client: SyncClient = None,
     async_client: AsyncClient = None,
     slot_exp: Seconds | Unset | None = UNSET,
     cache_ttl: Seconds | None = None,
-) -> Engine:
+) -> Runtime:
     """An engine for checked settings; no input or output happens."""
     default = as_strategy(settings.default_on_full, called="default_on_full", names=True)
     settings = settings.but(default_on_full=default)
@@ -55,18 +55,18 @@ def make_engine(
         store = MemoryStore()
     hard = slot_exp_ms(slot_exp)
     ttl = None if cache_ttl is None else milliseconds("default_cache_ttl", cache_ttl)
-    return Engine(store, settings, hard if isinstance(hard, int) else None, ttl)
+    return Runtime(store, settings, hard if isinstance(hard, int) else None, ttl)
 
 
 class Cachify:
     """`pool`, `pooled` and `cached` on one store; made by `init_cachify`."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     def pool(self, key: str, max_size: int, slot_exp: Seconds | Unset | None = UNSET) -> Pool:
         """As the function `pool`, on this instance's store."""
-        return Pool(key, max_size, slot_exp, _engine=self._engine)
+        return Pool(key, max_size, slot_exp, _runtime=self._runtime)
 
     def pooled(
         self,
@@ -77,24 +77,24 @@ class Cachify:
         slot_exp: Seconds | Unset | None = UNSET,
     ) -> WrappedFunctionPool:
         """As the function `pooled`, on this instance's store."""
-        return _Decorator(key, max_size, on_full, raise_on_full, slot_exp_ms(slot_exp), self._engine)
+        return _Decorator(key, max_size, on_full, raise_on_full, slot_exp_ms(slot_exp), self._runtime)
 
     def cached(
         self, key: str, ttl: Seconds | Unset | None = UNSET, enc_dec: tuple[Encoder, Decoder] | None = None
     ) -> Callable[[Any], Any]:
         """As the function `cached`, on this instance's store."""
-        return _Cached(key, ttl, enc_dec, self._engine)
+        return _Cached(key, ttl, enc_dec, self._runtime)
 
     def close(self) -> None:
         """Close the connections that were opened for it; it opens new ones when it is used again."""
-        self._engine.close()
+        self._runtime.close()
 
     async def aclose(self) -> None:
         """Close the connections that were opened for it in the running event loop."""
-        await self._engine.store.aclose()
+        await self._runtime.store.aclose()
 
     def __repr__(self) -> str:
-        return f"<Cachify on {self._engine.store.shown}>"
+        return f"<Cachify on {self._runtime.store.shown}>"
 
 
 def init_cachify(
@@ -133,7 +133,7 @@ def init_cachify(
         >>> init_cachify(is_global=False)
         <Cachify on memory>
     """
-    engine = make_engine(
+    runtime = make_runtime(
         Settings.checked({"prefix": prefix, **settings}),
         sync_client=sync_client,
         async_client=async_client,
@@ -141,43 +141,43 @@ def init_cachify(
         cache_ttl=default_cache_ttl,
     )
     if is_global:
-        set_global_engine(engine, chosen=True)
-    return Cachify(engine)
+        set_global_runtime(runtime, chosen=True)
+    return Cachify(runtime)
 
 
-def supply_global(engine: Engine) -> None:
+def supply_global(runtime: Runtime) -> None:
     """Make this engine the global one if there is none.
 
     Raises:
         CachifyInitError: there is one with another store: one program would be split over two.
     """
-    known = peek_global_engine()
+    known = peek_global_runtime()
     if known is None:
-        set_global_engine(engine)
+        set_global_runtime(runtime)
         return
-    if known.store is engine.store:
+    if known.store is runtime.store:
         return
-    same = (known.store.shown, known.settings.prefix) == (engine.store.shown, engine.settings.prefix)
-    if known is not engine and (known.store.local or not same):  # each memory is a store of its own
+    same = (known.store.shown, known.settings.prefix) == (runtime.store.shown, runtime.settings.prefix)
+    if known is not runtime and (known.store.local or not same):  # each memory is a store of its own
         raise CachifyInitError(
             f"init_cachify() chose the store {known.store.shown} (prefix {known.settings.prefix!r}) and the Celery app "
-            f"{engine.store.shown} (prefix {engine.settings.prefix!r}): limits would not be shared. Give both the same "
-            "url and prefix, or leave init_cachify() out, or call it with is_global=False"
+            f"{runtime.store.shown} (prefix {runtime.settings.prefix!r}): limits would not be shared. Give both the "
+            "same url and prefix, or leave init_cachify() out, or call it with is_global=False"
         )
 
 
 class _Cached:
     """What `cached(...)` returns."""
 
-    def __init__(self, key: str, ttl: Any, enc_dec: tuple[Encoder, Decoder] | None, engine: Engine | None) -> None:
-        self._key, self._bound = key, engine
+    def __init__(self, key: str, ttl: Any, enc_dec: tuple[Encoder, Decoder] | None, runtime: Runtime | None) -> None:
+        self._key, self._bound = key, runtime
         self._ttl_ms = ttl if ttl is None or isinstance(ttl, Unset) else milliseconds("ttl", ttl)
         self._encode: Encoder | None = enc_dec[0] if enc_dec else None
         self._decode: Decoder | None = enc_dec[1] if enc_dec else None
 
     @property
-    def _engine(self) -> Engine:
-        return self._bound or global_engine()
+    def _runtime(self) -> Runtime:
+        return self._bound or global_runtime()
 
     def _dump(self, value: Any) -> bytes:
         return pickle.dumps(self._encode(value) if self._encode else value)
@@ -187,7 +187,7 @@ class _Cached:
         return value if value is None or self._decode is None else self._decode(value)
 
     def _put(self, name: str, value: Any) -> Put:
-        ttl = self._engine.default_ttl_ms if isinstance(self._ttl_ms, Unset) else self._ttl_ms
+        ttl = self._runtime.default_ttl_ms if isinstance(self._ttl_ms, Unset) else self._ttl_ms
         return Put(name, self._dump(value), ttl)
 
     def __call__(self, function: Any) -> Any:
@@ -197,7 +197,7 @@ class _Cached:
         if inspect.iscoroutinefunction(function):
 
             async def wrapper(*args: Any, **kwargs: Any) -> Any:
-                name, store = template.resolve(args, kwargs), self._engine.store
+                name, store = template.resolve(args, kwargs), self._runtime.store
                 value = self._load(await store.aexecute(Get(name)))
                 if value is None:
                     value = await function(*args, **kwargs)
@@ -205,12 +205,12 @@ class _Cached:
                 return value
 
             async def reset(*args: Any, **kwargs: Any) -> None:
-                await self._engine.store.aexecute(Delete(template.resolve(args, kwargs)))
+                await self._runtime.store.aexecute(Delete(template.resolve(args, kwargs)))
 
         else:
 
             def wrapper(*args: Any, **kwargs: Any) -> Any:
-                name, store = template.resolve(args, kwargs), self._engine.store
+                name, store = template.resolve(args, kwargs), self._runtime.store
                 value = self._load(store.execute(Get(name)))
                 if value is None:
                     value = function(*args, **kwargs)
@@ -218,7 +218,7 @@ class _Cached:
                 return value
 
             def reset(*args: Any, **kwargs: Any) -> None:
-                self._engine.store.execute(Delete(template.resolve(args, kwargs)))
+                self._runtime.store.execute(Delete(template.resolve(args, kwargs)))
 
         functools.update_wrapper(wrapper, function)
         wrapper.reset = reset

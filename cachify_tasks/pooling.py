@@ -16,9 +16,9 @@ from ._core.flows import Flow, leave
 from ._core.key_template import KeyTemplate, check_key, signature_of
 from ._core.policy import Policy
 from ._core.typing import AlwaysPool, AsyncPoolWrappedF, SyncPoolWrappedF, WrappedFunctionPool
-from ._runtime.acquired_slot import Acquiring, Held, acquiring, full_error
+from ._runtime.acquired_slot import AcquiredSlot, PendingAcquire, acquire_flow, full_error
 from ._runtime.call_flow import asking
-from ._runtime.runtime import Engine, global_engine
+from ._runtime.runtime import Runtime, global_runtime
 from ._runtime.slot import Slot, current
 from ._runtime.wrappers import wrapped
 from .settings import UNSET, Unset
@@ -48,10 +48,10 @@ if hasattr(os, "register_at_fork"):
 class _Entry:
     """One entry into a pool: who made it, where, its slot, and which one was current before."""
 
-    __slots__ = ("before", "engine", "slot", "who")
+    __slots__ = ("before", "runtime", "slot", "who")
 
-    def __init__(self, who: object, engine: Engine, slot: Slot | None) -> None:
-        self.who, self.engine, self.slot = who, engine, slot
+    def __init__(self, who: object, runtime: Runtime, slot: Slot | None) -> None:
+        self.who, self.runtime, self.slot = who, runtime, slot
         self.before = current.get()
 
 
@@ -84,7 +84,7 @@ class Pool:
         max_size: int,
         slot_exp: Seconds | Unset | None = UNSET,
         *,
-        _engine: Engine | None = None,
+        _runtime: Runtime | None = None,
         _waits: Waiting | None = None,
         _shows: bool = True,
     ) -> None:
@@ -94,24 +94,24 @@ class Pool:
         except (TypeError, ValueError) as error:
             raise type(error)(f"{error} (pool {key!r})") from None
         self._slot_exp_ms = slot_exp_ms(slot_exp)
-        self._bound = _engine
+        self._bound = _runtime
         self._inside: dict[object, list[_Entry]] = {}
         self._waits = _waits
         self._shows = _shows  # is its slot the current one of the code that enters it
 
     @property
-    def _engine(self) -> Engine:
-        return self._bound or global_engine()
+    def _runtime(self) -> Runtime:
+        return self._bound or global_runtime()
 
     def size(self) -> int:
         """How many slots are held now, expired ones not counted."""
-        return cast("int", self._engine.store.execute(Size(self._key)))
+        return cast("int", self._runtime.store.execute(Size(self._key)))
 
     async def asize(self) -> int:
         """`size` for code in an event loop."""
-        return cast("int", await self._engine.store.aexecute(Size(self._key)))
+        return cast("int", await self._runtime.store.aexecute(Size(self._key)))
 
-    def acquire(self, timeout: Seconds | None = None) -> Held:
+    def acquire(self, timeout: Seconds | None = None) -> AcquiredSlot:
         """Take a slot now, waiting for it in the pool's queue, where tasks are parked: in the order of arrival.
 
         Args:
@@ -131,18 +131,18 @@ class Pool:
             ...     slot.key
             'reports'
         """
-        engine = self._engine
-        return engine.run(self._acquiring(engine, timeout))
+        runtime = self._runtime
+        return runtime.run(self._acquiring(runtime, timeout))
 
-    def aacquire(self, timeout: Seconds | None = None) -> Acquiring:
+    def aacquire(self, timeout: Seconds | None = None) -> PendingAcquire:
         """`acquire` for code in an event loop: `async with p.aacquire(5) as slot`, or `held = await p.aacquire(5)`."""
-        engine = self._engine
-        return Acquiring(engine, self._acquiring(engine, timeout))
+        runtime = self._runtime
+        return PendingAcquire(runtime, self._acquiring(runtime, timeout))
 
-    def _acquiring(self, engine: Engine, timeout: Seconds | None) -> Flow[Held]:
+    def _acquiring(self, runtime: Runtime, timeout: Seconds | None) -> Flow[AcquiredSlot]:
         timeout_ms = None if timeout is None else milliseconds("timeout", timeout, minimum=0)
-        ask = engine.ask(self._key, self._max_size, self._slot_exp_ms, "")
-        return acquiring(engine, ask, Waiting(timeout_ms))
+        ask = runtime.ask(self._key, self._max_size, self._slot_exp_ms, "")
+        return acquire_flow(runtime, ask, Waiting(timeout_ms))
 
     def pooled(self, on_full: Any = UNSET, raise_on_full: bool = False) -> WrappedFunctionPool:
         """A decorator that puts a function into this pool; its key is used as it is."""
@@ -153,37 +153,37 @@ class Pool:
 
     def __enter__(self) -> Slot:
         # Nothing is called once the slot is there: a signal would strike in that call.
-        return self._engine.run(self._enter(threading.get_ident()))
+        return self._runtime.run(self._enter(threading.get_ident()))
 
     def __exit__(self, *exc_info: object) -> None:
         claim: list[_Entry] = []
         try:
             entry = self._claimed(threading.get_ident(), claim)
-            entry.engine.run(_leave(entry))
+            entry.runtime.run(_leave(entry))
         except BaseException:  # perhaps a signal struck; twice is as good as once
             entry = self._claimed(threading.get_ident(), claim)
-            entry.engine.run(_leave(entry))
+            entry.runtime.run(_leave(entry))
             raise
 
     async def __aenter__(self) -> Slot:
-        return await self._engine.arun(self._enter(_task_id()))
+        return await self._runtime.arun(self._enter(_task_id()))
 
     async def __aexit__(self, *exc_info: object) -> None:
         task = _task_id()
         entry = self._claimed(task, [])
         if task is not None:
-            await entry.engine.arun(_leave(entry))
+            await entry.runtime.arun(_leave(entry))
         elif entry.slot is not None:  # a generator thrown away after its event loop: nothing can be awaited
-            entry.engine.ended(entry.slot)
+            entry.runtime.ended(entry.slot)
 
     def _enter(self, who: object) -> Flow[Slot]:
-        engine = self._engine
-        found = yield from asking(engine, engine.ask(self._key, self._max_size, self._slot_exp_ms, ""), self._waits)
+        runtime = self._runtime
+        found = yield from asking(runtime, runtime.ask(self._key, self._max_size, self._slot_exp_ms, ""), self._waits)
         entry = None
         try:
             if isinstance(found, Reply):
                 raise full_error(self._key, found, self._waits)
-            entry = _Entry(who, engine, found)
+            entry = _Entry(who, runtime, found)
             with _lock:
                 stack = self._inside.get(who) or []
                 stack.append(entry)
@@ -192,7 +192,7 @@ class Pool:
                 current.set(found)
         except BaseException:
             if isinstance(found, Slot):
-                yield from _leave(self._claimed(who, [entry or _Entry(who, engine, found)]))
+                yield from _leave(self._claimed(who, [entry or _Entry(who, runtime, found)]))
             raise
         return found  # type: ignore[no-any-return]  # None where `on_store_error` says "run"
 
@@ -228,7 +228,7 @@ def _task_id() -> int | None:
 def _leave(entry: _Entry) -> Flow[None]:
     """Free an entry's slot, where it was granted: `init_cachify` may have been called again since."""
     if entry.slot is not None:
-        yield from leave(entry.engine, entry.slot)
+        yield from leave(entry.runtime, entry.slot)
     if current.get() is entry.slot:  # else it is left by another context than entered it, or not in turn
         current.set(entry.before)
 
@@ -243,7 +243,7 @@ class _Decorator:
         on_full: Any,
         raise_on_full: bool,
         slot_exp_ms: int | Unset | None,
-        engine: Engine | None,
+        runtime: Runtime | None,
     ) -> None:
         check_key(key)
         try:
@@ -251,7 +251,7 @@ class _Decorator:
             self._on_full = Raise() if raise_on_full else as_strategy(on_full)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{error} (pool {key!r})") from None
-        self._key, self._engine, self._slot_exp_ms = key, engine, slot_exp_ms
+        self._key, self._runtime, self._slot_exp_ms = key, runtime, slot_exp_ms
 
     def __call__(self, function: Any) -> Any:
         adopt = adopter(function)
@@ -266,7 +266,7 @@ class _Decorator:
         name = getattr(function, "__qualname__", type(function).__name__)
         policy = Policy(
             function=function, key=KeyTemplate(self._key, signature), max_size=self._max_size, on_full=self._on_full,
-            slot_exp_ms=self._slot_exp_ms, engine=self._engine, name=name,
+            slot_exp_ms=self._slot_exp_ms, runtime=self._runtime, name=name,
         )  # fmt: skip
         recall = policy.keeps()
         if recall is not None and recall.key is not None:
@@ -278,7 +278,7 @@ def _generator_pool(policy: Policy, args: tuple[Any, ...], kwargs: dict[str, Any
     """The slot of a generator is held until it is exhausted or closed; full, its first item raises."""
     exp, key = policy.slot_exp_ms, policy.key.resolve(args, kwargs)
     seconds = exp / 1000 if isinstance(exp, int) else exp
-    return Pool(key, policy.max_size, seconds, _engine=policy.engine, _waits=policy.waits(), _shows=False)
+    return Pool(key, policy.max_size, seconds, _runtime=policy.runtime, _waits=policy.waits(), _shows=False)
 
 
 def pool(key: str, max_size: int, slot_exp: Seconds | Unset | None = UNSET) -> Pool:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from cachify_tasks import Cachify, init_cachify
-from cachify_tasks._runtime.runtime import set_global_engine
+from cachify_tasks._runtime.runtime import set_global_runtime
 from cachify_tasks._runtime.slot import current
 from cachify_tasks.testing.server import EmbeddedServer
 from tests.support.leaks import LeakCheck, allowed_leaks
@@ -95,7 +95,7 @@ def cachify(request: pytest.FixtureRequest) -> Iterator[Cachify]:
     made = init_cachify(url=url)
     yield made
     made.close()
-    set_global_engine(None)
+    set_global_runtime(None)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def cachify_on_redis(redis_url: str) -> Iterator[Cachify]:
     made = init_cachify(url=redis_url)
     yield made
     made.close()
-    set_global_engine(None)
+    set_global_runtime(None)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import redis
 
 from cachify_tasks import CachifyPoolFullError, current_slot, init_cachify, pool, pooled
 from cachify_tasks._core.keys import Schema
-from cachify_tasks._runtime.lease_renewer import heart
-from cachify_tasks._runtime.runtime import set_global_engine
+from cachify_tasks._runtime.lease_renewer import lease_renewer
+from cachify_tasks._runtime.runtime import set_global_runtime
 from tests.support.leaks import keys_without_ttl
 from tests.support.programs import run
 from tests.support.waiting import wait_until
@@ -23,9 +23,9 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def short(cachify):
-    cachify._engine.lease_ms = 1200
+    cachify._runtime.lease_ms = 1200
     yield cachify
-    heart.stop()
+    lease_renewer.stop()
 
 
 def test_defect_2_work_longer_than_its_lease_lets_no_more_run(short):
@@ -128,7 +128,7 @@ def test_defect_4_setting_the_clock_of_a_program_in_memory_changes_nothing(monke
 
         assert pool("p", max_size=1).size() == 1
         slot.check()
-    set_global_engine(None)
+    set_global_runtime(None)
 
 
 def test_defect_13_every_key_of_a_pool_has_a_life(redis_url):
@@ -150,7 +150,7 @@ def test_defect_13_every_key_of_a_pool_has_a_life(redis_url):
 
 def test_defect_13_memory_stays_flat_over_many_calls_of_many_keys():
     cachify = init_cachify(is_global=False)
-    store = cachify._engine.store
+    store = cachify._runtime.store
     now = 10**15
 
     def clock():
@@ -183,7 +183,7 @@ def test_defect_13_memory_stays_flat_over_many_calls_of_many_keys():
 
 def test_defect_13_values_whose_time_is_over_are_evicted_from_memory():
     cachify = init_cachify(is_global=False)
-    store = cachify._engine.store
+    store = cachify._runtime.store
     now = 10**15
     store._clock = lambda: now
 

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from cachify_tasks import CachifyPoolFullError, init_cachify, pool, pooled
-from cachify_tasks._runtime.lease_renewer import heart
+from cachify_tasks._runtime.lease_renewer import lease_renewer
 
 
 def test_defect_1_a_pool_object_entered_again_inside_itself_leaks_no_slot(cachify):
@@ -126,7 +126,7 @@ def test_defect_5_a_slot_costs_two_commands_and_few_bytes_at_a_thousand_holders(
     p = cachify.pool("p", max_size=2000)
     for _ in range(1000):
         contextvars.Context().run(p.__enter__)
-    heart.stop()
+    lease_renewer.stop()
     with redis.Redis.from_url(redis_url) as client:
 
         def counted():

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from cachify_tasks import CachifyError, current_slot, init_cachify, pooled
-from cachify_tasks._runtime.runtime import set_global_engine
+from cachify_tasks._runtime.runtime import set_global_runtime
 from tests.support.meddling import interrupting, meddled
 from tests.support.waiting import wait_until
 
@@ -17,7 +17,7 @@ def killed(private_server):
     cachify = init_cachify(url=f"{server.url}?socket_timeout=2&socket_connect_timeout=2")
     yield server.kill
     cachify.close()
-    set_global_engine(None)
+    set_global_runtime(None)
 
 
 @pytest.mark.parametrize("outcome", ["result", "error"])

@@ -17,8 +17,8 @@ from cachify_tasks import (
     pool,
     pooled,
 )
-from cachify_tasks import _log_throttle as noise
-from cachify_tasks._runtime.runtime import set_global_engine
+from cachify_tasks import _log_throttle as log_throttle
+from cachify_tasks._runtime.runtime import set_global_runtime
 from tests.support.programs import run
 
 
@@ -98,13 +98,13 @@ def test_the_slot_is_freed_in_the_store_that_granted_it(cachify):
     p = pool("p", max_size=1)
     with p:
         init_cachify()
-    set_global_engine(cachify._engine)
+    set_global_runtime(cachify._runtime)
 
     assert p.size() == 0
 
 
 def test_a_pool_before_init_cachify_says_what_is_missing(monkeypatch):
-    set_global_engine(None)
+    set_global_runtime(None)
     monkeypatch.setattr("cachify_tasks._runtime.runtime.suppliers", [])  # no Celery app of another test
     p = pool("p", max_size=1)
 
@@ -117,7 +117,7 @@ def test_a_pool_before_init_cachify_says_what_is_missing(monkeypatch):
 
 
 def test_a_pool_bound_to_an_instance_needs_no_global_one():
-    set_global_engine(None)
+    set_global_runtime(None)
     mine = init_cachify(is_global=False)
 
     @mine.pooled("p", max_size=1)
@@ -145,7 +145,7 @@ def test_two_limits_for_one_name_are_warned_about_once_and_the_last_one_counts(c
 
 def test_a_full_pool_is_logged_once_in_ten_seconds_with_a_count(cachify, caplog, monkeypatch):
     now = 1000.0
-    monkeypatch.setattr(cachify._engine, "_noise", noise.Noise(clock=lambda: now))
+    monkeypatch.setattr(cachify._runtime, "_noise", log_throttle.LogThrottle(clock=lambda: now))
     caplog.set_level(logging.INFO, logger="cachify_tasks")
 
     @pooled("p-{n}", max_size=1, on_full=Drop())
@@ -271,12 +271,12 @@ def test_a_line_about_something_else_may_come_in_the_middle_of_another(caplog):
             found = super().get(*args)
             if len(self) == 0:
                 self["met"] = 0.0, 0
-                noise_of_all.seldom("inner", "inner")  # a collected generator whose slot could not be released
+                noise_of_all.throttled("inner", "inner")  # a collected generator whose slot could not be released
             return found
 
-    noise_of_all = noise.Noise()
-    noise_of_all._seldom = Meeting()
-    thread = threading.Thread(target=noise_of_all.seldom, args=("outer", "outer"), daemon=True)
+    noise_of_all = log_throttle.LogThrottle()
+    noise_of_all._throttled = Meeting()
+    thread = threading.Thread(target=noise_of_all.throttled, args=("outer", "outer"), daemon=True)
 
     thread.start()
     thread.join(5)

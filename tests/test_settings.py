@@ -169,7 +169,7 @@ def test_a_password_is_shown_nowhere(caplog):
 
     with pytest.raises(CachifyError) as caught, cachify.pool("p", max_size=1):
         pass
-    for shown in (repr(cachify), repr(cachify._engine.store), repr(settings), str(settings), str(caught.value)):
+    for shown in (repr(cachify), repr(cachify._runtime.store), repr(settings), str(settings), str(caught.value)):
         assert SECRET not in shown
     assert "***@127.0.0.1:1" in repr(cachify)
     assert SECRET not in caplog.text

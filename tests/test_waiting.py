@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cachify_tasks import CachifyError, CachifyPoolFullError, Wait, current_slot, pool, pooled
-from cachify_tasks._core.commands import Acquire, Configure, Release, Sweep
+from cachify_tasks._core.commands import Acquire, Configure, Release, SlotRequest, Sweep, Ticket
 from tests.support.meddling import meddled
 from tests.support.queues import nothing_is_left, queued, waiting
 from tests.support.waiting import await_until
@@ -164,11 +164,11 @@ def test_a_waiter_sends_nothing_while_it_waits(cachify, threads):
         queued(cachify, 1)
         time.sleep(0.5)  # what is not to happen has time to
 
-        asked = [c for c in sent if isinstance(c, Acquire)]
+        asked = [c for c in sent if isinstance(c, SlotRequest)]
         assert 2 <= len(asked) <= 4  # the holder; the waiter once or twice, and when its listener has subscribed
 
     call.result(SOON).release()
-    assert len([c for c in sent if isinstance(c, Acquire)]) == len(asked) + 1
+    assert len([c for c in sent if isinstance(c, SlotRequest)]) == len(asked) + 1
 
 
 async def test_fifty_waiters_come_in_the_order_of_their_arrival(cachify):
@@ -253,31 +253,44 @@ def test_two_event_loops_and_threads_wait_in_one_queue(cachify, threads):
 
 
 def test_a_parked_task_before_a_waiter_keeps_its_place(cachify, threads):
-    store, p = cachify._engine.store, pool("p", max_size=1)
-    task = Acquire("p", "task:0", "r", 1, 30_000, 10_000, envelope=b"message", park=True, starts=True)
+    store, p = cachify._runtime.store, pool("p", max_size=1)
+    task = Acquire(
+        pool="p",
+        holder="task:0",
+        request_id="r",
+        limit=1,
+        lease_ms=30000,
+        start_ms=10000,
+        can_start_heirs=True,
+        ticket=Ticket(kind="task/test", envelope=b"message"),
+    )
     with p:
         assert store.execute(task).status == "parked"
         call = threads.submit(p.acquire)
         queued(cachify, 2)
 
-    (heir,) = store.execute(Sweep("p", 10_000)).heirs  # as a worker's reaper does
+    (heir,) = store.execute(Sweep(pool="p", start_ms=10000)).heirs  # as a worker's reaper does
     assert heir.holder == "task:0"
     token = store.execute(task).token
     assert not call.done()
-    store.execute(Release("p", "task:0", token, "r", 10_000, 1000, starts=True))
+    store.execute(
+        Release(
+            pool="p", holder="task:0", token=token, request_id="r", start_ms=10000, tomb_ms=1000, can_start_heirs=True
+        )
+    )
 
     call.result(SOON).release()
     nothing_is_left(cachify)
 
 
 def test_a_raised_limit_wakes_waiters(cachify, threads):
-    store, p = cachify._engine.store, pool("p", max_size=1)
+    store, p = cachify._runtime.store, pool("p", max_size=1)
     with p:
         calls = [threads.submit(p.acquire) for _ in range(2)]
         queued(cachify, 2)
 
-        store.execute(Configure("p", 3, 10_000))
+        store.execute(Configure(pool="p", limit=3, start_ms=10000))
 
         for call in calls:
             call.result(SOON).release()
-    store.execute(Configure("p", None, 10_000))
+    store.execute(Configure(pool="p", limit=None, start_ms=10000))

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cachify_tasks import CachifyPoolFullError, Wait, pool, pooled
-from cachify_tasks._core.commands import Acquire
+from cachify_tasks._core.commands import SlotRequest, WaitInQueue
 from tests.support.meddling import Struck, interrupting, meddled
 from tests.support.queues import nothing_is_left, queued, waiting
 from tests.support.waiting import await_until
@@ -73,7 +73,7 @@ async def test_waiters_cancelled_at_any_await_leave_nothing(cachify, form):
 
 async def test_a_waiter_cancelled_while_it_asks_leaves_at_once(cachify):
     def cancel(command, moment):
-        if isinstance(command, Acquire) and command.park and moment == "after":
+        if isinstance(command, WaitInQueue) and moment == "after":
             task.cancel()
 
     async with pool("p", max_size=1):
@@ -94,15 +94,15 @@ async def test_a_waiter_cancelled_when_its_slot_is_reserved_hands_it_on(cachify)
     await await_until(lambda: waiting(cachify) == 2)
 
     assert held.slot is not None
-    cachify._engine.store.execute(held.slot.release_command())  # the loop does not turn: nobody has heard it
+    cachify._runtime.store.execute(held.slot.release_command())  # the loop does not turn: nobody has heard it
     first.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         await first
     async with asyncio.timeout(SOON):
         slot = await second
-    cachify._engine.ended(held.slot)
-    cachify._engine.store.execute(cachify._engine.ended(slot))
+    cachify._runtime.ended(held.slot)
+    cachify._runtime.store.execute(cachify._runtime.ended(slot))
     nothing_is_left(cachify)
 
 
@@ -150,13 +150,13 @@ def test_a_signal_in_the_middle_of_a_command_of_a_waiter_leaves_nothing(cachify,
 
     with pool("p", max_size=1) as slot:
         holder = slot.holder
-        store = cachify._engine.store
+        store = cachify._runtime.store
         meddled(cachify, meddle)
 
         with pytest.raises((type(error), CachifyPoolFullError)) as caught:
             pool("p", max_size=1).acquire(timeout=0.05)
 
-        cachify._engine.store = store
+        cachify._runtime.store = store
         assert waiting(cachify) == 0
         assert caught.value is error or due[0] > 0
     nothing_is_left(cachify)
@@ -217,29 +217,29 @@ def test_a_signal_ends_the_waiting_of_the_main_thread_at_once(cachify):
 
 
 def test_a_waiter_that_was_forgotten_queues_again_when_it_asks(cachify, threads):
-    store, p = cachify._engine.store, pool("p", max_size=1)
+    store, p = cachify._runtime.store, pool("p", max_size=1)
     with p:
         call = threads.submit(p.acquire)
         queued(cachify, 1)
-        ((holder, bell),) = store.bells._bells.items()
+        ((holder, wakeup),) = store.wakeups._wakeups.items()
         forget(store, holder)
         assert waiting(cachify) == 0
 
-        bell.ring()
+        wakeup.notify()
 
         queued(cachify, 1)
     call.result(SOON).release()
 
 
 def test_a_withdrawn_waiter_is_not_let_in_by_a_late_copy_of_its_question(cachify):
-    store = cachify._engine.store
+    store = cachify._runtime.store
     asked = []
-    meddled(cachify, lambda command, moment: asked.append(command) if isinstance(command, Acquire) else None)
+    meddled(cachify, lambda command, moment: asked.append(command) if isinstance(command, SlotRequest) else None)
     p = pool("p", max_size=1)
     with p, pytest.raises(CachifyPoolFullError):
         p.acquire(timeout=0.05)
 
     late = store.execute(asked[-1])
 
-    assert (asked[-1].park, late.status) == (True, "dropped")
+    assert (type(asked[-1]), late.status) == (WaitInQueue, "dropped")
     assert (p.size(), waiting(cachify)) == (0, 0)

@@ -28,7 +28,7 @@ class Admission:
         inline: nobody has asked yet (an eager task): ask here, with the defaults of tasks.
     """
 
-    engine: Any
+    runtime: Any
     slot: Any = None
     full: FullPool | None = None
     decision: Decision | None = None
@@ -37,12 +37,12 @@ class Admission:
 
 
 Probe = Callable[[Any], Admission | None]
-probes: Final[list[Probe]] = []
+admission_probes: Final[list[Probe]] = []
 
 
 def admission(policy: Any) -> Admission | None:
     """What the frameworks know of the call of this policy's function that is being made."""
-    for probe in probes:
+    for probe in admission_probes:
         found = probe(policy)
         if found is not None:
             return found

@@ -1,13 +1,13 @@
 """What can be asked of a store, and what it answers.
 
-Each pool command is one atomic script: `_store/_lua/<name>.lua` in Redis, a method of the same name in memory. A command is
-a value: sent twice (its reply was lost), it gets the same answer and changes nothing the second time.
+Each pool command is one atomic script: `_store/_lua/<name>.lua` in Redis, a method of the same name in memory. A
+command is a value: sent twice (its reply was lost), it gets the same answer and changes nothing the second time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 Status: TypeAlias = Literal[
     "granted",
@@ -24,153 +24,230 @@ Status: TypeAlias = Literal[
 ]
 
 
-WAITER: Final = b"~"  # begins the envelope of a function that waits
-
-
 class Heir(NamedTuple):
-    """A task for which a slot has been reserved, for who asked to start.
+    """A parked task for which the store has reserved a slot.
 
-    envelope: the message that the store keeps of it. waited_ms: from its arrival until the slot was reserved; after it
-    has come back to the tail, from then.
+    Attributes:
+        holder: names the attempt of the task.
+        token: the fencing token of the reserved slot.
+        envelope: the task's message, as it was parked.
+        waited_ms: from its arrival until the slot was reserved; for a ticket that went back to the end of the queue,
+            from that moment.
+        kind: says which framework wrote the envelope ("task/celery").
     """
 
     holder: str
     token: int
     envelope: bytes
     waited_ms: int
+    kind: str = ""
 
 
 class Reply(NamedTuple):
     """The answer to a pool command.
 
-    token: of the grant; 0 where there is none. held, limit: the pool's, after the command. was: the limit that an
-    earlier acquire of the same pool had given, when it was another; else 0.
+    Attributes:
+        token: of the grant; 0 where there is none.
+        held, limit: the pool's, after the command.
+        previous_limit: the limit given by the preceding acquire if it differed from this one, else 0.
+        heirs: the parked tasks for which the command has reserved slots, for the caller to start.
     """
 
     status: Status
     token: int = 0
     held: int = 0
     limit: int = 0
-    was: int = 0
+    previous_limit: int = 0
     heirs: tuple[Heir, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Acquire:
-    """Ask for a slot.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """What the store keeps of a task's message.
 
     Attributes:
-        pool: its name, the resolved key.
-        holder: who asks; the same for every copy of one attempt of one task.
-        rid: this arrival's nonce: the same when the command is sent again, another for a second delivery.
+        kind: which framework wrote the envelope and can read it ("task/celery").
+        envelope: the message.
+        park: wait in the queue when the pool is full. False: keep the message only as a standby copy, while the first
+            delivery of the same attempt holds a slot.
+        priority: 0 to 255. A higher one goes first; within one, the order is that of arrival. Each step is a head start
+            of 2^40 µs (12.7 days): a task that has waited longer than that goes before newcomers of the next higher
+            priority.
+        max_parked: park only while fewer tickets than this are in the queue; 0: no such limit.
+    """
+
+    kind: str
+    envelope: bytes
+    park: bool = True
+    priority: int = 0
+    max_parked: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acquire:
+    """Ask for a slot; when the pool is full, wait in its queue if there is a ticket that says so.
+
+    Attributes:
+        pool: the pool's name: the resolved key.
+        holder: names the attempt: the same for every delivery of one attempt of a task.
+        request_id: names this arrival: the same when the command is sent again, a new one for a second delivery.
         limit: the most holders at once.
-        lease_ms: life of the slot without renewal.
-        start_ms: life of the slots that this script reserves for others.
-        hard_ms: after this the slot counts no more, renewed or not; 0: no such limit.
-        label: what `inspect` shows of this holder.
-        envelope: the message as the store would keep it; empty: the caller keeps it. A function that waits has none:
-            it gives `WAITER` and the pub/sub channel on which it listens. When a slot has been reserved for it "holder
-            token" is said there, and it asks again with the same rid; it also asks now and then without being called,
-            since a call can get lost. Leaving the queue it withdraws.
-        park: full: wait in the queue (needs an envelope).
-        priority: 0 to 255; a higher one goes first, within one the order is that of arrival. Each step is a head start
-            of 2^40 µs (12.7 days): who has waited for longer than that goes before newcomers of the next higher one.
-        max_parked: no more than so many tickets in the queue: then full; 0: no such limit.
-        nudge: the store owns the message; this is only a hint to start it.
-        fresh: cannot be a late copy of a task that has ended, so tombstones are not looked at.
-        starts: the caller can start the heirs that it is told.
-        bound: whom its reserved slot is bound to (`Release.binds`).
+        lease_ms: the life of the slot without renewal.
+        start_ms: the life of the slots that this command reserves for heirs.
+        slot_exp_ms: the slot's hard limit: it ends after this, renewed or not; 0: no such limit.
+        label: describes the holder for whoever inspects the pool.
+        first_delivery: the caller knows that this is no late copy of a task that has ended; the store need not look.
+        can_start_heirs: the caller starts the heirs that the reply names. Otherwise no slots are reserved for tasks.
+        ticket: the message to keep if the task cannot start now; None: the caller keeps it.
     """
 
     script: ClassVar[str] = "acquire"
     pool: str
     holder: str
-    rid: str
+    request_id: str
     limit: int
     lease_ms: int
     start_ms: int
-    hard_ms: int = 0
+    slot_exp_ms: int = 0
     label: str = ""
-    envelope: bytes = b""
-    park: bool = False
-    priority: int = 0
-    max_parked: int = 0
-    nudge: bool = False
-    fresh: bool = False
-    starts: bool = False
-    bound: str = ""
+    first_delivery: bool = False
+    can_start_heirs: bool = False
+    ticket: Ticket | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartReserved:
+    """Take the slot that is reserved for a parked task. The store owns the task's message.
+
+    The reply is "granted"; "parked": its turn has not come yet; or "dropped": it is running already, has ended, or may
+    be started by somebody else only.
+
+    Attributes:
+        starter: the request id of the release that reserved the slot for its own worker (`Release.reserve_for_me`);
+            empty: of none.
+        limit: as in `Acquire`; 0: leave the pool's limit as it is.
+    """
+
+    script: ClassVar[str] = "acquire"
+    pool: str
+    holder: str
+    request_id: str
+    limit: int
+    lease_ms: int
+    start_ms: int
+    slot_exp_ms: int = 0
+    label: str = ""
+    can_start_heirs: bool = False
+    starter: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitInQueue:
+    """Ask for a slot for a function that waits, and stay in the queue until there is one.
+
+    When a slot has been reserved for it, the store publishes "holder token" on the channel, and the function sends this
+    command again with the same request id. It also does so now and then without a notification, since one can be lost.
+    A function that stops waiting sends `Withdraw`.
+
+    Attributes:
+        channel: the pub/sub channel to which the function listens.
+    """
+
+    script: ClassVar[str] = "acquire"
+    pool: str
+    holder: str
+    request_id: str
+    limit: int
+    lease_ms: int
+    start_ms: int
+    slot_exp_ms: int = 0
+    label: str = ""
+    channel: str
+
+
+SlotRequest: TypeAlias = Acquire | StartReserved | WaitInQueue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Renew:
-    """Put a slot's deadline off. acked: an early-acknowledged heir has started, its envelope goes."""
+    """Extend a slot's lease.
+
+    Attributes:
+        started: the task was parked and has started, and its message is acknowledged early: forget the envelope.
+    """
 
     script: ClassVar[str] = "renew"
     pool: str
     holder: str
     token: int
     lease_ms: int
-    acked: bool = False
+    started: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A run has ended: free its slot.
+    """Free a slot after a run, and reserve it for the oldest ticket.
 
-    token: the fencing token of the grant, or 0 when its reply never came; then `rid` tells the owner.
-    again: it shall run once more as the same attempt. tomb_ms: how long late copies are recognised.
-    binds: the slots that it reserves for heirs are bound to its rid: for as long as they are reserved nobody can start
-        such a heir but who knows the rid.
+    Attributes:
+        token: the fencing token of the grant, or 0 when the reply that carried it never came; then `request_id` proves
+            ownership.
+        start_ms: the life of the slots that this command reserves for heirs.
+        tomb_ms: for how long late copies of this attempt are recognised.
+        requeue: the attempt has not run, or runs once more: its ticket goes back to the queue, and copies stay valid.
+        can_start_heirs: as in `Acquire`.
+        reserve_for_me: nobody may start the heirs that this command names but a caller who knows its request id
+            (`StartReserved.starter`), for as long as their slots are reserved.
     """
 
     script: ClassVar[str] = "release"
     pool: str
     holder: str
     token: int
-    rid: str
+    request_id: str
     start_ms: int
     tomb_ms: int
-    again: bool = False
-    starts: bool = False
-    binds: bool = False
+    requeue: bool = False
+    can_start_heirs: bool = False
+    reserve_for_me: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Withdraw:
-    """Revoked, expired, or tired of waiting: out of queue and tickets; nothing of this holder starts any more."""
+    """Remove a ticket (revoked, expired, tired of waiting): no delivery of this attempt starts from now on."""
 
     script: ClassVar[str] = "withdraw"
     pool: str
     holder: str
     start_ms: int
     tomb_ms: int
-    starts: bool = False
+    can_start_heirs: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """Forget expired leases and reserve free slots for the oldest tickets."""
+    """Forget expired leases, and reserve free slots for the oldest tickets."""
 
     script: ClassVar[str] = "sweep"
     pool: str
     start_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Configure:
-    """Set the limit at run time (0 pauses the pool), or with None return to the one that acquires give.
+    """Override the limit at run time (0 pauses the pool), or with None return to the one that acquires give.
 
-    starts: the caller can start the heirs that it is told. Who cannot (a command line) leaves them to a reaper.
+    Attributes:
+        can_start_heirs: as in `Acquire`. A command line cannot, and leaves them to a reaper.
     """
 
     script: ClassVar[str] = "configure"
     pool: str
     limit: int | None
     start_ms: int
-    starts: bool = False
+    can_start_heirs: bool = False
 
 
-PoolCommand: TypeAlias = Acquire | Renew | Release | Withdraw | Sweep | Configure
+PoolCommand: TypeAlias = SlotRequest | Renew | Release | Withdraw | Sweep | Configure
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +355,9 @@ Index: TypeAlias = Pools | Ticketed | Due
 Command: TypeAlias = PoolCommand | Size | Look | Find | Index | Claim | Get | Put | Delete
 
 
-def sent_again(command: Command) -> Command:
-    """The same command for another try. The first one may have parked a task that has run to its end by now."""
-    return replace(command, fresh=False) if isinstance(command, Acquire) else command
+def resent(command: Command) -> Command:
+    """The command for another try, after its reply was lost.
+
+    The first try may have parked a task that has run to its end by now, so the store must look for a tombstone.
+    """
+    return replace(command, first_delivery=False) if isinstance(command, Acquire) else command

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from ..errors import CachifyStoreError
-from .commands import Acquire, Command, Release, Reply
+from .commands import Command, Release, Reply, SlotRequest
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Sleep:
     seconds: float
 
 
-class Bell(Protocol):
+class Wakeup(Protocol):
     """Rung when a slot has been reserved for a waiter, and when it had better ask."""
 
     @property
@@ -48,7 +48,7 @@ class Bell(Protocol):
 class Await:
     """Wait until the bell is rung, or for so long."""
 
-    bell: Any
+    wakeup: Any
     seconds: float
 
 
@@ -68,13 +68,13 @@ Flow: TypeAlias = Generator[Step, Any, T]
 class Keeper(Protocol):
     """What the flows ask of their surroundings; none of it waits."""
 
-    def granted(self, ask: Acquire, reply: Reply) -> Any:
+    def granted(self, ask: SlotRequest, reply: Reply) -> Any:
         """A slot came: make its handle and have it renewed."""
 
     def ended(self, slot: Any) -> Release | None:
         """The run has ended: renew no more. The command that frees it; None: it is not this process's."""
 
-    def told(self, ask: Acquire, reply: Reply) -> None:
+    def told(self, ask: SlotRequest, reply: Reply) -> None:
         """Look at each answer: say when two limits are given for one pool."""
 
     def lost(self, slot: Any) -> None:
@@ -84,7 +84,7 @@ class Keeper(Protocol):
         """The store failed, and the flow goes on without it."""
 
 
-def enter(keeper: Keeper, ask: Acquire) -> Flow[Any]:
+def enter(keeper: Keeper, ask: SlotRequest) -> Flow[Any]:
     """Ask for a slot. The answer is its handle, or the `Reply` that says why there is none."""
     try:
         reply: Reply = yield ask
@@ -101,13 +101,16 @@ def enter(keeper: Keeper, ask: Acquire) -> Flow[Any]:
     return slot
 
 
-def _take_back(ask: Acquire) -> Flow[None]:
+def _take_back(ask: SlotRequest) -> Flow[None]:
     """Free the slot that this arrival may have: perhaps nobody knows whether the command ran.
 
     `again`: the arrival has not run. Its ticket, if it has one, and later copies of its message stay good.
     """
     try:
-        yield Release(ask.pool, ask.holder, 0, ask.rid, ask.start_ms, ask.start_ms, again=True)
+        yield Release(
+            pool=ask.pool, holder=ask.holder, token=0, request_id=ask.request_id,
+            start_ms=ask.start_ms, tomb_ms=ask.start_ms, requeue=True,
+        )  # fmt: skip
     except CachifyStoreError:
         return  # nobody renews it: its lease ends by itself
 

@@ -28,7 +28,7 @@ class Policy:
     max_size: int
     on_full: Strategy | Unset | None = UNSET
     slot_exp_ms: int | Unset | None = UNSET
-    engine: Any = None
+    runtime: Any = None
     name: str = ""
     recalls: dict[str, KeyTemplate] = field(default_factory=dict)
 

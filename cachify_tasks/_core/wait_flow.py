@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from ..errors import CachifyStoreError
-from .commands import WAITER, Acquire, Release, Reply, Withdraw
-from .flows import Abandoned, Await, Bell, Flow
+from .commands import Acquire, Release, Reply, SlotRequest, WaitInQueue, Withdraw
+from .flows import Abandoned, Await, Flow, Wakeup
 
 SUBSCRIBED: Final = 1.0  # seconds after which one asks, too, who may not hear the call
 TOMB_MS: Final = 5_000  # for so long a question that comes after its end is recognised
@@ -23,14 +22,14 @@ class Host(Protocol):
     def listening(self) -> bool:
         """Would a call be heard at once?"""
 
-    def bell(self, holder: str) -> Bell:
+    def wakeup(self, holder: str) -> Wakeup:
         """To be rung when that holder is called; the store's calls are listened to from then on."""
 
     def later(self, command: Release) -> None:
         """Do this when it can be done: the flow can do no more steps, or the store is out of reach."""
 
 
-def queue_up(host: Host, ask: Acquire, once: Callable[[Acquire], Flow[Any]], until: float | None) -> Flow[Any]:
+def queue_up(host: Host, ask: Acquire, once: Callable[[SlotRequest], Flow[Any]], until: float | None) -> Flow[Any]:
     """Ask by `once`, and wait for a slot where there is none; after `until` the answer is the last `Reply`.
 
     A slot is reserved for the oldest in the queue, who is called and asks again, as the same arrival. It also asks
@@ -42,28 +41,33 @@ def queue_up(host: Host, ask: Acquire, once: Callable[[Acquire], Flow[Any]], unt
     """
     again = max(1.0, min(ask.lease_ms / 3, ask.start_ms) / 1000)
     end = math.inf if until is None else until
-    release = Release(ask.pool, ask.holder, 0, ask.rid, ask.start_ms, TOMB_MS)
-    bell = None
+    release = Release(
+        pool=ask.pool, holder=ask.holder, token=0, request_id=ask.request_id, start_ms=ask.start_ms, tomb_ms=TOMB_MS
+    )
+    wakeup = None
     try:
         if not host.listening:  # most find a free slot: for them nobody need listen
             found = yield from once(ask)
             if not isinstance(found, Reply):
                 return found
-        bell = host.bell(ask.holder)
-        if not bell.listening:
-            yield Await(bell, min(SUBSCRIBED, max(0.0, end - time.monotonic())))
-        ask = replace(ask, envelope=WAITER + bell.channel.encode(), park=True, fresh=False)
+        wakeup = host.wakeup(ask.holder)
+        if not wakeup.listening:
+            yield Await(wakeup, min(SUBSCRIBED, max(0.0, end - time.monotonic())))
+        wait = WaitInQueue(
+            pool=ask.pool, holder=ask.holder, request_id=ask.request_id, limit=ask.limit, lease_ms=ask.lease_ms,
+            start_ms=ask.start_ms, slot_exp_ms=ask.slot_exp_ms, label=ask.label, channel=wakeup.channel,
+        )  # fmt: skip
         while True:
-            found = yield from once(ask)
+            found = yield from once(wait)
             if not isinstance(found, Reply):
                 return found
             left = end - time.monotonic()
             if left <= 0:
-                yield Withdraw(ask.pool, ask.holder, ask.start_ms, TOMB_MS)
+                yield Withdraw(pool=ask.pool, holder=ask.holder, start_ms=ask.start_ms, tomb_ms=TOMB_MS)
                 return found
-            yield Await(bell, min(left, again))
+            yield Await(wakeup, min(left, again))
     except (CachifyStoreError, Abandoned, GeneratorExit):
-        if bell is not None:
+        if wakeup is not None:
             host.later(release)
         raise
     except BaseException:

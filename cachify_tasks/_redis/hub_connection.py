@@ -16,7 +16,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .._core.commands import Command, sent_again
+from .._core.commands import Command, resent
 from ..errors import CachifyStoreError
 from .resp import Replies
 
@@ -143,7 +143,7 @@ class Pipe:
         if once_more:
             try:
                 for batch in waiting:
-                    batch.commands = [sent_again(command) for command in batch.commands]
+                    batch.commands = [resent(command) for command in batch.commands]
                     self._write(batch.commands)
                     batch.again, batch.sent = True, time.monotonic()
             except (exceptions.RedisError, OSError) as second:

@@ -11,11 +11,11 @@ from .._core.decisions import Waiting
 from .._core.flows import Flow, leave
 from ..errors import CachifyPoolFullError
 from .call_flow import asking
-from .runtime import Engine
+from .runtime import Runtime
 from .slot import Slot, current
 
 
-class Held:
+class AcquiredSlot:
     """A slot, until `release()` is called, by any thread or task; or as a context manager, until the block ends.
 
     Released again, nothing happens. One that is never released ends with its lease after it was thrown away.
@@ -24,24 +24,24 @@ class Held:
         slot: the `Slot`; None where the store was out of reach, and `on_store_error` is "run".
     """
 
-    __slots__ = ("_before", "_engine", "_released", "slot")
+    __slots__ = ("_before", "_released", "_runtime", "slot")
 
-    def __init__(self, engine: Engine, slot: Slot | None) -> None:
-        self._engine, self.slot = engine, slot
+    def __init__(self, runtime: Runtime, slot: Slot | None) -> None:
+        self._runtime, self.slot = runtime, slot
         self._released = slot is None
         self._before: Slot | None = None
 
     def release(self) -> None:
         """Free the slot; it goes to the oldest in the pool's queue."""
-        self._engine.run(self._leave())
+        self._runtime.run(self._leave())
 
     async def arelease(self) -> None:
         """`release` for code in an event loop."""
-        await self._engine.arun(self._leave())
+        await self._runtime.arun(self._leave())
 
     def _leave(self) -> Flow[None]:
         if not self._released and self.slot is not None:
-            yield from leave(self._engine, self.slot)
+            yield from leave(self._runtime, self.slot)
             self._released = True
 
     def __enter__(self) -> Slot:
@@ -65,20 +65,20 @@ class Held:
         return f"<Held {self.slot!r}{' released' * self._released}>"
 
 
-class Acquiring:
+class PendingAcquire:
     """What `Pool.aacquire` returns: await it for a `Held`, or enter it with `async with` for its `Slot`."""
 
-    __slots__ = ("_engine", "_flow", "_held")
+    __slots__ = ("_flow", "_held", "_runtime")
 
-    def __init__(self, engine: Engine, flow: Flow[Held]) -> None:
-        self._engine, self._flow = engine, flow
-        self._held: Held | None = None
+    def __init__(self, runtime: Runtime, flow: Flow[AcquiredSlot]) -> None:
+        self._runtime, self._flow = runtime, flow
+        self._held: AcquiredSlot | None = None
 
-    def __await__(self) -> Generator[Any, None, Held]:
-        return self._engine.arun(self._flow).__await__()
+    def __await__(self) -> Generator[Any, None, AcquiredSlot]:
+        return self._runtime.arun(self._flow).__await__()
 
     async def __aenter__(self) -> Slot:
-        self._held = await self._engine.arun(self._flow)
+        self._held = await self._runtime.arun(self._flow)
         return self._held.__enter__()
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -88,21 +88,21 @@ class Acquiring:
             asyncio.get_running_loop()
         except RuntimeError:  # a generator thrown away after its event loop: nothing can be awaited
             if self._held.slot is not None:
-                self._engine.ended(self._held.slot)
+                self._runtime.ended(self._held.slot)
         else:
             await self._held.arelease()
 
 
-def acquiring(engine: Engine, ask: Acquire, waiting: Waiting) -> Flow[Held]:
+def acquire_flow(runtime: Runtime, ask: Acquire, waiting: Waiting) -> Flow[AcquiredSlot]:
     """Acquire a slot, waiting for it, or raise `CachifyPoolFullError`."""
-    found = yield from asking(engine, ask, waiting)
+    found = yield from asking(runtime, ask, waiting)
     try:
         if isinstance(found, Reply):
             raise full_error(ask.pool, found, waiting)
-        return Held(engine, found)
+        return AcquiredSlot(runtime, found)
     except BaseException:
         if isinstance(found, Slot):
-            yield from leave(engine, found)
+            yield from leave(runtime, found)
         raise
 
 

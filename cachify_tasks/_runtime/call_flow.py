@@ -7,42 +7,42 @@ import time
 from typing import Any
 
 from .._core.admission import Admission, admission
-from .._core.commands import Acquire, Get, Put, Reply
+from .._core.commands import Acquire, Get, Put, Reply, SlotRequest
 from .._core.decisions import Decision, Defer, FullPool, Invoke, RaiseFull, Recall, Skip, Waiting
 from .._core.flows import Abandoned, Flow, Run, enter, hold, patient
 from .._core.policy import Policy
 from .._core.wait_flow import queue_up
 from ..errors import CachifyPoolFullError, CachifyStoreError
 from ..settings import UNSET
-from .runtime import Engine, global_engine
+from .runtime import Runtime, global_runtime
 from .slot import Slot, current
 
 
-def call_flow(policy: Policy, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Engine, Flow[Any]]:
+def call_flow(policy: Policy, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Runtime, Flow[Any]]:
     """The engine and the flow of one call of a gated function."""
     admitted = admission(policy)
     if admitted is not None and not admitted.inline:
-        return admitted.engine, _admitted(policy, admitted, args, kwargs)
-    engine = admitted.engine if admitted else policy.engine or global_engine()
-    return engine, _gated(policy, engine, args, kwargs, admitted.default if admitted else UNSET)
+        return admitted.runtime, _admitted(policy, admitted, args, kwargs)
+    runtime = admitted.runtime if admitted else policy.runtime or global_runtime()
+    return runtime, _gated(policy, runtime, args, kwargs, admitted.default if admitted else UNSET)
 
 
-def _gated(policy: Policy, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any], default: Any) -> Flow[Any]:
+def _gated(policy: Policy, runtime: Runtime, args: tuple[Any, ...], kwargs: dict[str, Any], default: Any) -> Flow[Any]:
     key = policy.key.resolve(args, kwargs)
     keep = _keeping(policy, default, args, kwargs)
-    ask = engine.ask(key, policy.max_size, policy.slot_exp_ms, policy.name)
+    ask = runtime.ask(key, policy.max_size, policy.slot_exp_ms, policy.name)
 
     def inside(found: Any) -> Flow[Any]:
         if isinstance(found, Reply):
             full = FullPool(key, found.limit, found.held)
             decision = policy.decide(full, default)
-            engine.full(key, found.limit, f"{policy.name} -> {type(decision).__name__}")
+            runtime.full(key, found.limit, f"{policy.name} -> {type(decision).__name__}")
             return (yield from _answer(policy, decision, args, kwargs, full)), False
         return (yield from _run(policy, found, args, kwargs)), True
 
-    result, ran = yield from hold(engine, asking(engine, ask, policy.waits(default)), inside)
+    result, ran = yield from hold(runtime, asking(runtime, ask, policy.waits(default)), inside)
     if ran and keep is not None:
-        yield from _remember(engine, *keep, result)
+        yield from _remember(runtime, *keep, result)
     return result
 
 
@@ -68,7 +68,7 @@ def _admitted(policy: Policy, admitted: Admission, args: tuple[Any, ...], kwargs
     keep = _keeping(policy, admitted.default, args, kwargs)
     result = yield from _run(policy, admitted.slot, args, kwargs)
     if keep is not None:
-        yield from _remember(admitted.engine, *keep, result)
+        yield from _remember(admitted.runtime, *keep, result)
     return result
 
 
@@ -114,42 +114,42 @@ def _keeping(
     return None if recall is None else (policy.memory_key(recall, args, kwargs), recall.ttl_ms)
 
 
-def _remember(engine: Engine, name: str, ttl_ms: int | None, result: Any) -> Flow[None]:
+def _remember(runtime: Runtime, name: str, ttl_ms: int | None, result: Any) -> Flow[None]:
     try:
         value = pickle.dumps(result)
     except Exception as error:  # noqa: BLE001  # whatever a result raises when it is pickled; the run has succeeded
-        engine.unkept(name, error)
+        runtime.unkept(name, error)
         return
     try:
         yield Put(name, value, ttl_ms)
     except CachifyStoreError as error:
-        engine.unreachable(error, "keeping a last good result")
+        runtime.unreachable(error, "keeping a last good result")
 
 
-def asking(engine: Engine, ask: Acquire, waiting: Waiting | None = None) -> Flow[Any]:
+def asking(runtime: Runtime, ask: Acquire, waiting: Waiting | None = None) -> Flow[Any]:
     """`enter`, with what `on_store_error` says of plain calls: None is "go on without a slot".
 
     waiting: how to wait in the pool's queue; who has waited in vain gets the answer of one who has found it full.
     """
-    choice = engine.settings.on_store_error
+    choice = runtime.settings.on_store_error
     timeout_ms = None if waiting is None else waiting.timeout_ms
     until = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
 
     def retries(error: CachifyStoreError) -> bool:
         again = choice == "retry" and (until is None or time.monotonic() < until)
         if again:
-            engine.unreachable(error, f"acquiring a slot of {ask.pool!r}, trying again")
+            runtime.unreachable(error, f"acquiring a slot of {ask.pool!r}, trying again")
         return again
 
-    def once(ask: Acquire) -> Flow[Any]:
-        return patient(lambda: enter(engine, ask), retries)
+    def once(ask: SlotRequest) -> Flow[Any]:
+        return patient(lambda: enter(runtime, ask), retries)
 
     try:
         if waiting is None or timeout_ms == 0:
             return (yield from once(ask))
-        return (yield from queue_up(engine, ask, once, until))
+        return (yield from queue_up(runtime, ask, once, until))
     except CachifyStoreError as error:
         if choice != "run":
             raise
-        engine.unreachable(error, f"acquiring a slot of {ask.pool!r}, running without one")
+        runtime.unreachable(error, f"acquiring a slot of {ask.pool!r}, running without one")
         return None

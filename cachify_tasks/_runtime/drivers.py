@@ -40,8 +40,8 @@ def drive(flow: Flow[T], store: Any) -> T:
                             value = function(*args, **(kwargs or {}))
                         case Sleep(seconds):
                             time.sleep(seconds)
-                        case Await(bell, seconds):
-                            value = bell.wait(seconds)
+                        case Await(wakeup, seconds):
+                            value = wakeup.wait(seconds)
                         case Checkpoint():
                             pass
                         case _:
@@ -82,8 +82,8 @@ async def adrive(flow: Flow[T], store: Any) -> T:
                     case Sleep(seconds):
                         await asyncio.sleep(seconds)
                         value = None
-                    case Await(bell, seconds):
-                        value = await bell.arrival(seconds)
+                    case Await(wakeup, seconds):
+                        value = await wakeup.await_notified(seconds)
                     case Checkpoint():
                         value = None
                     case _ if store.local:

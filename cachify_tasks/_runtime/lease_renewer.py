@@ -23,7 +23,7 @@ BEATS: Final = 3  # renewals in the life of a lease
 IDLE: Final = 5.0  # seconds without a slot after which the thread ends
 
 
-class Heart:
+class LeaseRenewer:
     """Renews the slots that it is given until they are taken back."""
 
     def __init__(self) -> None:
@@ -129,6 +129,6 @@ class Heart:
                 slot.renewed_at = now
 
 
-heart = Heart()
+lease_renewer = LeaseRenewer()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=heart._reset)
+    os.register_at_fork(after_in_child=lease_renewer._reset)

@@ -9,21 +9,23 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
-from .._core.commands import Acquire, Release, Reply
-from .._core.flows import Bell, Flow
-from .._log_throttle import Noise
+from .._core.commands import Acquire, Release, Reply, SlotRequest
+from .._core.flows import Flow, Wakeup
+from .._log_throttle import LogThrottle
 from ..errors import CachifyInitError, CachifyStoreError
 from ..settings import UNSET, Settings, Unset
 from .drivers import adrive, drive
-from .lease_renewer import heart
+from .lease_renewer import lease_renewer
 from .slot import Slot
 
 T = TypeVar("T")
 logger = logging.getLogger("cachify_tasks")
 
 FUNCTION_TOMB_MS: Final = 5_000  # a plain call's release is remembered while a client may still send it again
-_engines: WeakSet[Engine] = WeakSet()
-newcomers: Final[list[Callable[[Engine], None]]] = []  # told of each engine that is made: the test kit gives it a store
+_runtimes: WeakSet[Runtime] = WeakSet()
+runtime_created_hooks: Final[
+    list[Callable[[Runtime], None]]
+] = []  # told of each engine that is made: the test kit gives it a store
 
 
 class Names:
@@ -43,7 +45,7 @@ class Names:
 names: Final = Names()
 
 
-class Engine:
+class Runtime:
     """What a `Cachify` runs on: the `Keeper` and the `Host` of its flows.
 
     Args:
@@ -62,9 +64,9 @@ class Engine:
         self.store, self.settings = store, settings
         self.slot_exp_ms, self.default_ttl_ms = slot_exp_ms, default_ttl_ms
         self.lease_ms, self.start_ms = settings.lease_ms, settings.start_ms
-        self._noise = Noise()
-        _engines.add(self)
-        for tell in newcomers:
+        self._log_throttle = LogThrottle()
+        _runtimes.add(self)
+        for tell in runtime_created_hooks:
             tell(self)
 
     def run(self, flow: Flow[T]) -> T:
@@ -77,22 +79,26 @@ class Engine:
         """The command by which a plain call asks for a slot."""
         name = names.next()
         hard = self.slot_exp_ms if slot_exp_ms is UNSET else slot_exp_ms
-        return Acquire(pool, name, name, limit, self.lease_ms, self.start_ms, hard or 0, label, fresh=True)
+        return Acquire(
+            pool=pool, holder=name, request_id=name, limit=limit, lease_ms=self.lease_ms, start_ms=self.start_ms,
+            slot_exp_ms=hard or 0, label=label, first_delivery=True,
+        )  # fmt: skip
 
-    def granted(self, ask: Acquire, reply: Reply, tomb_ms: int = FUNCTION_TOMB_MS) -> Slot:
-        slot = Slot(self.store, ask.pool, ask.holder, reply.token, ask.rid, ask.lease_ms, ask.start_ms, tomb_ms)
-        heart.add(slot)
+    def granted(self, ask: SlotRequest, reply: Reply, tomb_ms: int = FUNCTION_TOMB_MS) -> Slot:
+        slot = Slot(self.store, ask.pool, ask.holder, reply.token, ask.request_id, ask.lease_ms, ask.start_ms, tomb_ms)
+        lease_renewer.add(slot)
         return slot
 
     def ended(self, slot: Slot) -> Release | None:
-        heart.remove(slot)
+        lease_renewer.remove(slot)
         return None if slot.inherited else slot.release_command()
 
-    def told(self, ask: Acquire, reply: Reply) -> None:
-        if reply.was:
-            self._noise.once(
+    def told(self, ask: SlotRequest, reply: Reply) -> None:
+        if reply.previous_limit:
+            self._log_throttle.once(
                 ("limit", ask.pool),
-                "pool %r is given two limits, %d and %d; the last one counts", ask.pool, reply.was, ask.limit,
+                "pool %r is given two limits, %d and %d; the last one counts",
+                ask.pool, reply.previous_limit, ask.limit,
             )  # fmt: skip
 
     def lost(self, slot: Slot) -> None:
@@ -101,78 +107,80 @@ class Engine:
             logger.warning("the lease of %r on pool %r was lost before its run ended", slot.holder, slot.key)
 
     def unreachable(self, error: CachifyStoreError, doing: str) -> None:
-        self._noise.seldom(("store", doing), "%s: %s", doing, error)
+        self._log_throttle.throttled(("store", doing), "%s: %s", doing, error)
 
-    def bell(self, holder: str) -> Bell:
-        bell: Bell = self.store.bells.bell(holder)
-        return bell
+    def wakeup(self, holder: str) -> Wakeup:
+        wakeup: Wakeup = self.store.wakeups.wakeup(holder)
+        return wakeup
 
     @property
     def listening(self) -> bool:
-        return bool(self.store.bells.listening)
+        return bool(self.store.wakeups.listening)
 
     def later(self, command: Release) -> None:
-        self.store.bells.later(command)
+        self.store.wakeups.later(command)
 
     def unkept(self, name: str, error: Exception) -> None:
-        self._noise.once(("unkept", name), "the result of %s cannot be pickled and is not kept: %s", name, error)
+        self._log_throttle.once(("unkept", name), "the result of %s cannot be pickled and is not kept: %s", name, error)
 
     def full(self, key: str, limit: int, answer: str) -> None:
         """Say that a pool was full: one line per key in ten seconds, with a count."""
-        self._noise.seldom(("full", key), "pool %r is full (limit %d): %s", key, limit, answer, level=logging.INFO)
+        self._log_throttle.throttled(
+            ("full", key), "pool %r is full (limit %d): %s", key, limit, answer, level=logging.INFO
+        )
 
     def close(self) -> None:
         self.store.close()
 
 
-def engines() -> list[Engine]:
+def runtimes() -> list[Runtime]:
     """Those of this process that are in use."""
-    return list(_engines)
+    return list(_runtimes)
 
 
 def _after_fork() -> None:
     names.renew()
-    for engine in engines():
-        engine.store.reset_after_fork()
-        engine._noise = Noise()
+    for runtime in runtimes():
+        runtime.store.reset_after_fork()
+        runtime._log_throttle = LogThrottle()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-_global: Engine | None = None
+_global: Runtime | None = None
 _chosen = False  # by init_cachify()
-suppliers: Final[list[Callable[[], Engine | None]]] = []  # asked when there was no init_cachify()
+runtime_providers: Final[list[Callable[[], Runtime | None]]] = []  # asked when there was no init_cachify()
 
 
-def global_engine() -> Engine:
+def global_runtime() -> Runtime:
     """The engine of the last `init_cachify()`.
 
     Raises:
         CachifyInitError: there was none.
     """
     if _global is None:
-        supplied = next(filter(None, (supply() for supply in suppliers)), None)
+        supplied = next(filter(None, (supply() for supply in runtime_providers)), None)
         if supplied is None:
             raise CachifyInitError(
                 "Cachify is not initialized, did you forget to call `init_cachify`? Tasks of a Celery app need "
                 "`cachify_tasks.celery.setup(app)`"
             )
-        set_global_engine(supplied)
+        set_global_runtime(supplied)
         return supplied
     return _global
 
 
-def peek_global_engine() -> Engine | None:
+def peek_global_runtime() -> Runtime | None:
     return _global
 
 
-def chosen_engine() -> Engine | None:
+def chosen_runtime() -> Runtime | None:
     """The engine of `init_cachify()`, if it was called; not one that an app has supplied."""
     return _global if _chosen else None
 
 
-def set_global_engine(engine: Engine | None, *, chosen: bool = False) -> None:
+def set_global_runtime(runtime: Runtime | None, *, chosen: bool = False) -> None:
     global _global, _chosen
-    _global, _chosen = engine, chosen
+    _global, _chosen = runtime, chosen

@@ -34,7 +34,7 @@ class Slot:
     """
 
     __slots__ = (
-        "__weakref__", "_generation", "_lease_ms", "_lost", "_rid", "_start_ms", "_store", "_tomb_ms", "hard", "holder",
+        "__weakref__", "_generation", "_lease_ms", "_lost", "_request_id", "_start_ms", "_store", "_tomb_ms", "holder",
         "key", "renewed_at", "token",
     )  # fmt: skip
 
@@ -44,12 +44,12 @@ class Slot:
         key: str,
         holder: str,
         token: int,
-        rid: str,
+        request_id: str,
         lease_ms: int,
         start_ms: int,
         tomb_ms: int,
     ) -> None:
-        self._store, self.key, self.holder, self.token, self._rid = store, key, holder, token, rid
+        self._store, self.key, self.holder, self.token, self._request_id = store, key, holder, token, request_id
         self._lease_ms, self._start_ms, self._tomb_ms = lease_ms, start_ms, tomb_ms
         self._lost = False
         self._generation = _generation
@@ -107,17 +107,21 @@ class Slot:
         return self._generation != _generation
 
     def renew_command(self) -> Renew:
-        return Renew(self.key, self.holder, self.token, self._lease_ms)
+        return Renew(pool=self.key, holder=self.holder, token=self.token, lease_ms=self._lease_ms)
 
     @property
-    def rid(self) -> str:
+    def request_id(self) -> str:
         """The nonce of its acquire."""
-        return self._rid
+        return self._request_id
 
-    def release_command(self, *, again: bool = False, starts: bool = False, binds: bool = False) -> Release:
+    def release_command(
+        self, *, requeue: bool = False, can_start_heirs: bool = False, reserve_for_me: bool = False
+    ) -> Release:
         return Release(
-            self.key, self.holder, self.token, self._rid, self._start_ms, self._tomb_ms, again, starts, binds
-        )
+            pool=self.key, holder=self.holder, token=self.token, request_id=self._request_id,
+            start_ms=self._start_ms, tomb_ms=self._tomb_ms,
+            requeue=requeue, can_start_heirs=can_start_heirs, reserve_for_me=reserve_for_me,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         return f"<Slot {self.key!r} holder={self.holder!r} token={self.token}{' lost' * self._lost}>"

@@ -11,7 +11,7 @@ from .._core.commands import Size
 from .._core.policy import Policy
 from .call_flow import call_flow
 from .generators import Steps, unhooked
-from .runtime import global_engine
+from .runtime import global_runtime
 
 
 def wrapped(policy: Policy, signature: inspect.Signature, slot_of: Callable[..., Any]) -> Any:
@@ -54,14 +54,14 @@ def wrapped(policy: Policy, signature: inspect.Signature, slot_of: Callable[...,
     elif _is_coroutine_function(function):
 
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            engine, flow = call_flow(policy, args, kwargs)
-            return await engine.arun(flow)
+            runtime, flow = call_flow(policy, args, kwargs)
+            return await runtime.arun(flow)
 
     else:
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            engine, flow = call_flow(policy, args, kwargs)
-            return engine.run(flow)
+            runtime, flow = call_flow(policy, args, kwargs)
+            return runtime.run(flow)
 
     functools.update_wrapper(wrapper, function)
     wrapper.__signature__ = signature
@@ -72,12 +72,12 @@ def wrapped(policy: Policy, signature: inspect.Signature, slot_of: Callable[...,
 
 def size_of(policy: Policy) -> Callable[..., Any]:
     def size(*args: Any, **kwargs: Any) -> int:
-        engine = policy.engine or global_engine()
-        return cast("int", engine.store.execute(Size(policy.key.resolve(args, kwargs))))
+        runtime = policy.runtime or global_runtime()
+        return cast("int", runtime.store.execute(Size(policy.key.resolve(args, kwargs))))
 
     async def asize(*args: Any, **kwargs: Any) -> int:
-        engine = policy.engine or global_engine()
-        return cast("int", await engine.store.aexecute(Size(policy.key.resolve(args, kwargs))))
+        runtime = policy.runtime or global_runtime()
+        return cast("int", await runtime.store.aexecute(Size(policy.key.resolve(args, kwargs))))
 
     asynchronous = _is_coroutine_function(policy.function) or inspect.isasyncgenfunction(policy.function)
     return asize if asynchronous else size

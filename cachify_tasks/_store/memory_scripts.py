@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
 from .._core.commands import (
-    WAITER,
     Acquire,
     Configure,
     Found,
@@ -18,11 +17,16 @@ from .._core.commands import (
     Release,
     Renew,
     Reply,
+    SlotRequest,
+    StartReserved,
     Status,
     Sweep,
+    Ticket,
+    WaitInQueue,
     Withdraw,
 )
 
+WAITER: Final = b"~"  # begins the envelope of a function that waits
 BATCH: Final = 64  # these as in common.lua
 PATIENCE: Final = 3
 LEVEL: Final = 2**40
@@ -36,7 +40,7 @@ Call: TypeAlias = tuple[str, str, int]  # channel, holder, token: a slot has bee
 class Slot(NamedTuple):
     token: int
     place: float
-    rid: str  # empty: reserved for a heir that has not started
+    request_id: str  # empty: reserved for a heir that has not started
     deadline: int
     hard: int
     since: int
@@ -76,6 +80,41 @@ class Pool:
         return not (self.slots or self.tickets or self.done or self.override is not None)
 
 
+class _Request(NamedTuple):
+    """The three commands that ask for a slot, in one form."""
+
+    holder: str
+    request_id: str
+    limit: int
+    lease_ms: int
+    start_ms: int
+    hard_ms: int
+    label: str
+    first_delivery: bool = False
+    can_start_heirs: bool = False
+    nudge: bool = False
+    bound: str = ""
+    envelope: bytes = b""
+    park: bool = False
+    priority: int = 0
+    max_parked: int = 0
+
+
+def _request(c: SlotRequest) -> _Request:
+    common = (c.holder, c.request_id, c.limit, c.lease_ms, c.start_ms, c.slot_exp_ms, c.label)
+    match c:
+        case WaitInQueue():
+            return _Request(*common, envelope=WAITER + c.channel.encode(), park=True)
+        case StartReserved():
+            return _Request(*common, can_start_heirs=c.can_start_heirs, nudge=True, bound=c.starter)
+        case Acquire(ticket=ticket):
+            kept = ticket or Ticket(kind="", envelope=b"", park=False)
+            return _Request(
+                *common, c.first_delivery, c.can_start_heirs,
+                envelope=kept.envelope, park=kept.park, priority=kept.priority, max_parked=kept.max_parked,
+            )  # fmt: skip
+
+
 class Script:
     """One command on one pool at one moment; the twin of the Lua files, name by name."""
 
@@ -84,8 +123,8 @@ class Script:
 
     def run(self, command: PoolCommand) -> Reply:
         match command:
-            case Acquire():
-                return self.acquire(command)
+            case Acquire() | StartReserved() | WaitInQueue():
+                return self.acquire(_request(command))
             case Renew():
                 return self.renew(command)
             case Release():
@@ -93,29 +132,29 @@ class Script:
             case Withdraw():
                 return self.withdraw(command)
             case Sweep():
-                return self.end("swept", 0, heirs=self.settle(command.start_ms, starts=True))
+                return self.end("swept", 0, heirs=self.settle(command.start_ms, can_start_heirs=True))
             case Configure():
                 self.pool.override = command.limit
-                return self.end("configured", 0, heirs=self.settle(command.start_ms, command.starts))
+                return self.end("configured", 0, heirs=self.settle(command.start_ms, command.can_start_heirs))
             case _:
                 assert_never(command)
 
-    def acquire(self, c: Acquire) -> Reply:
-        pool, was = self.pool, 0
+    def acquire(self, c: _Request) -> Reply:
+        pool, previous_limit = self.pool, 0
         if c.limit > 0 and pool.given != c.limit:
-            was, pool.given = pool.given, c.limit
-        heirs = self.settle(c.start_ms, c.starts, c.holder)
+            previous_limit, pool.given = pool.given, c.limit
+        heirs = self.settle(c.start_ms, c.can_start_heirs, c.holder)
         slot, status, token = pool.slots.get(c.holder), "granted", 0
-        if slot and slot.rid == c.rid:  # sent again: the reply was lost
+        if slot and slot.request_id == c.request_id:  # sent again: the reply was lost
             token = slot.token
-        elif slot and not slot.rid and slot.label in ("", c.bound):  # reserved: whoever comes first starts it
+        elif slot and not slot.request_id and slot.label in ("", c.bound):  # reserved: whoever comes first starts it
             token = self.take(c, slot.token, slot.place)
             if c.envelope.startswith(WAITER):  # there is no message to be kept until the end
                 self.drop_ticket(c.holder)
         elif c.holder in pool.queue:
             status = "parked"
         else:
-            barred = c.nudge or (not c.fresh and self.last(c.holder).final)
+            barred = c.nudge or (not c.first_delivery and self.last(c.holder).final)
             if slot:  # runs elsewhere or is about to, or did until a crash that nobody has noticed
                 status = "dropped" if barred else "standby"
                 if not barred and c.envelope and c.holder not in pool.tickets:
@@ -131,18 +170,18 @@ class Script:
                 pool.queue[c.holder] = self.draw() - c.priority * LEVEL
             else:
                 status = "full"
-        return self.end(status, token, was, heirs)  # type: ignore[arg-type]
+        return self.end(status, token, previous_limit, heirs)  # type: ignore[arg-type]
 
-    def goes_first(self, c: Acquire) -> bool:
+    def goes_first(self, c: _Request) -> bool:
         """With tickets in the queue a slot is left free only by who could not start the first of them."""
         pool = self.pool
         return not pool.queue or max(pool.counter + 1, self.now) - c.priority * LEVEL < min(pool.queue.values())
 
-    def take(self, c: Acquire, token: int, place: float) -> int:
+    def take(self, c: _Request, token: int, place: float) -> int:
         lease, hard = c.lease_ms * 1000, c.hard_ms * 1000
         deadline = self.now + (min(lease, hard) if hard else lease)
         limit = self.now + hard if hard else 0
-        self.put(c.holder, Slot(token, place, c.rid, deadline, limit, self.now, c.label))
+        self.put(c.holder, Slot(token, place, c.request_id, deadline, limit, self.now, c.label))
         return token
 
     def renew(self, c: Renew) -> Reply:
@@ -151,57 +190,61 @@ class Script:
             deadline = self.now + c.lease_ms * 1000
             deadline = min(deadline, slot.hard) if slot.hard else deadline
             self.put(c.holder, slot._replace(deadline=deadline))
-            if c.acked:
+            if c.started:
                 self.drop_ticket(c.holder)
             status = "renewed"
         return self.end(status, c.token)  # type: ignore[arg-type]
 
     def release(self, c: Release) -> Reply:
         pool, slot, last, token = self.pool, self.pool.slots.get(c.holder), self.last(c.holder), c.token
-        again, status = c.again and not last.final, "released"
-        if slot and slot.rid and (slot.token == token or (not token and slot.rid == c.rid)):
+        requeue, status = c.requeue and not last.final, "released"
+        if slot and slot.request_id and (slot.token == token or (not token and slot.request_id == c.request_id)):
             token = slot.token
-            self.bury(c.holder, c.tomb_ms, Last(not again, token, "released"))  # first: a signal can strike in between
+            self.bury(
+                c.holder, c.tomb_ms, Last(not requeue, token, "released")
+            )  # first: a signal can strike in between
             del pool.slots[c.holder]
-            if again:
+            if requeue:
                 self.back(c.holder, slot.place)
             else:
                 self.drop_ticket(c.holder)
         elif last.token == token and last.status:  # sent again
             return self.answer(last.status, token, heirs=self.waiting(last.heirs))
-        elif again or last.final or (slot and slot.rid):  # another run has it
+        elif requeue or last.final or (slot and slot.request_id):  # another run has it
             return self.answer("lost", token)
         else:  # the lease was lost, yet the run reached its end and no second one has started: none shall
             status = "lost"
             pool.slots.pop(c.holder, None)
             pool.queue.pop(c.holder, None)
             self.drop_ticket(c.holder)
-        heirs = self.settle(c.start_ms, c.starts, bond=c.rid if c.binds else "")
-        self.bury(c.holder, c.tomb_ms, Last(not again, token, status, _names(heirs)))  # type: ignore[arg-type]
+        heirs = self.settle(c.start_ms, c.can_start_heirs, starter=c.request_id if c.reserve_for_me else "")
+        self.bury(c.holder, c.tomb_ms, Last(not requeue, token, status, _names(heirs)))  # type: ignore[arg-type]
         return self.end(status, token, heirs=heirs)  # type: ignore[arg-type]
 
     def withdraw(self, c: Withdraw) -> Reply:
         pool, last, slot = self.pool, self.last(c.holder), self.pool.slots.get(c.holder)
         if last.final:  # sent again, or it has left already
             return self.answer("withdrawn", 0, heirs=self.waiting(last.heirs))
-        if slot and not slot.rid:
+        if slot and not slot.request_id:
             del pool.slots[c.holder]
         pool.queue.pop(c.holder, None)
         self.drop_ticket(c.holder)
-        heirs = self.settle(c.start_ms, c.starts)
+        heirs = self.settle(c.start_ms, c.can_start_heirs)
         self.bury(c.holder, c.tomb_ms, Last(True, 0, "withdrawn", _names(heirs)))
         return self.end("withdrawn", 0, heirs=heirs)
 
-    def settle(self, start_ms: int, starts: bool, asker: str | None = None, bond: str = "") -> tuple[Heir, ...]:
+    def settle(
+        self, start_ms: int, can_start_heirs: bool, asker: str | None = None, starter: str = ""
+    ) -> tuple[Heir, ...]:
         pool = self.pool
         if self.now > pool.earliest:
             for _, holder in sorted((s.deadline, h) for h, s in pool.slots.items() if s.deadline < self.now):
                 slot = pool.slots.pop(holder)
-                self.back(holder, slot.place, unused=not slot.rid)
+                self.back(holder, slot.place, unused=not slot.request_id)
             pool.earliest = min((s.deadline for s in pool.slots.values()), default=NEVER)
-        return self.reserve(start_ms, starts, asker, bond) if pool.queue else ()
+        return self.reserve(start_ms, can_start_heirs, asker, starter) if pool.queue else ()
 
-    def reserve(self, start_ms: int, starts: bool, asker: str | None, bond: str) -> tuple[Heir, ...]:
+    def reserve(self, start_ms: int, can_start_heirs: bool, asker: str | None, starter: str) -> tuple[Heir, ...]:
         pool, heirs = self.pool, []
         free = min(pool.limit - len(pool.slots), BATCH)
         if free < 1:
@@ -209,12 +252,12 @@ class Script:
         for holder in sorted(pool.queue, key=lambda h: (pool.queue[h], h))[:free]:
             envelope = pool.tickets[holder]
             waits = envelope.startswith(WAITER)
-            if not (waits or starts):
+            if not (waits or can_start_heirs):
                 break
             token, place = self.draw(), pool.queue.pop(holder)
             patience = min(pool.missed.get(holder, 0), PATIENCE) if place % 1 else 0
             deadline = self.now + start_ms * 1000 * 2**patience
-            self.put(holder, Slot(token, place, "", deadline, 0, self.now, "" if waits else bond))
+            self.put(holder, Slot(token, place, "", deadline, 0, self.now, "" if waits else starter))
             if holder == asker:
                 continue
             if waits:
@@ -275,17 +318,17 @@ class Script:
         slots = self.pool.slots
         return tuple(self.tell(holder) for holder, token in names if holder in slots and _waits(slots[holder], token))
 
-    def end(self, status: Status, token: int, was: int = 0, heirs: tuple[Heir, ...] = ()) -> Reply:
+    def end(self, status: Status, token: int, previous_limit: int = 0, heirs: tuple[Heir, ...] = ()) -> Reply:
         pool = self.pool
         if pool.tickets:
             if pool.queue and len(pool.slots) < pool.limit:
                 pool.due = self.now
             else:
                 pool.due = min((s.deadline for s in pool.slots.values()), default=self.now + MARGIN)
-        return self.answer(status, token, was, heirs)
+        return self.answer(status, token, previous_limit, heirs)
 
-    def answer(self, status: Status, token: int, was: int = 0, heirs: tuple[Heir, ...] = ()) -> Reply:
-        return Reply(status, token, len(self.pool.slots), self.pool.limit, was, heirs)
+    def answer(self, status: Status, token: int, previous_limit: int = 0, heirs: tuple[Heir, ...] = ()) -> Reply:
+        return Reply(status, token, len(self.pool.slots), self.pool.limit, previous_limit, heirs)
 
 
 def _names(heirs: tuple[Heir, ...]) -> tuple[tuple[str, int], ...]:
@@ -293,7 +336,7 @@ def _names(heirs: tuple[Heir, ...]) -> tuple[tuple[str, int], ...]:
 
 
 def _waits(slot: Slot, token: int) -> bool:
-    return not slot.rid and slot.token == token
+    return not slot.request_id and slot.token == token
 
 
 def found(pool: Pool, tasks: Iterable[str]) -> list[Found]:
@@ -301,7 +344,7 @@ def found(pool: Pool, tasks: Iterable[str]) -> list[Found]:
     holders = [pool.found[task] for task in tasks if task in pool.found]
     slots = [pool.slots.get(holder) for holder in holders]
     return [
-        Found(holder, pool.tickets.get(holder, b""), not (slot and slot.rid))
+        Found(holder, pool.tickets.get(holder, b""), not (slot and slot.request_id))
         for holder, slot in zip(holders, slots, strict=True)
     ]
 
@@ -309,7 +352,7 @@ def found(pool: Pool, tasks: Iterable[str]) -> list[Found]:
 def view(name: str, pool: Pool, now: int) -> PoolView:
     live = sorted((s.deadline, h, s) for h, s in pool.slots.items() if s.deadline >= now)
     holders = (
-        HolderView(h, s.token, s.label if s.rid else "", not s.rid, s.since / 1e6, (deadline - now) / 1e6)
+        HolderView(h, s.token, s.label if s.request_id else "", not s.request_id, s.since / 1e6, (deadline - now) / 1e6)
         for deadline, h, s in live
     )
     return PoolView(name, pool.limit, len(pool.queue), tuple(holders))

@@ -22,7 +22,7 @@ from .._core.commands import (
     Ticketed,
 )
 from .memory_scripts import Call, Pool, Script, found, view
-from .wakeups import Bells
+from .wakeups import Wakeups
 
 logger = logging.getLogger("cachify_tasks")
 
@@ -56,8 +56,8 @@ class MemoryStore:
         self._listeners: dict[str, Callable[[str, int], None]] = {}
         self._calls: list[Call] = []  # of waiters; made when nobody holds the lock
         self._until_purge = PURGE_EVERY
-        self.bells = Bells("calls:{}".format, self.execute)
-        self.listen(self.bells.channel, self.bells.ring)
+        self.wakeups = Wakeups("calls:{}".format, self.execute)
+        self.listen(self.wakeups.channel, self.wakeups.notify)
 
     def execute(self, command: Command) -> Any:
         with self._lock:
@@ -110,8 +110,8 @@ class MemoryStore:
         """In the child: who waits and listens is the parent's."""
         self._lock = threading.RLock()
         self._listeners, self._calls = {}, []
-        self.bells.renew()
-        self.listen(self.bells.channel, self.bells.ring)
+        self.wakeups.renew()
+        self.listen(self.wakeups.channel, self.wakeups.notify)
 
     def _answer(self, command: Command, now: int) -> Any:
         match command:

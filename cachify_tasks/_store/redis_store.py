@@ -18,7 +18,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .._core.commands import Acquire, Command, Reply, sent_again
+from .._core.commands import Command, Reply, SlotRequest, resent
 from .._core.keys import Schema
 from .._redis import clients
 from .._redis.asyncio_connection import Answer, AsyncWire
@@ -29,7 +29,7 @@ from ..settings import hide_password
 from .key_commands import PlainCommand, aask, ask
 from .scripts import ScriptCommand, arguments, decoded, evalsha, script, whole
 from .wakeup_listener import Listener
-from .wakeups import Bells
+from .wakeups import Wakeups
 
 
 def denied(error: BaseException | None) -> bool:
@@ -71,7 +71,7 @@ class RedisStore:
         self._sync = sync_client if sync_client is not None and not clients.decodes(sync_client) else None
         self._loops = Loops(None if clients.decodes(async_client) else async_client, self._async_client)
         self._lock = threading.Lock()
-        self._bells: Listener | None = None
+        self._wakeups: Listener | None = None
         self._wire = Wire(self._sync) if self._sync is not None and direct(self._sync) else None
         self.shown = hide_password(url) if url else _where(sync_client or async_client)
 
@@ -98,7 +98,7 @@ class RedisStore:
 
     def _run(self, client: Any, command: ScriptCommand) -> Any:
         def again() -> tuple[Any, ...]:
-            return arguments(sent_again(command), self.schema, self._now())  # type: ignore[arg-type]
+            return arguments(resent(command), self.schema, self._now())  # type: ignore[arg-type]
 
         args = arguments(command, self.schema, self._now())
         code, keys = script(command.script), self.schema.pool(command.pool)
@@ -166,7 +166,7 @@ class RedisStore:
 
     def _once_more(self, command: Command, reply: Any) -> Any:
         """But what was parked is: where its slot was reserved meanwhile, it would be taken for a copy of itself."""
-        if isinstance(command, Acquire) and not isinstance(reply, Exception):
+        if isinstance(command, SlotRequest) and not isinstance(reply, Exception):
             told = decoded(command, reply)
             if isinstance(told, Reply) and told.status == "parked":
                 return told
@@ -183,13 +183,13 @@ class RedisStore:
         return self.client.connection_pool.make_connection()
 
     @property
-    def bells(self) -> Bells:
+    def wakeups(self) -> Wakeups:
         """Of those in this process that wait for a slot."""
-        if self._bells is None:
+        if self._wakeups is None:
             with self._lock:
-                if self._bells is None:
-                    self._bells = Listener(self.make_connection, self.schema.calls, self.execute, self.shown)
-        return self._bells
+                if self._wakeups is None:
+                    self._wakeups = Listener(self.make_connection, self.schema.calls, self.execute, self.shown)
+        return self._wakeups
 
     def _async_client(self) -> Any:
         given = self._given_async if self._given_async is not None else self._given_sync
@@ -255,8 +255,8 @@ class RedisStore:
 
     def close(self) -> None:
         """Close the synchronous connections that this store opened itself; who waits asks now and then."""
-        if self._bells is not None:
-            self._bells.stop()
+        if self._wakeups is not None:
+            self._wakeups.stop()
         if self._wire is not None:
             self._wire.close()
         if self._sync is not None and self._sync is not self._given_sync:
@@ -270,8 +270,8 @@ class RedisStore:
         """In the child: event loops and the given asyncio client are the parent's. redis-py looks after sync ones."""
         self._lock = threading.Lock()
         self._loops = Loops(None, self._async_client)
-        if self._bells is not None:
-            self._bells.renew()
+        if self._wakeups is not None:
+            self._wakeups.renew()
         if self._wire is not None:
             self._wire.reset_after_fork()
 

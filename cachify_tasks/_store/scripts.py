@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import starmap
 from typing import Any, Final, NamedTuple, assert_never, cast
 
 from .._core.commands import (
@@ -22,14 +23,17 @@ from .._core.commands import (
     Renew,
     Reply,
     Size,
+    StartReserved,
     Status,
     Sweep,
+    WaitInQueue,
     Withdraw,
 )
 from .._core.keys import PoolKeys, Schema
 from .._redis.sync_connection import packed
 
 ScriptCommand = PoolCommand | Size | Look | Find
+WAITER: Final = b"~"  # begins the envelope of a function that waits
 NAMES: Final = ("acquire", "renew", "release", "withdraw", "sweep", "configure", "size", "look", "find")
 
 
@@ -59,42 +63,47 @@ def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ..
     pool = command.pool
     keys = schema.pool(pool)
     match command:
-        case Acquire():
-            flags = (
-                ("p" if command.park else "")
-                + ("n" if command.nudge else "")
-                + ("f" if command.fresh else "")
-                + ("s" if command.starts else "")
-            )
-            ticket: tuple[Any, ...] = ()
-            if command.envelope or command.park or command.priority:
-                ticket = (command.envelope, command.priority, command.max_parked)
-            if command.bound:
-                ticket = (command.envelope, command.priority, command.max_parked, command.bound)
+        case Acquire() | StartReserved() | WaitInQueue():
+            flags, ticket = "", tuple[Any, ...]()
+            match command:
+                case Acquire(ticket=kept):
+                    flags = ("f" if command.first_delivery else "") + ("s" if command.can_start_heirs else "")
+                    if kept is not None:
+                        flags += "p" if kept.park else ""
+                        ticket = (kept.envelope, kept.priority, kept.max_parked)
+                case StartReserved():
+                    flags = "n" + ("s" if command.can_start_heirs else "")
+                    ticket = ("", 0, 0, command.starter) if command.starter else ()
+                case WaitInQueue():
+                    flags, ticket = "p", (WAITER + command.channel.encode(), 0, 0)
             return (
-                7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.rid, command.limit,
-                command.lease_ms, command.start_ms, command.hard_ms, command.label, flags, *ticket,
+                7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.request_id, command.limit,
+                command.lease_ms, command.start_ms, command.slot_exp_ms, command.label, flags, *ticket,
             )  # fmt: skip
         case Release():
-            flags = ("a" if command.again else "") + ("s" if command.starts else "") + ("b" if command.binds else "")
+            flags = (
+                ("a" if command.requeue else "")
+                + ("s" if command.can_start_heirs else "")
+                + ("b" if command.reserve_for_me else "")
+            )
             return (
-                7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.token, command.rid,
+                7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.token, command.request_id,
                 command.start_ms, command.tomb_ms, flags,
             )  # fmt: skip
         case Renew():
-            acked = "1" if command.acked else ""
+            acked = "1" if command.started else ""
             return (6, *keys[:6], now, pool, command.holder, command.token, command.lease_ms, acked)
         case Withdraw():
-            starts = "s" if command.starts else ""
+            can_start_heirs = "s" if command.can_start_heirs else ""
             return (
                 7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.start_ms,
-                command.tomb_ms, starts,
+                command.tomb_ms, can_start_heirs,
             )  # fmt: skip
         case Sweep():
             return (6, *keys[:6], now, pool, command.start_ms)
         case Configure():
             limit = "" if command.limit is None else command.limit
-            return (6, *keys[:6], now, pool, limit, command.start_ms, "s" if command.starts else "")
+            return (6, *keys[:6], now, pool, limit, command.start_ms, "s" if command.can_start_heirs else "")
         case Find():
             return (6, *keys[:6], now, pool, *command.tasks)
         case Size() | Look():
@@ -136,19 +145,21 @@ def decoded(command: ScriptCommand, reply: Any) -> Reply | int | PoolView | list
         return _reply(text(reply), ())
     line, *rows = reply
     heirs = zip(map(text, rows[::4]), map(int, rows[1::4]), rows[2::4], map(int, rows[3::4]), strict=True)
-    return _reply(text(line), tuple(map(Heir._make, heirs)))
+    return _reply(text(line), tuple(starmap(Heir, heirs)))
 
 
 def _reply(line: str, heirs: tuple[Heir, ...]) -> Reply:
-    status, token, held, limit, was = line.split(" ")
-    return Reply(cast("Status", status), int(token), int(held), int(limit), int(was), heirs)
+    status, token, held, limit, previous_limit = line.split(" ")
+    return Reply(cast("Status", status), int(token), int(held), int(limit), int(previous_limit), heirs)
 
 
 def _view(pool: str, reply: Sequence[bytes | str]) -> PoolView:
     limit, waiting, now, *rows = map(text, reply)
     holders = []
     for holder, record, deadline in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
-        token, _place, rid, _hard, since, label = record.split("|", 5)
+        token, _place, request_id, _hard, since, label = record.split("|", 5)
         expires_in = (float(deadline) - float(now)) / 1e6
-        holders.append(HolderView(holder, int(token), label if rid else "", not rid, int(since) / 1e6, expires_in))
+        holders.append(
+            HolderView(holder, int(token), label if request_id else "", not request_id, int(since) / 1e6, expires_in)
+        )
     return PoolView(pool, int(limit), int(waiting), tuple(holders))

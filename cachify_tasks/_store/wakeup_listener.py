@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from redis import exceptions
 
-from .._log_throttle import Noise
+from .._log_throttle import LogThrottle
 from ..errors import CachifyStoreError
-from .wakeups import Bell, Bells
+from .wakeups import Wakeup, Wakeups
 
 TICK: Final = 1.0  # seconds between two looks at what is not told by the server
 IDLE: Final = 5.0  # seconds without a waiter after which the thread ends
@@ -27,7 +27,7 @@ PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between two tries to connect: at fir
 KEPT: Final = 60.0  # seconds for which a command is tried that a waiter has left behind
 
 
-class Listener(Bells):
+class Listener(Wakeups):
     """Rings the bells of this process for what is said on its channel in the server.
 
     Args:
@@ -48,12 +48,12 @@ class Listener(Bells):
         self._thread: threading.Thread | None = None
         self._connection: Any = None
         self._left: deque[tuple[Any, float]] = deque()
-        self._noise = Noise()
+        self._log_throttle = LogThrottle()
 
-    def bell(self, holder: str) -> Bell:
-        bell = super().bell(holder)
+    def wakeup(self, holder: str) -> Wakeup:
+        wakeup = super().wakeup(holder)
         self._start()
-        return bell
+        return wakeup
 
     def later(self, command: Any) -> None:
         self._left.append((command, time.monotonic() + KEPT))
@@ -89,8 +89,8 @@ class Listener(Bells):
             except Exception as error:  # noqa: BLE001  # whatever a connection, or making it, can raise: tried again
                 if self.listening:
                     pause = PAUSE
-                elif self._bells and self._ours():  # not stopped
-                    self._noise.seldom(
+                elif self._wakeups and self._ours():  # not stopped
+                    self._log_throttle.throttled(
                         "lost", "%s cannot be listened to, waiters ask now and then: %r", self._shown, error
                     )
             finally:
@@ -119,7 +119,7 @@ class Listener(Bells):
             now = time.monotonic()
             if self._left:
                 self._do_left(now)
-            if self._bells or self._left:
+            if self._wakeups or self._left:
                 used = now
             elif now - used > IDLE:
                 return
@@ -133,18 +133,18 @@ class Listener(Bells):
         kind, *rest = said if isinstance(said, list) else [said]
         if kind == b"message":
             holder, _, token = rest[1].decode().rpartition(" ")
-            self.ring(holder, int(token))
+            self.notify(holder, int(token))
         elif kind == b"subscribe":
             if self._ours():
                 self.listening = True
-            self.ring_all()
+            self.notify_all()
 
     def _ends(self) -> bool:
         """Nobody waits: let the next waiter start another thread."""
         with self._lock:
             if self._thread is not threading.current_thread():
                 return True
-            if self._bells or self._left:
+            if self._wakeups or self._left:
                 return False
             self._thread = None
             return True

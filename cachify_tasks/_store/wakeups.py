@@ -11,30 +11,30 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 
-class Bell:
+class Wakeup:
     """Wakes one waiter, which waits in its thread or in its event loop; rung by any thread.
 
     Rung while nobody waits, it ends the next waiting at once.
     """
 
-    __slots__ = ("__weakref__", "_bells", "_future", "_silent")
+    __slots__ = ("__weakref__", "_future", "_silent", "_wakeups")
 
-    def __init__(self, bells: Bells) -> None:
-        self._bells = bells
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
         self._silent = threading.Lock()  # not an Event: a signal in the middle of its `wait` breaks it
         self._silent.acquire()
         self._future: asyncio.Future[None] | None = None
 
     @property
     def channel(self) -> str:
-        return self._bells.channel
+        return self._wakeups.channel
 
     @property
     def listening(self) -> bool:
         """Would a call be heard now?"""
-        return self._bells.listening
+        return self._wakeups.listening
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         with contextlib.suppress(RuntimeError):  # it has been rung already
             self._silent.release()  # first: who begins to wait puts its future first and looks at this then
         future = self._future
@@ -46,7 +46,7 @@ class Bell:
         """Return when it is rung, or then."""
         self._silent.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
 
-    async def arrival(self, seconds: float) -> None:
+    async def await_notified(self, seconds: float) -> None:
         """`wait` for code in an event loop."""
         loop = asyncio.get_running_loop()
         self._future = future = loop.create_future()
@@ -67,7 +67,7 @@ def _settle(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class Bells:
+class Wakeups:
     """The bells of one store in this process, by the holders that wait; all are rung over one channel.
 
     They are known weakly: a waiter that is gone, however it went, has none.
@@ -83,26 +83,26 @@ class Bells:
         """Nobody waits any more, and the channel is another one: after a fork the waiters are the parent's."""
         self.channel = self._named(f"{os.getpid():x}-{os.urandom(6).hex()}")
         self._lock = threading.RLock()  # a collected coroutine can come in the middle
-        self._bells: WeakValueDictionary[str, Bell] = WeakValueDictionary()
+        self._wakeups: WeakValueDictionary[str, Wakeup] = WeakValueDictionary()
 
-    def bell(self, holder: str) -> Bell:
+    def wakeup(self, holder: str) -> Wakeup:
         """A bell for one who is going to wait."""
-        bell = Bell(self)
+        wakeup = Wakeup(self)
         with self._lock:
-            self._bells[holder] = bell
-        return bell
+            self._wakeups[holder] = wakeup
+        return wakeup
 
-    def ring(self, holder: str, token: int = 0) -> None:
-        bell = self._bells.get(holder)
-        if bell is not None:
-            bell.ring()
+    def notify(self, holder: str, token: int = 0) -> None:
+        wakeup = self._wakeups.get(holder)
+        if wakeup is not None:
+            wakeup.notify()
 
-    def ring_all(self) -> None:
+    def notify_all(self) -> None:
         """Have all waiters ask again: a call may have been lost."""
         with self._lock:
-            bells = list(self._bells.values())
-        for bell in bells:
-            bell.ring()
+            wakeups = list(self._wakeups.values())
+        for wakeup in wakeups:
+            wakeup.notify()
 
     def later(self, command: Any) -> None:
         """Do a command for a waiter that can do none any more."""

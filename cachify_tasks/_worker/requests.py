@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .._core.commands import Acquire, Reply
+from .._core.commands import Acquire, Reply, SlotRequest, StartReserved, Ticket
 from .._core.decisions import Decision, FullPool, Parking, Strategy
 from .._core.policy import Policy
-from .._runtime.runtime import Engine, names
+from .._runtime.runtime import Runtime, names
 from .._runtime.slot import Slot
-from ..settings import UNSET
+from ..settings import UNSET, Unset
 from ..strategies import Park
 
 TOMB_MS: Final = 300_000  # how long a late copy of a task that has ended is recognised and dropped
@@ -24,14 +24,14 @@ def policy_of(function: Any) -> Policy | None:
     return policy if isinstance(policy, Policy) else None
 
 
-def default_on_full(engine: Engine) -> Strategy | None:
+def default_on_full(runtime: Runtime) -> Strategy | None:
     """The strategy of tasks that name none."""
-    default = engine.settings.default_on_full
+    default = runtime.settings.default_on_full
     return DEFAULT_ON_FULL if default is UNSET else default
 
 
 def ask_for(
-    engine: Engine,
+    runtime: Runtime,
     policy: Policy,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
@@ -57,14 +57,22 @@ def ask_for(
         TypeError, ValueError: the arguments do not fit the function or the key, or make a name that is no Unicode.
     """
     key = policy.key.resolve(args, kwargs)
-    max_parked = parking.max_parked if parking else 0
-    return _ask(
-        engine, policy, key, holder, label, envelope=envelope, park=parking is not None, priority=priority,
-        max_parked=max_parked, fresh=not copy,
+    _check_text(key, holder, label)
+    ticket = None
+    if envelope:
+        max_parked = parking.max_parked if parking else 0
+        park = parking is not None
+        ticket = Ticket(kind="", envelope=envelope, park=park, priority=priority, max_parked=max_parked)
+    return Acquire(
+        pool=key, holder=holder, request_id=names.next(), limit=policy.max_size, lease_ms=runtime.lease_ms,
+        start_ms=runtime.start_ms, slot_exp_ms=_slot_exp_ms(runtime, policy), label=label,
+        first_delivery=not copy, can_start_heirs=True, ticket=ticket,
     )  # fmt: skip
 
 
-def ask_for_parked(engine: Engine, policy: Policy | None, pool: str, *, holder: str, label: str, bound: str) -> Acquire:
+def ask_for_parked(
+    runtime: Runtime, policy: Policy | None, pool: str, *, holder: str, label: str, bound: str
+) -> StartReserved:
     """The command by which a parked task asks for the slot that is reserved for it, in the pool where it was parked.
 
     Args:
@@ -74,26 +82,33 @@ def ask_for_parked(engine: Engine, policy: Policy | None, pool: str, *, holder: 
     Raises:
         ValueError: a name is no Unicode.
     """
-    return _ask(engine, policy, pool, holder, label, nudge=True, bound=bound)
+    _check_text(pool, holder, label, bound)
+    return StartReserved(
+        pool=pool, holder=holder, request_id=names.next(), limit=policy.max_size if policy else 0,
+        lease_ms=runtime.lease_ms, start_ms=runtime.start_ms, slot_exp_ms=_slot_exp_ms(runtime, policy), label=label,
+        can_start_heirs=True, starter=bound,
+    )  # fmt: skip
 
 
-def _ask(engine: Engine, policy: Policy | None, pool: str, holder: str, label: str, **more: Any) -> Acquire:
-    for name in (pool, holder, label, more.get("bound", "")):
-        name.encode()  # what cannot be sent fails here, and not those that would be sent with it
-    hard = engine.slot_exp_ms if policy is None or policy.slot_exp_ms is UNSET else policy.slot_exp_ms
-    limit = 0 if policy is None else policy.max_size
-    lives = engine.lease_ms, engine.start_ms, hard or 0
-    return Acquire(pool, holder, names.next(), limit, *lives, label, starts=True, **more)
+def _check_text(*names: str) -> None:
+    """Fail now, for this request alone, if a name cannot be sent: not later, for a whole batch."""
+    for name in names:
+        name.encode()
 
 
-def slot_for(engine: Engine, ask: Acquire, token: int) -> Slot:
+def _slot_exp_ms(runtime: Runtime, policy: Policy | None) -> int:
+    hard = runtime.slot_exp_ms if policy is None or isinstance(policy.slot_exp_ms, Unset) else policy.slot_exp_ms
+    return hard or 0
+
+
+def slot_for(runtime: Runtime, ask: SlotRequest, token: int) -> Slot:
     """The handle of a task's slot. It is renewed by whoever gives it to the heart."""
-    return Slot(engine.store, ask.pool, ask.holder, token, ask.rid, ask.lease_ms, ask.start_ms, TOMB_MS)
+    return Slot(runtime.store, ask.pool, ask.holder, token, ask.request_id, ask.lease_ms, ask.start_ms, TOMB_MS)
 
 
-def decide(engine: Engine, policy: Policy, full: FullPool) -> Decision:
+def decide(runtime: Runtime, policy: Policy, full: FullPool) -> Decision:
     """What a task does that found its pool full, and its queue, if it waits in one."""
-    default = default_on_full(engine)
+    default = default_on_full(runtime)
     parking = policy.parks(default)
     return policy.decide(full, default) if parking is None else parking.then.decide(full)
 
@@ -112,5 +127,5 @@ def priority_of(parking: Parking, args: tuple[Any, ...], kwargs: Mapping[str, An
     return int(value)  # an IntEnum cannot be sent
 
 
-def full_pool(ask: Acquire, reply: Reply, attempt: int) -> FullPool:
+def full_pool(ask: SlotRequest, reply: Reply, attempt: int) -> FullPool:
     return FullPool(ask.pool, reply.limit, reply.held, attempt)

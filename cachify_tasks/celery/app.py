@@ -16,11 +16,11 @@ from celery import Celery
 
 from .._core.policy import Policy
 from .._redis.clients import SCHEMES, check_url
-from .._runtime.runtime import Engine, chosen_engine
+from .._runtime.runtime import Runtime, chosen_runtime
 from .._runtime.wrappers import size_of
 from .._worker.requests import policy_of
 from ..errors import CachifyInitError
-from ..instance import make_engine, supply_global
+from ..instance import make_runtime, supply_global
 from ..settings import Settings, hide_password
 
 PREFIX: Final = "cachify_"
@@ -34,17 +34,17 @@ class AppState:
 
     def __init__(self, app: Celery, given: dict[str, Any]) -> None:
         self._app, self.given = ref(app), given
-        self._engine: Engine | None = None
+        self._runtime: Runtime | None = None
 
     @property
-    def engine(self) -> Engine:
-        if self._engine is None:
-            self._engine = make_engine(self.settings())
-        return self._engine
+    def runtime(self) -> Runtime:
+        if self._runtime is None:
+            self._runtime = make_runtime(self.settings())
+        return self._runtime
 
     @property
     def made(self) -> bool:
-        return self._engine is not None
+        return self._runtime is not None
 
     def settings(self) -> Settings:
         """What `setup` was given, else `app.conf.cachify_<name>`, else the environment and the broker, for the URL.
@@ -100,7 +100,7 @@ def state_of(app: Celery) -> AppState | None:
     return _states.get(app)
 
 
-def engine_of(app: Celery) -> Engine:
+def runtime_of(app: Celery) -> Runtime:
     """The app's engine.
 
     Raises:
@@ -109,27 +109,27 @@ def engine_of(app: Celery) -> Engine:
     state = _states.get(app)
     if state is None:
         raise CachifyInitError(f"the Celery app {app.main!r} was not set up: call cachify_tasks.celery.setup(app)")
-    return state.engine
+    return state.runtime
 
 
-def join_global(app: Celery) -> Engine:
+def join_global(app: Celery) -> Runtime:
     """The app's engine, after it has become the program's, or has been found to agree with it."""
-    engine = engine_of(app)
-    if all(place(state.engine) == place(engine) for state in _states.values() if state.made):
-        supply_global(engine)
-    return engine
+    runtime = runtime_of(app)
+    if all(place(state.runtime) == place(runtime) for state in _states.values() if state.made):
+        supply_global(runtime)
+    return runtime
 
 
-def plain_engine(app: Celery, policy: Policy) -> Engine:
+def runtime_for_direct_call(app: Celery, policy: Policy) -> Runtime:
     """Where a plain call of a task, or its `.size`, looks: where its `pooled` was bound to, else where `init_cachify`
     said, else in its own app's store.
     """
-    return policy.engine or chosen_engine() or engine_of(app)
+    return policy.runtime or chosen_runtime() or runtime_of(app)
 
 
-def place(engine: Engine) -> tuple[str, str]:
+def place(runtime: Runtime) -> tuple[str, str]:
     """Where its slots are; two engines of one place share their limits."""
-    return engine.store.shown, engine.settings.prefix
+    return runtime.store.shown, runtime.settings.prefix
 
 
 def task_policy(task: Any) -> Policy | None:
@@ -151,7 +151,7 @@ def mark(task: Any) -> None:
     if policy is not None and "size" not in vars(task):
 
         def size(*args: Any, **kwargs: Any) -> Any:
-            return size_of(replace(policy, engine=plain_engine(task.app, policy)))(*args, **kwargs)
+            return size_of(replace(policy, runtime=runtime_for_direct_call(task.app, policy)))(*args, **kwargs)
 
         own = functools.partial(size, task) if takes_task(task, policy) else size
         task.size = staticmethod(own) if isinstance(task, type) else own

@@ -41,17 +41,17 @@ class Gates(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         app = worker.app
         try:
-            engine = join_global(app)
+            runtime = join_global(app)
         except CachifyError as error:
             raise ImproperlyConfigured(str(error)) from None
-        if engine.store.local and worker.pool_cls.uses_semaphore:
+        if runtime.store.local and worker.pool_cls.uses_semaphore:
             raise ImproperlyConfigured(
                 "cachify_url memory:// is for tests: it is the memory of one process, and this worker has several; use "
                 "a redis:// URL, or the pools solo, threads or gevent"
             )
-        _refuse_waiting(waiting_of(default_on_full(engine)), "default_on_full")
-        self._greet(engine)
-        self.gate = worker.pool.cachify_gate = _kind(worker)(engine, worker)
+        _refuse_waiting(waiting_of(default_on_full(runtime)), "default_on_full")
+        self._greet(runtime)
+        self.gate = worker.pool.cachify_gate = _kind(worker)(runtime, worker)
         signals.worker_shutdown.connect(self._left, sender=worker, weak=False)  # after the pool has stopped,
         atexit.register(self._left)  # but not after a cold shutdown
         self.reaper = Reaper(self.gate)
@@ -59,10 +59,10 @@ class Gates(bootsteps.StartStopStep):
         for task in gated_tasks(app):
             policy = task_policy(task)
             assert policy is not None
-            if policy.engine is not None and place(policy.engine) != place(engine):
+            if policy.runtime is not None and place(policy.runtime) != place(runtime):
                 raise ImproperlyConfigured(
-                    f"{task.name} is under `pooled` of a Cachify on {policy.engine.store.shown}, and its app's slots "
-                    f"are in {engine.store.shown}: use the function `pooled`, or give both one url and prefix"
+                    f"{task.name} is under `pooled` of a Cachify on {policy.runtime.store.shown}, and its app's slots "
+                    f"are in {runtime.store.shown}: use the function `pooled`, or give both one url and prefix"
                 )
             _refuse_waiting(policy.waits(), f"on_full of {task.name}")
             gate(task)
@@ -71,28 +71,28 @@ class Gates(bootsteps.StartStopStep):
                     "%s has on_full=None: when its pool is full it is dropped, with the result None", task.name
                 )
 
-    def _greet(self, engine: Any) -> None:
+    def _greet(self, runtime: Any) -> None:
         """Wrong credentials end the worker now; a store that is out of reach does not."""
         try:
-            engine.store.execute(Size("cachify-worker-start"))
+            runtime.store.execute(Size("cachify-worker-start"))
         except CachifyStoreError as error:
             if denied(error.__cause__):
                 raise ImproperlyConfigured(f"cachify_url: {error}") from None
-            choice = engine.settings.on_store_error
+            choice = runtime.settings.on_store_error
             logger.error(
                 "%s; until it answers, tasks with a pool %s", error, _MEANWHILE.get(choice, _MEANWHILE["retry"])
             )
         else:
-            logger.info("cachify: slots in %s, lease %g s", engine.store.shown, engine.lease_ms / 1000)
-            policy = engine.store.eviction()
+            logger.info("cachify: slots in %s, lease %g s", runtime.store.shown, runtime.lease_ms / 1000)
+            policy = runtime.store.eviction()
             if policy not in ("", "noeviction"):
                 logger.warning(
                     "the store %s evicts keys when its memory is full (maxmemory-policy %s): slots would be forgotten, "
                     "limits exceeded; set noeviction",
-                    engine.store.shown,
+                    runtime.store.shown,
                     policy,
                 )
-        default_on_full(engine)
+        default_on_full(runtime)
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         if self.gate is not None:

@@ -12,7 +12,7 @@ from .._core.policy import Policy
 from .._runtime.slot import Slot
 from .._worker.requests import TOMB_MS, decide, default_on_full
 from ..errors import CachifyError, CachifyStoreError
-from .app import engine_of, plain_engine, state_of, task_policy
+from .app import runtime_for_direct_call, runtime_of, state_of, task_policy
 
 KEY: Final = "cachify_admission"  # of the request that is sent to the child
 USED: Final = "cachify_used"
@@ -27,31 +27,31 @@ def probe(policy: Policy) -> Admission | None:
     if request is None:
         return None
     if USED in vars(request):
-        return Admission(plain_engine(task.app, policy), inline=True)
+        return Admission(runtime_for_direct_call(task.app, policy), inline=True)
     carried = vars(request).pop(KEY, None)
     if request.headers:  # else a retry would carry it along
         request.headers.pop(KEY, None)
     if request.is_eager:
         setattr(request, USED, True)
-        engine = engine_of(task.app)
-        return Admission(engine, default=default_on_full(engine), inline=True)
+        runtime = runtime_of(task.app)
+        return Admission(runtime, default=default_on_full(runtime), inline=True)
     if carried is None:
-        return Admission(plain_engine(task.app, policy), inline=True)  # a plain call of the task
+        return Admission(runtime_for_direct_call(task.app, policy), inline=True)  # a plain call of the task
     setattr(request, USED, True)
     return _admission(task, policy, carried)
 
 
 def _admission(task: Any, policy: Policy, carried: dict[str, Any]) -> Admission:
-    engine = engine_of(task.app)
+    runtime = runtime_of(task.app)
     match carried:
-        case {"slot": [key, holder, token, rid]}:
-            slot = Slot(engine.store, key, holder, token, rid, engine.lease_ms, engine.start_ms, TOMB_MS)
-            return Admission(engine, slot, default=default_on_full(engine))
+        case {"slot": [key, holder, token, request_id]}:
+            slot = Slot(runtime.store, key, holder, token, request_id, runtime.lease_ms, runtime.start_ms, TOMB_MS)
+            return Admission(runtime, slot, default=default_on_full(runtime))
         case {"full": [key, limit, held, attempt]}:
             full = FullPool(key, limit, held, attempt)
-            return Admission(engine, full=full, decision=decide(engine, policy, full))
+            return Admission(runtime, full=full, decision=decide(runtime, policy, full))
         case {"failure": [kind, message]}:
             raise CachifyStoreError(message) if kind == "store" else ValueError(message)
         case {"open": _}:
-            return Admission(engine)
+            return Admission(runtime)
     raise CachifyError(f"an admission of another version of cachify_tasks: {sorted(carried)}")

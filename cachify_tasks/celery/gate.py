@@ -14,9 +14,9 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.utils.log import get_logger
 from celery.worker import state
 
-from .._core.commands import Acquire, Heir, Release, Renew, Reply, Withdraw
+from .._core.commands import Acquire, Heir, Release, Renew, Reply, SlotRequest, StartReserved, Withdraw
 from .._core.decisions import Decision, Defer, Skip
-from .._runtime.lease_renewer import heart
+from .._runtime.lease_renewer import lease_renewer
 from .._runtime.slot import Slot
 from .._worker.requests import decide, default_on_full, full_pool, slot_for
 from ..errors import CachifyStoreError
@@ -28,7 +28,7 @@ from .outcomes import drop, forget, forget_copy, leave, put_off
 from .request import attempts, is_nudge, waited_ms
 
 logger = get_logger("cachify_tasks.celery")
-Told: TypeAlias = Acquire | Release | Withdraw | Renew  # an Acquire: of a heir that has begun already
+Told: TypeAlias = SlotRequest | Release | Withdraw | Renew  # an Acquire: of a heir that has begun already
 
 COPY_DELAY: Final = 5.0  # seconds until a copy of a running task asks again
 OUTAGE: Final = 0.5, 10.0  # seconds: the first and the longest pause while the store is out of reach
@@ -42,33 +42,33 @@ class Gate(ABC):
     runs_heirs = True  # here, or only in the worker that gets them from their queue
     binds = False  # are heirs to begin before the store has been asked once more?
 
-    def __init__(self, engine: Any, worker: Any) -> None:
-        self.engine, self.worker = engine, worker
+    def __init__(self, runtime: Any, worker: Any) -> None:
+        self.runtime, self.worker = runtime, worker
         self._outage = 0.0
         self._untold: deque[tuple[Told, float]] = deque()  # their sending failed
         self._holding: set[Any] = set()  # the requests that hold a slot
         self.heirs = Heirs(self, worker)
 
     @property
-    def looping(self) -> bool:
+    def accepting(self) -> bool:
         """Will the worker's loop turn again? Not once a warm shutdown has begun: then nothing may be put off."""
         consumer = self.worker.consumer
         return consumer is not None and consumer.blueprint.state == RUN
 
     @property
-    def starts(self) -> bool:
+    def can_start_heirs(self) -> bool:
         """Can this worker start heirs now? Else the store keeps them for others."""
-        return self.looping
+        return self.accepting
 
     @property
-    def free_to_start(self) -> bool:
+    def has_capacity(self) -> bool:
         """Has the reaper's thread a use here?
 
         What it reserves for a worker whose places are taken waits in vain, as for one whose loop stands still until it
         has its broker again.
         """
         stands = self.worker.hub is not None and self.worker.consumer.connection is None
-        return self.starts and not stands and len(state.active_requests) < self.worker.pool.num_processes
+        return self.can_start_heirs and not stands and len(state.active_requests) < self.worker.pool.num_processes
 
     @property
     def closed(self) -> bool:
@@ -101,9 +101,9 @@ class Gate(ABC):
     def tell(self, command: Told) -> None:
         """Send a command whose answer nobody waits for."""
         try:
-            reply = self.engine.store.execute(command)
+            reply = self.runtime.store.execute(command)
         except CachifyStoreError as error:
-            self.engine.unreachable(error, "releasing slots")
+            self.runtime.unreachable(error, "releasing slots")
             self._untold.append((command, time.monotonic()))
         else:
             self.freed(command, reply)
@@ -119,12 +119,12 @@ class Gate(ABC):
         lease there is nothing left to free.
         """
         for command, since in iter(self._oldest_untold, None):
-            if time.monotonic() - since > self.engine.lease_ms / 1000:
+            if time.monotonic() - since > self.runtime.lease_ms / 1000:
                 continue
             try:
-                reply = self.engine.store.execute(command)
+                reply = self.runtime.store.execute(command)
             except CachifyStoreError as error:
-                self.engine.unreachable(error, "releasing slots")
+                self.runtime.unreachable(error, "releasing slots")
                 self._untold.appendleft((command, since))  # in their order
                 return
             self._heed(command, reply)
@@ -135,9 +135,9 @@ class Gate(ABC):
     def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> Any:
         """A worker's place is free for this request."""
 
-    def prepare(self, request: Any) -> Acquire | None:
+    def prepare(self, request: Any) -> SlotRequest | None:
         """The command of this arrival; None: it has no pool, or its arguments do not fit, and the child will say so."""
-        request.runtime = self
+        request.gate_here = self
         self.heirs.begun(request)
         request.request_dict.pop(KEY, None)  # of an earlier attempt, or forged
         try:
@@ -150,7 +150,7 @@ class Gate(ABC):
         """Put the decision into what is sent to the child."""
         request.request_dict[KEY] = what
 
-    def acted(self, request: Any, ask: Acquire, reply: Reply | CachifyStoreError) -> bool:
+    def acted(self, request: Any, ask: SlotRequest, reply: Reply | CachifyStoreError) -> bool:
         """Act on the store's answer, or on that there is none. Is the request to be dispatched?
 
         Nothing is raised: an error here must cost neither the worker nor another request.
@@ -161,15 +161,17 @@ class Gate(ABC):
             return self.answered(request, ask, reply)
         except Exception:
             logger.exception("%s[%s] could not be handled; trying again", request.name, request.id)
-            self.undo(request, again=True)
+            self.undo(request, requeue=True)
             self.try_later(request)
             return False
 
-    def answered(self, request: Any, ask: Acquire, reply: Reply) -> bool:
+    def answered(self, request: Any, ask: SlotRequest, reply: Reply) -> bool:
         self._outage = 0.0
-        self.engine.told(ask, reply)
+        self.runtime.told(ask, reply)
         self.named(ask.pool, reply)
-        if ask.nudge and request.ticket is None:  # a hint has done its work when the store has answered
+        if (
+            isinstance(ask, StartReserved) and request.ticket is None
+        ):  # a hint has done its work when the store has answered
             request.acknowledge()
             request.acknowledged = False
             Ticket(self, ask.pool, ask.holder, waited_ms(request)).own(request)
@@ -177,7 +179,7 @@ class Gate(ABC):
             case "granted":
                 self.hold(request, ask, reply.token)
                 if request.ticket is not None and request.revoked():
-                    self.undo(request, again=False)
+                    self.undo(request, requeue=False)
                     return False
                 return self._full(request, ask, reply) if self.overdue(request) else True
             case "full":
@@ -185,7 +187,7 @@ class Gate(ABC):
             case "parked":
                 self._parked(request, ask, reply)
                 return False
-            case "standby" if ask.envelope:
+            case "standby" if isinstance(ask, Acquire) and ask.ticket is not None:
                 logger.info("%s[%s] is running; a copy of its message is kept aside", request.name, request.id)
                 forget(request)
                 return False
@@ -195,7 +197,7 @@ class Gate(ABC):
                 self._sent_later(request, COPY_DELAY, attempts(request), "a copy is running", visible=False)
                 return False
             case "dropped":
-                if ask.nudge:
+                if isinstance(ask, StartReserved):
                     leave(request)
                 else:
                     forget_copy(request)
@@ -203,19 +205,19 @@ class Gate(ABC):
             case _:
                 raise AssertionError(f"the store answered {reply}")
 
-    def hold(self, request: Any, ask: Acquire, token: int) -> None:
+    def hold(self, request: Any, ask: SlotRequest, token: int) -> None:
         """The request has its slot now."""
-        request.slot = slot = slot_for(self.engine, ask, token)
+        request.slot = slot = slot_for(self.runtime, ask, token)
         self._holding.add(request)
-        heart.add(slot)
-        self.carry(request, slot=[slot.key, slot.holder, slot.token, slot.rid])
+        lease_renewer.add(slot)
+        self.carry(request, slot=[slot.key, slot.holder, slot.token, slot.request_id])
 
-    def _parked(self, request: Any, ask: Acquire, reply: Reply) -> None:
+    def _parked(self, request: Any, ask: SlotRequest, reply: Reply) -> None:
         """The store has the message now; of a hint, it had it already."""
         if request.ticket is not None:
             leave(request)
             return
-        self.engine.full(ask.pool, reply.limit, f"{request.name} is parked")
+        self.runtime.full(ask.pool, reply.limit, f"{request.name} is parked")
         request.send_event("cachify-parked", pool=ask.pool)
         forget(request)
 
@@ -224,28 +226,28 @@ class Gate(ABC):
         if request.ticket is None:
             return False
         policy = task_policy(request.task)
-        parking = policy.parks(default_on_full(self.engine)) if policy else None
+        parking = policy.parks(default_on_full(self.runtime)) if policy else None
         return bool(parking and parking.max_age_ms and request.ticket.waited_ms > parking.max_age_ms)
 
-    def _full(self, request: Any, ask: Acquire, reply: Reply) -> bool:
+    def _full(self, request: Any, ask: SlotRequest, reply: Reply) -> bool:
         policy = task_policy(request.task)
         assert policy is not None
         count = attempts(request)
         full = full_pool(ask, reply, count)
         try:
-            decision: Decision | None = decide(self.engine, policy, full)
+            decision: Decision | None = decide(self.runtime, policy, full)
         except Exception:  # noqa: BLE001  # of a strategy that a user wrote: it is asked again where the task would run
             decision = None
-        self.engine.full(ask.pool, reply.limit, f"{request.name} -> {type(decision).__name__}")
+        self.runtime.full(ask.pool, reply.limit, f"{request.name} -> {type(decision).__name__}")
         why = f"pool {ask.pool!r} is full"
         match decision:
             case Defer(delay_ms):
                 sent = self._sent_later(request, delay_ms / 1000, count + 1, why)
-                self.undo(request, again=not sent)
+                self.undo(request, requeue=not sent)
                 return False
             case Skip(result) if result is UNSET:
                 drop(request, why)
-                self.undo(request, again=False)
+                self.undo(request, requeue=False)
                 return False
             case _:
                 self.carry(request, full=[full.key, full.limit, full.held, full.attempt])
@@ -266,11 +268,11 @@ class Gate(ABC):
 
     def failed(self, request: Any, error: CachifyStoreError) -> bool:
         """Act on a store that did not answer. Is the request to be dispatched?"""
-        self.engine.unreachable(error, "asking for slots")
+        self.runtime.unreachable(error, "asking for slots")
         if request.ticket is not None or is_nudge(request):  # whatever it did now, the store would start it again
             self.try_later(request)
             return False
-        match self.engine.settings.on_store_error:
+        match self.runtime.settings.on_store_error:
             case "run":
                 self.carry(request, open=True)
                 return True
@@ -286,23 +288,23 @@ class Gate(ABC):
         self._outage = min(self._outage * 2 or OUTAGE[0], OUTAGE[1])
         return self._outage
 
-    def ended(self, request: Any, slot: Slot, *, again: bool) -> None:
+    def ended(self, request: Any, slot: Slot, *, requeue: bool) -> None:
         """The run of this request has ended; `again`: its message was not acknowledged and will be delivered again."""
         self._holding.discard(request)
-        self.free(slot, again=again)
+        self.free(slot, requeue=requeue)
 
-    def undo(self, request: Any, *, again: bool) -> None:
+    def undo(self, request: Any, *, requeue: bool) -> None:
         """Free the slot of a request that does not run after all."""
         slot, request.slot = request.slot, None
         if slot is not None:
             self._holding.discard(request)
-            self.free(slot, again=again)
+            self.free(slot, requeue=requeue)
 
     def left(self) -> None:
         """The worker has shut down: free what it had let in and its pool has never begun, or told nothing about."""
         for request in list(self._holding):
             if not self.runs(request):
-                self.undo(request, again=not request.acknowledged)
+                self.undo(request, requeue=not request.acknowledged)
 
     def runs(self, request: Any) -> bool:
         """Does its process run? One that does, after a shutdown, keeps its slot for the rest of its lease."""
@@ -314,20 +316,24 @@ class Gate(ABC):
         Returns:
             bool: does the store answer?
         """
-        request.runtime = self
+        request.gate_here = self
         try:
-            ask = replace(request.cachify_ask(), starts=False)
-            reply = self.engine.store.execute(ask)
+            ask = replace(request.cachify_ask(), can_start_heirs=False)
+            reply = self.runtime.store.execute(ask)
             if reply.status == "granted":
-                self.engine.store.execute(slot_for(self.engine, ask, reply.token).release_command(again=True))
+                self.runtime.store.execute(slot_for(self.runtime, ask, reply.token).release_command(requeue=True))
         except Exception as error:  # noqa: BLE001  # its reservation ends by itself
             logger.error("the parked task %s[%s] could not be given back: %r", request.name, request.id, error)
             return not isinstance(error, CachifyStoreError)
         return True
 
-    def free(self, slot: Slot, *, again: bool) -> None:
-        heart.remove(slot)
-        self.tell(slot.release_command(again=again, starts=self.starts, binds=self.binds and not again))
+    def free(self, slot: Slot, *, requeue: bool) -> None:
+        lease_renewer.remove(slot)
+        self.tell(
+            slot.release_command(
+                requeue=requeue, can_start_heirs=self.can_start_heirs, reserve_for_me=self.binds and not requeue
+            )
+        )
 
     def freed(self, command: Told, reply: Reply) -> None:
         self._heed(command, reply)

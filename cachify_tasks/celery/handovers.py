@@ -27,19 +27,19 @@ class Ticket:
     """Stands for a message that the store keeps: acknowledging a request means to take it out of the store there."""
 
     token = 0  # of the slot that is reserved for it
-    bond = ""  # whom that one is bound to
+    starter = ""  # whom that one is bound to
     until = 0.0  # monotonic seconds: so long it surely is reserved
 
     def __init__(self, gate: Any, pool: str, holder: str, waited_ms: int = 0) -> None:
         self.gate, self.pool, self.holder, self.waited_ms = gate, pool, holder, waited_ms
 
-    def bind(self, token: int, bond: str, until: float) -> None:
-        self.token, self.bond, self.until = token, bond, until
+    def bind(self, token: int, starter: str, until: float) -> None:
+        self.token, self.starter, self.until = token, starter, until
 
     @property
     def assured(self) -> bool:
         """Does its slot wait for it, and can nobody else have started it?"""
-        return bool(self.bond) and time.monotonic() < self.until
+        return bool(self.starter) and time.monotonic() < self.until
 
     def own(self, request: Any) -> None:
         """From now on the store's copy is the message of this request."""
@@ -55,11 +55,21 @@ class Ticket:
         request._on_ack, request._on_reject = ack, reject
 
     def _done(self, request: Any) -> None:
-        slot, engine = request.slot, self.gate.engine
+        slot, runtime = request.slot, self.gate.runtime
         if slot is None:  # it does not run: revoked, expired, dropped, put off
-            self.gate.tell(Withdraw(self.pool, self.holder, engine.start_ms, TOMB_MS, self.gate.starts))
+            self.gate.tell(
+                Withdraw(
+                    pool=self.pool,
+                    holder=self.holder,
+                    start_ms=runtime.start_ms,
+                    tomb_ms=TOMB_MS,
+                    can_start_heirs=self.gate.can_start_heirs,
+                )
+            )
         elif not request.task.acks_late:  # it has started: with this worker it would be lost, as always
-            self.gate.tell(Renew(slot.key, slot.holder, slot.token, slot.lease_ms, acked=True))
+            self.gate.tell(
+                Renew(pool=slot.key, holder=slot.holder, token=slot.token, lease_ms=slot.lease_ms, started=True)
+            )
         # Else its run has ended, and what frees the slot takes the ticket too.
 
 
@@ -98,7 +108,7 @@ class Heirs:
         """How many wait here for their turn."""
         return len(self._waiting)
 
-    def start(self, pool: str, heirs: Iterable[Heir], bond: str = "", until: float = 0.0) -> None:
+    def start(self, pool: str, heirs: Iterable[Heir], starter: str = "", until: float = 0.0) -> None:
         """Run them here, or send them where they can run. One that cannot be started is offered again by the store.
 
         bond: whom their slots are bound to. until: monotonic seconds; so long these surely are reserved.
@@ -107,13 +117,13 @@ class Heirs:
             try:
                 known = self._waiting.get(heir.holder)
                 if known is not None:  # its reservation had ended; when its turn comes it takes the new one
-                    known.ticket.bind(heir.token, bond, until)
+                    known.ticket.bind(heir.token, starter, until)
                     continue
                 envelope = opened(heir.envelope)
                 if self._at_home(envelope):
-                    self._run(pool, heir, envelope, bond, until)
+                    self._run(pool, heir, envelope, starter, until)
                 elif self._calls.due(heir.holder):
-                    self.send(pool, heir.holder, envelope, heir.waited_ms, bond)
+                    self.send(pool, heir.holder, envelope, heir.waited_ms, starter)
             except Exception as error:  # noqa: BLE001  # its reservation ends, and another worker may do better
                 logger.error("the parked task %s of pool %r could not be started: %r", heir.holder, pool, error)
 
@@ -123,7 +133,7 @@ class Heirs:
         """
         consumer = self._worker.consumer
         if (
-            not (self._gate.starts and self._gate.runs_heirs)
+            not (self._gate.can_start_heirs and self._gate.runs_heirs)
             or consumer is None
             or envelope.task not in consumer.strategies
             or len(self._waiting) >= self._worker.pool.num_processes
@@ -132,13 +142,13 @@ class Heirs:
         tasks = consumer.task_consumer
         return bool(tasks is not None and envelope.queue and tasks.consuming_from(envelope.queue))
 
-    def _run(self, pool: str, heir: Heir, envelope: Envelope, bond: str, until: float) -> None:
+    def _run(self, pool: str, heir: Heir, envelope: Envelope, starter: str, until: float) -> None:
         """As the worker's own strategy does with a message, less what has been done when it was parked: it was logged
         and told as received, and its eta has passed.
         """
         request = self.request(envelope, self._app.tasks[envelope.task], self._worker.consumer)
         ticket = Ticket(self._gate, pool, heir.holder, heir.waited_ms)
-        ticket.bind(heir.token, bond, until)
+        ticket.bind(heir.token, starter, until)
         ticket.own(request)
         if not request.revoked():
             self._waiting[heir.holder] = request
@@ -199,14 +209,14 @@ class Heirs:
             if self._waiting.pop(holder, None) is not None and answers:
                 answers = self._gate.give_back(request)
 
-    def send(self, pool: str, holder: str, envelope: Envelope, waited_ms: int, bond: str = "") -> None:
+    def send(self, pool: str, holder: str, envelope: Envelope, waited_ms: int, starter: str = "") -> None:
         """Call a worker of its queue: the message itself stays in the store, and this one is a hint to start it.
 
         Raises:
             Exception: the broker did not take it.
         """
         exchange, routing_key = envelope.address
-        mark = nudged(holder, envelope.headers.get(ATTEMPT), waited_ms, pool, bond)
+        mark = nudged(holder, envelope.headers.get(ATTEMPT), waited_ms, pool, starter)
         headers = {**envelope.headers, ATTEMPT: mark}
         with self._app.amqp.producer_pool.acquire(block=True) as producer:
             producer.publish(

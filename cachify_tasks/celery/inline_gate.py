@@ -17,7 +17,7 @@ from .._core.commands import Heir, Reply
 from .._runtime.slot import Slot
 from ..errors import CachifyStoreError
 from .gate import GRACE, LOOK, Gate, alive
-from .loop_waker import Alarm
+from .loop_waker import LoopWaker
 from .outcomes import leave, put_off
 from .request import attempts, is_nudge, take_for_copy
 
@@ -28,10 +28,10 @@ class InlineGate(Gate):
     There a request may wait in the pool's own queue; a slot taken before that would be hoarded.
     """
 
-    def __init__(self, engine: Any, worker: Any) -> None:
-        super().__init__(engine, worker)
+    def __init__(self, runtime: Any, worker: Any) -> None:
+        super().__init__(runtime, worker)
         self._calls: deque[Callable[[], Any]] = deque()
-        self._alarm = Alarm(self._hear)
+        self._loop_waker = LoopWaker(self._hear)
 
     @property
     def _single(self) -> bool:
@@ -43,8 +43,8 @@ class InlineGate(Gate):
         return not self._single
 
     @property
-    def starts(self) -> bool:
-        return self.looping and _running()
+    def can_start_heirs(self) -> bool:
+        return self.accepting and _running()
 
     def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> Any:
         # Not `dispatch`: the class that Celery generates ignores the pool it is given.
@@ -69,7 +69,7 @@ class InlineGate(Gate):
         """
         if self.worker.hub is not None:
             self._calls.append(call)
-            self._alarm.ring()
+            self._loop_waker.wake()
         else:
             threading.Thread(target=call, name="cachify-heir", daemon=True).start()
 
@@ -79,7 +79,7 @@ class InlineGate(Gate):
 
     def register(self, hub: Any) -> None:
         if hub is not None:
-            self._alarm.register(hub)
+            self._loop_waker.register(hub)
         super().register(hub)
 
     def enter(self, request: Any) -> bool:
@@ -91,7 +91,7 @@ class InlineGate(Gate):
         if ask is None:
             return True
         try:
-            reply = self.engine.store.execute(ask)
+            reply = self.runtime.store.execute(ask)
         except CachifyStoreError as error:
             reply = error
         return self.acted(request, ask, reply)
@@ -112,7 +112,7 @@ class InlineGate(Gate):
             try:
                 put_off(request, pause, attempts(request), "the store is out of reach", visible=False)
             except Exception as error:  # noqa: BLE001  # the message is still ours
-                self.engine.unreachable(CachifyStoreError(repr(error)), "sending a task again")
+                self.runtime.unreachable(CachifyStoreError(repr(error)), "sending a task again")
                 if not _running():  # unacknowledged: the broker will deliver it to others
                     return
                 time.sleep(pause)
@@ -140,25 +140,25 @@ class BlockingGate(InlineGate):
         try:
             return dispatch()
         except TaskRevokedError:
-            self.undo(request, again=False)
+            self.undo(request, requeue=False)
             raise
 
     def runs(self, request: Any) -> bool:
         return alive(request.worker_pid)
 
-    def ended(self, request: Any, slot: Slot, *, again: bool) -> None:
+    def ended(self, request: Any, slot: Slot, *, requeue: bool) -> None:
         """After a hard time limit the process dies a moment later, by the thread that tells of the limit."""
         if request.time_limit_hit and alive(request.worker_pid):
             self._holding.discard(request)
-            args = slot, request.worker_pid, again, time.monotonic() + GRACE
+            args = slot, request.worker_pid, requeue, time.monotonic() + GRACE
             threading.Thread(target=self._free_when_dead, args=args, name="cachify-dying", daemon=True).start()
         else:
-            super().ended(request, slot, again=again)
+            super().ended(request, slot, requeue=requeue)
 
-    def _free_when_dead(self, slot: Slot, pid: int, again: bool, until: float) -> None:
+    def _free_when_dead(self, slot: Slot, pid: int, requeue: bool, until: float) -> None:
         while alive(pid) and time.monotonic() < until:
             time.sleep(LOOK)
-        self.free(slot, again=again)
+        self.free(slot, requeue=requeue)
 
 
 class _GatedPool:

@@ -8,14 +8,14 @@ from celery.worker.control import inspect_command
 
 from .._core.commands import Look, Pools
 from ..errors import CachifyError
-from .app import engine_of
+from .app import runtime_of
 
 
 @inspect_command(name="pools")
 def pools(state: Any) -> dict[str, Any]:
     """Every pool that has holders or waiting tasks: limit, held, how many wait, and who holds."""
     try:
-        store = engine_of(state.app).store
+        store = runtime_of(state.app).store
         views = [store.execute(Look(name)) for name in store.execute(Pools())]
     except CachifyError as error:
         return {"error": str(error)}

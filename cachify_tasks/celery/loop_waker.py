@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 
-class Alarm:
+class LoopWaker:
     """A pipe that the loop watches.
 
     The hub's own `call_soon` does not do: what the loop adds to its callbacks while it runs them waits until the next
@@ -29,9 +29,9 @@ class Alarm:
             for fd in self._pipe:
                 os.set_blocking(fd, False)
         hub.add_reader(self._pipe[0], self._hear)
-        self.ring()  # for what has come to be while nobody listened
+        self.wake()  # for what has come to be while nobody listened
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         if self._pipe is not None:
             with suppress(BlockingIOError):  # full: it rings already
                 os.write(self._pipe[1], b".")

@@ -12,14 +12,14 @@ from typing import Any, Final, NamedTuple
 from celery.exceptions import TaskRevokedError
 from celery.utils.log import get_logger
 
-from .._core.commands import Acquire, Heir, Release, Reply, sent_again
+from .._core.commands import Heir, Release, Reply, SlotRequest, resent
 from .._redis.hub_connection import Pipe
-from .._runtime.lease_renewer import heart
+from .._runtime.lease_renewer import lease_renewer
 from .._runtime.slot import Slot
 from .._worker.requests import slot_for
 from ..errors import CachifyStoreError
 from .gate import GRACE, LOOK, OUTAGE, Gate, Told, alive
-from .loop_waker import Alarm
+from .loop_waker import LoopWaker
 
 logger = get_logger("cachify_tasks.celery")
 SURE: Final = 0.5  # of the life of a reservation: counted from before it was asked for, it cannot have ended
@@ -29,7 +29,7 @@ BEAT: Final = 0.5  # seconds between two looks for what the store has not answer
 
 class _Asked(NamedTuple):
     request: Any
-    ask: Acquire
+    ask: SlotRequest
     dispatch: Callable[[], Any]
 
 
@@ -38,7 +38,7 @@ class _Dying(NamedTuple):
 
     slot: Slot
     pid: int
-    again: bool
+    requeue: bool
     until: float
 
 
@@ -51,8 +51,8 @@ class HubGate(Gate):
 
     binds = True
 
-    def __init__(self, engine: Any, worker: Any) -> None:
-        super().__init__(engine, worker)
+    def __init__(self, runtime: Any, worker: Any) -> None:
+        super().__init__(runtime, worker)
         self._asked: deque[_Asked] = deque()
         self._ended: deque[tuple[Told, float]] = deque()
         self._begun: list[tuple[Told, float]] = []  # heirs that the store is to be told of
@@ -63,8 +63,8 @@ class HubGate(Gate):
         self._called = False
         self._closed_until = 0.0
         self._start = 0  # counts the loop's starts; each is a new connection to the broker
-        self._alarm = Alarm(self._hear)
-        self._pipe = Pipe(engine.store, self._watch, self._unwatch)
+        self._loop_waker = LoopWaker(self._hear)
+        self._pipe = Pipe(runtime.store, self._watch, self._unwatch)
         self._beating: Any = None
 
     @property
@@ -96,13 +96,13 @@ class HubGate(Gate):
 
     def offer(self, pool: str, heirs: Sequence[Heir]) -> None:
         self._offered.append((pool, heirs))
-        self._alarm.ring()
+        self._loop_waker.wake()
 
     def register(self, hub: Any) -> None:
         """At every start of the loop. A reset of the hub forgets its readers, and a lost connection may have cost the
         timers; requests of the lost connection cannot be acknowledged any more, and come again.
         """
-        self._alarm.register(hub)
+        self._loop_waker.register(hub)
         self._pipe.watch()
         if self._beating is not None:
             self._beating.cancel()
@@ -129,7 +129,7 @@ class HubGate(Gate):
                 slot, request.slot = request.slot, None
                 self._holding.discard(request)
                 if slot is not None:
-                    heart.remove(slot)
+                    lease_renewer.remove(slot)
                     logger.warning("%s[%s] was let go with its connection", request.name, request.id)
 
     def _watch(self, fd: int) -> None:
@@ -159,7 +159,7 @@ class HubGate(Gate):
         if self._asked or self._ended:
             self._called = False
             self._call()
-            self._alarm.ring()
+            self._loop_waker.wake()
 
     def _call(self) -> None:
         if not self._called and (self._asked or self._ended or self._begun):
@@ -172,7 +172,7 @@ class HubGate(Gate):
         ask = self.prepare(request)
         if ask is None:
             dispatch()
-        elif request.ticket is not None and request.ticket.assured and self.looping and not self.overdue(request):
+        elif request.ticket is not None and request.ticket.assured and self.accepting and not self.overdue(request):
             self._begin(request, ask, dispatch)
         elif self.closed:
             self._act(_Asked(request, ask, dispatch), CachifyStoreError("the store is out of reach"))
@@ -180,7 +180,7 @@ class HubGate(Gate):
             self._asked.append(_Asked(request, ask, dispatch))
             self._call()
 
-    def _begin(self, request: Any, ask: Acquire, dispatch: Callable[[], Any]) -> None:
+    def _begin(self, request: Any, ask: SlotRequest, dispatch: Callable[[], Any]) -> None:
         """Its slot is bound to this worker: it goes to its process at once. The store is told with what comes next,
         most often that it has been acknowledged: until then nothing is to keep a processor from it.
         """
@@ -192,28 +192,28 @@ class HubGate(Gate):
 
     def tell(self, command: Told) -> None:
         self._ended.append((command, time.monotonic()))
-        if self.looping and not getattr(command, "again", False):
+        if self.accepting and not getattr(command, "again", False):
             self._call()
         else:  # before its message can come again; behind all that was said of it
             self.drain()
 
-    def ended(self, request: Any, slot: Slot, *, again: bool) -> None:
+    def ended(self, request: Any, slot: Slot, *, requeue: bool) -> None:
         """After a hard time limit the process dies a moment later: only then is its slot free."""
         if request.time_limit_hit and alive(request.worker_pid):
             self._holding.discard(request)
-            self._dying.append(_Dying(slot, request.worker_pid, again, time.monotonic() + GRACE))
+            self._dying.append(_Dying(slot, request.worker_pid, requeue, time.monotonic() + GRACE))
             self._look()
         else:
-            super().ended(request, slot, again=again)
+            super().ended(request, slot, requeue=requeue)
 
     def _look(self) -> None:
         """Free the slots of those that have died."""
         dying, self._dying = self._dying, []
         for one in dying:
-            if self.looping and alive(one.pid) and time.monotonic() < one.until:
+            if self.accepting and alive(one.pid) and time.monotonic() < one.until:
                 self._dying.append(one)
             else:
-                self.free(one.slot, again=one.again)
+                self.free(one.slot, requeue=one.requeue)
         if self._dying:
             self.hub.call_later(LOOK, self._look)
 
@@ -233,7 +233,7 @@ class HubGate(Gate):
         self._begun.extend(self._ended)
         ended, self._begun, self._ended = self._begun, [], deque()
         asked, self._asked = self._asked, deque()
-        if not self.looping:  # unacknowledged: the broker will deliver them to others
+        if not self.accepting:  # unacknowledged: the broker will deliver them to others
             self.heirs.keep(one.request for one in asked)
             asked.clear()
             ended = [*self._unheard, *iter(self._oldest_untold, None), *ended]
@@ -273,37 +273,37 @@ class HubGate(Gate):
             else:
                 self._heard(command, reply, since)
         for one, reply in zip(asked, told, strict=False):
-            if start == self._start and self.looping:
+            if start == self._start and self.accepting:
                 self._act(one, reply)
             elif isinstance(reply, Reply) and reply.status == "granted":  # its message comes again, perhaps elsewhere
-                self.tell(slot_for(self.engine, one.ask, reply.token).release_command(again=True))
-        if self._asked and self.looping:  # by heirs: their slots wait for them
+                self.tell(slot_for(self.runtime, one.ask, reply.token).release_command(requeue=True))
+        if self._asked and self.accepting:  # by heirs: their slots wait for them
             self.flush()
 
     def _heard(self, command: Told, reply: Reply, since: float) -> None:
-        if isinstance(command, Acquire) and reply.status != "granted":
+        if isinstance(command, SlotRequest) and reply.status != "granted":
             self._lost(command)
             self.named(command.pool, reply)
-        elif isinstance(command, Release) and command.binds and reply.heirs:
+        elif isinstance(command, Release) and command.reserve_for_me and reply.heirs:
             self._heed(command, reply)
-            surely = since + self.engine.start_ms / 1000 * SURE
-            self.heirs.start(command.pool, reply.heirs, command.rid, surely)
+            surely = since + self.runtime.start_ms / 1000 * SURE
+            self.heirs.start(command.pool, reply.heirs, command.request_id, surely)
         else:
             self.freed(command, reply)
 
-    def _lost(self, ask: Acquire) -> None:
+    def _lost(self, ask: SlotRequest) -> None:
         """It has begun, and was told of too late: its slot is somebody else's."""
         for request in self._holding:
             if request.ask is ask:
-                heart.remove(request.slot)
-                self.engine.lost(request.slot)
+                lease_renewer.remove(request.slot)
+                self.runtime.lost(request.slot)
 
     def _tell_later(self, command: Told, since: float, error: CachifyStoreError) -> None:
         """It answers the same however often it is sent; after its lease there is nothing left to free."""
-        self.engine.unreachable(error, "releasing slots")
-        if not self.looping:
+        self.runtime.unreachable(error, "releasing slots")
+        if not self.accepting:
             self._untold.append((command, since))
-        elif time.monotonic() - since < self.engine.lease_ms / 1000:
+        elif time.monotonic() - since < self.runtime.lease_ms / 1000:
             self._unheard.append((command, since))
 
     def _act(self, one: _Asked, reply: Reply | CachifyStoreError) -> None:
@@ -316,7 +316,7 @@ class HubGate(Gate):
         try:
             dispatch()
         except TaskRevokedError:
-            self.undo(request, again=False)
+            self.undo(request, requeue=False)
             self._free_place()
 
     def _free_place(self) -> None:
@@ -326,11 +326,11 @@ class HubGate(Gate):
             self.hub.call_soon(release)
 
     def try_later(self, request: Any) -> None:
-        request.ask = request.ask and sent_again(request.ask)
-        if self.looping:
+        request.ask = request.ask and resent(request.ask)
+        if self.accepting:
             delay = max(self._closed_until - time.monotonic(), OUTAGE[0])
             self.hub.call_later(delay, self._again, request, self._start)
 
     def _again(self, request: Any, start: int) -> None:
-        if self.looping and start == self._start:
+        if self.accepting and start == self._start:
             self.worker.process_task(request)

@@ -21,7 +21,7 @@ class Reaper:
     """
 
     def __init__(self, gate: Any) -> None:
-        self._gate, self._engine = gate, gate.engine
+        self._gate, self._runtime = gate, gate.runtime
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cachify-reaper", daemon=True)
 
@@ -35,20 +35,20 @@ class Reaper:
         while not self._stopped.wait(EVERY):
             try:
                 if self._gate.closed:
-                    self._engine.store.execute(Due())
+                    self._runtime.store.execute(Due())
                     self._gate.reopen()
                 self._gate.tell_again()
-                if self._gate.free_to_start and self._engine.store.execute(Claim("reaper", round(EVERY * 900))):
+                if self._gate.has_capacity and self._runtime.store.execute(Claim("reaper", round(EVERY * 900))):
                     self.round()
             except CachifyStoreError as error:
-                self._engine.unreachable(error, "looking for parked tasks")
+                self._runtime.unreachable(error, "looking for parked tasks")
             except Exception:
                 logger.exception("looking for parked tasks failed; trying again")
 
     def round(self) -> None:
         """Look once at all pools."""
-        store, start_ms = self._engine.store, self._engine.start_ms
+        store, start_ms = self._runtime.store, self._runtime.start_ms
         for pool in store.execute(Due()):
-            reply = store.execute(Sweep(pool, start_ms))
+            reply = store.execute(Sweep(pool=pool, start_ms=start_ms))
             if reply.heirs:
                 self._gate.offer(pool, reply.heirs)

@@ -15,12 +15,12 @@ from urllib.parse import quote, unquote
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 from celery.utils.imports import symbol_by_name
 
-from .._core.commands import Acquire
+from .._core.commands import SlotRequest
 from .._core.policy import Policy
-from .._runtime.runtime import Engine
+from .._runtime.runtime import Runtime
 from .._runtime.slot import Slot
 from .._worker.requests import ask_for, ask_for_parked, default_on_full, priority_of
-from .app import engine_of, takes_task, task_policy
+from .app import runtime_of, takes_task, task_policy
 from .envelope import queue_of, sealed
 
 # A header: "id of attempt/times put off/what is known of the message". That is 1: a copy; "n<ms>-<bond>+<pool>": a
@@ -48,8 +48,8 @@ class _Gated:
 
     slot: Slot | None = None  # held for this request
     ticket: Any = None  # stands for its message, if the store keeps it
-    ask: Acquire | None = None  # the arrival's command: one nonce, however often it is sent
-    runtime: Any = None  # the gate of the worker that this request came to
+    ask: SlotRequest | None = None  # the arrival's command: one nonce, however often it is sent
+    gate_here: Any = None  # the gate of the worker that this request came to
     time_limit_hit = False  # its process is being killed
     passed_on = False  # a heir that another worker is to run
     queued = False  # in the pool's own queue
@@ -92,39 +92,39 @@ class _Gated:
 
     def reject(self, requeue: bool = False) -> Any:
         if requeue:  # freed before it comes again, and remembered as not ended
-            _end(self, again=True)
+            _end(self, requeue=True)
         return super().reject(requeue=requeue)  # type: ignore[misc]
 
-    def cachify_ask(self) -> Acquire | None:
+    def cachify_ask(self) -> SlotRequest | None:
         """The command by which this arrival asks for a slot; None: its task has no pool, and it was not parked.
 
         Raises:
             TypeError, ValueError: the message's arguments do not fit the function or its key.
         """
         if self.ask is None:
-            policy, engine = task_policy(self.task), engine_of(self.app)  # type: ignore[attr-defined]
+            policy, runtime = task_policy(self.task), runtime_of(self.app)  # type: ignore[attr-defined]
             if self.ticket is not None or is_nudge(self):
-                self.ask = self._ask_for_parked(engine, policy)
+                self.ask = self._ask_for_parked(runtime, policy)
             elif policy is not None:
-                self.ask = self._ask_for(engine, policy)
+                self.ask = self._ask_for(runtime, policy)
         return self.ask
 
-    def _ask_for_parked(self, engine: Engine, policy: Policy | None) -> Acquire:
-        pool, bound = (self.ticket.pool, self.ticket.bond) if self.ticket else parked_in(self)
-        return ask_for_parked(engine, policy, pool, holder=attempt_id(self), label=self._label, bound=bound)
+    def _ask_for_parked(self, runtime: Runtime, policy: Policy | None) -> SlotRequest:
+        pool, bound = (self.ticket.pool, self.ticket.starter) if self.ticket else parked_in(self)
+        return ask_for_parked(runtime, policy, pool, holder=attempt_id(self), label=self._label, bound=bound)
 
-    def _ask_for(self, engine: Engine, policy: Policy) -> Acquire:
+    def _ask_for(self, runtime: Runtime, policy: Policy) -> SlotRequest:
         request: Any = self
         args = (request.task, *request.args) if takes_task(request.task, policy) else tuple(request.args)
         kwargs, copy = request.kwargs or {}, is_copy(request) or _overstayed(request)
-        priority, envelope, parking = 0, b"", policy.parks(default_on_full(engine))
+        priority, envelope, parking = 0, b"", policy.parks(default_on_full(runtime))
         if parking is not None or copy:  # a copy of a running task is kept until that has ended
-            envelope = sealed(request.message, queue_of(request.message, self.runtime.worker.consumer))
+            envelope = sealed(request.message, queue_of(request.message, self.gate_here.worker.consumer))
         if parking is not None and envelope:
             given = message_priority(request) if parking.priority == "message" else 0
             priority = priority_of(parking, tuple(request.args), kwargs, given)
         return ask_for(
-            engine, policy, args, kwargs, holder=attempt_id(request), label=self._label, copy=copy, envelope=envelope,
+            runtime, policy, args, kwargs, holder=attempt_id(request), label=self._label, copy=copy, envelope=envelope,
             parking=parking if envelope else None, priority=priority,
         )  # fmt: skip
 
@@ -158,11 +158,11 @@ def _ending(on_success: Callable[..., Any]) -> Callable[..., Any]:
     return ended
 
 
-def _end(request: Any, *, again: bool = False) -> None:
+def _end(request: Any, *, requeue: bool = False) -> None:
     slot, request.slot = request.slot, None
     if slot is not None:
         # Not acknowledged (a cancelled run): its message comes again, and must not be taken for a copy.
-        request.runtime.ended(request, slot, again=again or not request.acknowledged)
+        request.gate_here.ended(request, slot, requeue=requeue or not request.acknowledged)
 
 
 @functools.cache
@@ -245,11 +245,11 @@ def parked_in(request: Any) -> tuple[str, str]:
     return unquote(pool), known.partition("-")[2]
 
 
-def nudged(holder: str, mark: object, waited_ms: int, pool: str, bond: str) -> str:
+def nudged(holder: str, mark: object, waited_ms: int, pool: str, starter: str) -> str:
     """The header of a hint to start this holder, whose own message has the header `mark`."""
     attempt, count = [*str(mark or "").rsplit("/", 2), "", ""][:2]
     times = count if attempt == holder and count.isdigit() else 0
-    return f"{holder}/{times}/n{waited_ms}-{bond}+{quote(pool, safe='')}"
+    return f"{holder}/{times}/n{waited_ms}-{starter}+{quote(pool, safe='')}"
 
 
 def marked(request: Any, count: int) -> str:

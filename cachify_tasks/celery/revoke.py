@@ -43,7 +43,7 @@ def listen(consumer: Any, gate: Any) -> None:
 
 def end_parked(gate: Any, consumer: Any, ids: Iterable[str]) -> None:
     """End those of these tasks that are parked, as revoked."""
-    store, left = gate.engine.store, tuple(ids)
+    store, left = gate.runtime.store, tuple(ids)
     pools = store.execute(Ticketed())
     while left and pools:  # the worker's loop waits for this: one script a pool, and not one for each task too
         some, left = left[:TOGETHER], left[TOGETHER:]
@@ -60,7 +60,7 @@ def _end(gate: Any, consumer: Any, pool: str, found: Any) -> None:
     task = gate.worker.app.tasks.get(envelope.task)
     if task is None:  # it is left to a worker that knows it
         return
-    if not gate.engine.store.execute(Claim(f"revoke:{found.holder}", CLAIM_MS)):
+    if not gate.runtime.store.execute(Claim(f"revoke:{found.holder}", CLAIM_MS)):
         return
     request = gate.heirs.request(envelope, task, consumer)
     Ticket(gate, pool, found.holder).own(request)

@@ -6,9 +6,9 @@ from typing import Any
 
 from celery import Celery
 
-from .._core.admission import probes
+from .._core.admission import admission_probes
 from .._redis.clients import check_url
-from .._runtime.runtime import Engine, suppliers
+from .._runtime.runtime import Runtime, runtime_providers
 from ..errors import CachifyError, CachifyInitError, CachifySettingError
 from ..settings import Settings
 from ..strategies import as_strategy
@@ -62,29 +62,29 @@ def setup(app: Celery, **settings: Any) -> None:
     _mark_new(app)
     if app.finalized:  # type: ignore[attr-defined]
         mark_tasks(app)
-    if probe not in probes:
-        probes.append(probe)
-    if _supply not in suppliers:
-        suppliers.append(_supply)
+    if probe not in admission_probes:
+        admission_probes.append(probe)
+    if _supply not in runtime_providers:
+        runtime_providers.append(_supply)
 
 
-def _supply() -> Engine | None:
+def _supply() -> Runtime | None:
     """For plain calls in a program that has set up an app and not called `init_cachify`."""
-    engines, error = [], None
+    runtimes, error = [], None
     for state in list(_states.values()):
         try:
-            engines.append(state.engine)
+            runtimes.append(state.runtime)
         except CachifyError as found:  # an app that only sends tasks elsewhere need not have a store
             error = found
-    if error is not None and not engines:
+    if error is not None and not runtimes:
         raise error
-    stores = {place(engine) for engine in engines}
+    stores = {place(runtime) for runtime in runtimes}
     if len(stores) > 1:
         raise CachifyInitError(
             f"several Celery apps are set up with different stores ({', '.join(sorted(s for s, _ in stores))}): "
             "call init_cachify() to say which one plain calls use"
         )
-    return engines[0] if engines else None
+    return runtimes[0] if runtimes else None
 
 
 def _mark_new(app: Celery) -> None:

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from .._core.keys import Schema
 from .._redis.clients import MEMORY
-from .._runtime.runtime import Engine, global_engine
+from .._runtime.runtime import Runtime, global_runtime
 from .._store.memory_store import MemoryStore
 from .._store.redis_store import RedisStore
 from ..errors import CachifyStoreError
@@ -86,10 +86,10 @@ def assert_sound(where: Any = None, *, prefix: str | None = None, settled: bool 
 def _opened(where: Any, prefix: str | None) -> tuple[MemoryStore | RedisStore, str, bool]:
     """The store, the prefix of its keys, and whether it was opened here."""
     if isinstance(where, Cachify):
-        where = where._engine
+        where = where._runtime
     elif where is None:
-        where = global_engine()
-    if isinstance(where, Engine):
+        where = global_runtime()
+    if isinstance(where, Runtime):
         return where.store, prefix if prefix is not None else where.settings.prefix, False
     keys = Settings(prefix=prefix).prefix if prefix is not None else Settings().prefix
     if where == MEMORY:

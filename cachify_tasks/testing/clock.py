@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from .._checks import Seconds, milliseconds
-from .._core.commands import Acquire, Pools
-from .._runtime.lease_renewer import heart
+from .._core.commands import Pools, StartReserved
+from .._runtime.lease_renewer import lease_renewer
 from .._runtime.runtime import (
-    Engine,
-    chosen_engine,
-    engines,
-    global_engine,
-    newcomers,
-    peek_global_engine,
-    set_global_engine,
+    Runtime,
+    chosen_runtime,
+    global_runtime,
+    peek_global_runtime,
+    runtime_created_hooks,
+    runtimes,
+    set_global_runtime,
 )
 from .._store.memory_store import MemoryStore
 from ..errors import CachifyError
-from ..instance import make_engine
+from ..instance import make_runtime
 from ..settings import Settings
 
 STRIDE: Final = 43_200_000_000  # µs; shorter than the time after which memory forgets a lease that nobody renews
@@ -67,7 +67,7 @@ class Clock:
                 stride = min(left, STRIDE)
                 self._us += stride
                 left -= stride
-                heart.renew(self._store)
+                lease_renewer.renew(self._store)
 
     def stall(self, seconds: Seconds) -> None:
         """Let time pass while this process stands still, as one that is stopped or has crashed.
@@ -92,8 +92,10 @@ class Clock:
         with self._store._lock:
             self._us += passed
             for name in self._store.execute(Pools()):  # somebody asks: until then a late renewal saves a lease
-                self._store.execute(Acquire(name, "", "", 0, LEASE_MS, START_MS, nudge=True))
-            heart.renew(self._store)
+                self._store.execute(
+                    StartReserved(pool=name, holder="", request_id="", limit=0, lease_ms=LEASE_MS, start_ms=START_MS)
+                )
+            lease_renewer.renew(self._store)
 
     def __repr__(self) -> str:
         return f"<Clock at {self.now:.3f}>"
@@ -125,24 +127,24 @@ def memory() -> Iterator[Clock]:
         asking
         1.1
     """
-    clock, moved = Clock(), list[tuple[Engine, Any]]()
+    clock, moved = Clock(), list[tuple[Runtime, Any]]()
 
-    def move_in(engine: Engine) -> None:
-        moved.append((engine, engine.store))
-        engine.store = clock._store
+    def move_in(runtime: Runtime) -> None:
+        moved.append((runtime, runtime.store))
+        runtime.store = clock._store
 
-    before, chosen = peek_global_engine(), chosen_engine() is not None
-    for engine in engines():
-        move_in(engine)
-    newcomers.append(move_in)
+    before, chosen = peek_global_runtime(), chosen_runtime() is not None
+    for runtime in runtimes():
+        move_in(runtime)
+    runtime_created_hooks.append(move_in)
     try:
         try:
-            global_engine()
+            global_runtime()
         except CachifyError:  # neither init_cachify() nor an app that has said where its slots are
-            set_global_engine(make_engine(Settings()))
+            set_global_runtime(make_runtime(Settings()))
         yield clock
     finally:
-        newcomers.remove(move_in)
-        for engine, store in reversed(moved):
-            engine.store = store
-        set_global_engine(before, chosen=chosen)
+        runtime_created_hooks.remove(move_in)
+        for runtime, store in reversed(moved):
+            runtime.store = store
+        set_global_runtime(before, chosen=chosen)

@@ -19,7 +19,7 @@ _NUMBERS: Final = frozenset({"counter", "limit", "override", "lives"})
 class Record(NamedTuple):
     token: int
     place: float
-    rid: str  # empty: reserved
+    request_id: str  # empty: reserved
     hard: int
 
 
@@ -53,8 +53,8 @@ class Facts:
         if found is None:
             self.bad.append(f"={holder}: {value!r}")
         else:
-            token, place, rid, hard, *_ = found.groups()
-            self.records[holder] = Record(int(token), float(place), rid, int(hard))
+            token, place, request_id, hard, *_ = found.groups()
+            self.records[holder] = Record(int(token), float(place), request_id, int(hard))
 
 
 Found = Iterator[tuple[Kind, str]]
@@ -80,7 +80,7 @@ def problems(snapshot: Snapshot, *, settled: bool = False) -> list[Problem]:
 def _limits(facts: Facts) -> Found:
     live, limit = facts.live, facts.limit
     if len(live) > limit:
-        reserved = sum(not facts.records[h].rid for h in live if h in facts.records)
+        reserved = sum(not facts.records[h].request_id for h in live if h in facts.records)
         detail = f"valid leases: {len(live)}, {reserved} of them reserved; limit: {limit}; {_some(live)}"
         if "override" in facts.numbers:
             yield "draining", f"{detail}; it was set at run time, and may have been lowered"
@@ -117,7 +117,7 @@ def _tickets(facts: Facts) -> Found:
     for holder in s.tickets - s.queue.keys() - s.slots.keys():
         yield "stranded-envelope", f"the message of {holder!r} neither waits nor has a slot: it will never run"
     for holder, record in facts.records.items():
-        if not record.rid and holder in s.slots and holder not in s.tickets:
+        if not record.request_id and holder in s.slots and holder not in s.tickets:
             yield "reserved-without-envelope", f"a slot is reserved for {holder!r}, and its message is gone"
 
 

@@ -73,7 +73,7 @@ def _of_memory(name: str, pool: Any, now: int) -> Snapshot:
     if pool.override is not None:
         fields["override"] = str(pool.override)
     for holder, slot in pool.slots.items():
-        record = slot.token, f"{slot.place:.17g}", slot.rid, slot.hard, slot.since, slot.label
+        record = slot.token, f"{slot.place:.17g}", slot.request_id, slot.hard, slot.since, slot.label
         fields[f"={holder}"] = "|".join(map(str, record))
     fields |= {f"@{task}": holder for task, holder in pool.found.items()}
     slots = {holder: slot.deadline for holder, slot in pool.slots.items()}

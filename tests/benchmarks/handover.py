@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cachify_tasks._core.commands import Acquire, Look, Release
+from cachify_tasks._core.commands import Acquire, Look, Release, StartReserved, Ticket
 from cachify_tasks._store.redis_store import RedisStore
 
 from .table import Row, Table
@@ -41,9 +41,16 @@ def _fill(store: RedisStore, pool: str, count: int) -> None:
         store.execute_many(asks)
 
 
-def _ask(pool: str, n: int, envelope: bytes = b"", *, nudge: bool = False) -> Acquire:
+def _ask(pool: str, n: int, envelope: bytes) -> Acquire:
     return Acquire(
-        pool, f"id{n}:0", f"{n}", 1, LEASE, LEASE, envelope=envelope, park=bool(envelope), nudge=nudge, starts=True
+        pool=pool, holder=f"id{n}:0", request_id=f"{n}", limit=1, lease_ms=LEASE, start_ms=LEASE, can_start_heirs=True,
+        ticket=Ticket(kind="task/test", envelope=envelope) if envelope else None,
+    )  # fmt: skip
+
+
+def _start(pool: str, n: int) -> StartReserved:
+    return StartReserved(
+        pool=pool, holder=f"id{n}:0", request_id=f"{n}", limit=1, lease_ms=LEASE, start_ms=LEASE, can_start_heirs=True
     )
 
 
@@ -53,13 +60,15 @@ def _handovers(store: RedisStore, pool: str) -> list[float]:
     view = store.execute(Look(pool))
     holder, token = view.holders[0].holder, view.holders[0].token
     for _ in range(CALLS):
-        release = Release(pool, holder, token, "", LEASE, 1000, starts=True)
+        release = Release(
+            pool=pool, holder=holder, token=token, request_id="", start_ms=LEASE, tomb_ms=1000, can_start_heirs=True
+        )
         began = time.perf_counter()
         reply = store.execute(release)
         times.append(time.perf_counter() - began)
         (heir,) = reply.heirs
         number = int(heir.holder[2:-2])
-        store.execute(_ask(pool, number, nudge=True))
+        store.execute(_start(pool, number))
         store.execute(_ask(pool, number + 10_000_000, b"x" * 200))
         holder, token = heir.holder, heir.token
     return times

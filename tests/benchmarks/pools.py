@@ -33,11 +33,19 @@ def per_call(function: Callable[[], object], calls: int = CALLS) -> Callable[[],
 
 
 def fill(cachify: Cachify, pool: str, holders: int) -> None:
-    store = cachify._engine.store
+    store = cachify._runtime.store
     for start in range(0, holders, 1000):
         store.execute_many(
             [
-                Acquire(pool, f"other-{n}", "r", 20_000, 3_600_000, 1000, fresh=True)
+                Acquire(
+                    pool=pool,
+                    holder=f"other-{n}",
+                    request_id="r",
+                    limit=20000,
+                    lease_ms=3600000,
+                    start_ms=1000,
+                    first_delivery=True,
+                )
                 for n in range(start, min(start + 1000, holders))
             ]
         )

@@ -13,8 +13,8 @@ from celery.states import READY_STATES
 
 from cachify_tasks import testing
 from cachify_tasks._core.commands import Look, Pools, Ticketed
-from cachify_tasks._runtime.runtime import set_global_engine
-from cachify_tasks.celery.app import _states, engine_of
+from cachify_tasks._runtime.runtime import set_global_runtime
+from cachify_tasks.celery.app import _states, runtime_of
 from cachify_tasks.testing.server import EmbeddedServer
 from tests.support.apps import embedded_worker, forgotten_apps
 from tests.support.leaks import keys_without_ttl
@@ -92,7 +92,7 @@ class Shop:
 
     def parked(self) -> int:
         """How many tasks wait in queues of pools."""
-        store = engine_of(self.app).store
+        store = runtime_of(self.app).store
         return sum(int(store.execute(Look(name)).waiting) for name in store.execute(Ticketed()))
 
     def wait_parked(self, count: int) -> None:
@@ -100,7 +100,7 @@ class Shop:
 
     def wait_quiet(self) -> None:
         """Until the store holds no slot and no ticket; then it must be in order."""
-        store = engine_of(self.app).store
+        store = runtime_of(self.app).store
         wait_until(lambda: not store.execute(Pools()), message="no slot and no ticket")
         testing.assert_sound(self.store_url, settled=True)
 
@@ -110,7 +110,7 @@ class Shop:
 
     def lease_left(self, pool: str) -> float:
         """Seconds that the slot of the only holder still has."""
-        (holder,) = engine_of(self.app).store.execute(Look(pool)).holders
+        (holder,) = runtime_of(self.app).store.execute(Look(pool)).holders
         return float(holder.expires_in)
 
     def ids(self, key: str) -> list[str]:
@@ -125,7 +125,7 @@ class Shop:
         self.app.close()
         backend: Any = self.app.backend
         backend.client.close()
-        set_global_engine(None)
+        set_global_runtime(None)
         _states.pop(self.app, None)
 
 

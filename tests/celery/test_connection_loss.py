@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from cachify_tasks._core.commands import Look
-from cachify_tasks.celery.app import engine_of
+from cachify_tasks.celery.app import runtime_of
 from tests.celery.conftest import Shop
 from tests.support.processes import running_descendants
 from tests.support.waiting import wait_until
@@ -21,7 +21,7 @@ def cut_connections(url: str) -> None:
 
 def running(shop: Shop) -> list[str]:
     """Who has the slot, once its run has been asked for."""
-    view = engine_of(shop.app).store.execute(Look("park-a"))
+    view = runtime_of(shop.app).store.execute(Look("park-a"))
     return [holder.holder for holder in view.holders if not holder.reserved]
 
 

@@ -130,9 +130,9 @@ def test_a_rescheduled_task_keeps_its_identity():
         "chord": chord, "headers": {"own": 1}, "delivery_info": {"routing_key": "q"}, "replaced_task_nesting": 2,
     }, args=(1,), kwargs={})  # fmt: skip
 
-    again = task.signature_from_request(context, countdown=2.5, retries=3, headers={"cachify_attempt": "kept:0/1/0"})
+    requeue = task.signature_from_request(context, countdown=2.5, retries=3, headers={"cachify_attempt": "kept:0/1/0"})
 
-    options = again.options
+    options = requeue.options
     assert (options["task_id"], options["retries"], options["countdown"]) == ("kept", 3, 2.5)
     assert (options["root_id"], options["parent_id"]) == ("root", "parent")
     assert (options["group_id"], options["group_index"], options["chord"]) == ("group", 3, chord)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cachify_tasks._core.commands import Acquire, Look, Release
-from cachify_tasks.celery.app import engine_of
+from cachify_tasks._core.commands import Acquire, Look, Release, StartReserved
+from cachify_tasks.celery.app import runtime_of
 from cachify_tasks.celery.handovers import Heirs
 from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_until
@@ -99,8 +99,10 @@ def test_a_task_that_was_parked_and_run_elsewhere_while_the_store_was_away_does_
 ):
     server = private_server(append_only=True)
     shop = make_shop(store_url=server.url)
-    store = engine_of(shop.app).store
-    held = store.execute(Acquire("park-away", "elsewhere", "e", 1, 300_000, 10_000))
+    store = runtime_of(shop.app).store
+    held = store.execute(
+        Acquire(pool="park-away", holder="elsewhere", request_id="e", limit=1, lease_ms=300000, start_ms=10000)
+    )
     with FaultProxy(server.port) as proxy:
         write_app(shop.folder, **shop.options | {"store": f"{proxy.url}?socket_timeout=1&socket_connect_timeout=1"})
         with shop.worker(pool=pool) as worker:
@@ -114,11 +116,27 @@ def test_a_task_that_was_parked_and_run_elsewhere_while_the_store_was_away_does_
             wait_until(lambda: "asking for slots" in worker.logs())
 
             assert store.execute(Look("park-away")).waiting == 1
-            release = Release("park-away", "elsewhere", held.token, "e", 10_000, 60_000, starts=True)
+            release = Release(
+                pool="park-away",
+                holder="elsewhere",
+                token=held.token,
+                request_id="e",
+                start_ms=10000,
+                tomb_ms=60000,
+                can_start_heirs=True,
+            )
             (heir,) = store.execute(release).heirs
             assert heir.holder == f"{sent.id}:0"
-            run = store.execute(Acquire("park-away", heir.holder, "r", 1, 300_000, 10_000, nudge=True))
-            store.execute(Release("park-away", heir.holder, run.token, "r", 10_000, 60_000))
+            run = store.execute(
+                StartReserved(
+                    pool="park-away", holder=heir.holder, request_id="r", limit=1, lease_ms=300000, start_ms=10000
+                )
+            )
+            store.execute(
+                Release(
+                    pool="park-away", holder=heir.holder, token=run.token, request_id="r", start_ms=10000, tomb_ms=60000
+                )
+            )
             proxy.heal()
 
             wait_until(lambda: "this copy is dropped" in worker.logs())
@@ -130,7 +148,7 @@ def test_a_heir_of_whose_beginning_the_store_learns_too_late_has_lost_its_lease(
     shop = make_shop(cachify_start_timeout=2, worker_prefetch_multiplier=8)
     hook = "from cachify_tasks.celery import hub, reaper\nhub.SOON = 6\nreaper.EVERY = 3600\n"
     (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + hook)
-    store = engine_of(shop.app).store
+    store = runtime_of(shop.app).store
     with shop.worker(concurrency=2) as worker:
         shop.send("park", "late", "ok", "late.go")
         shop.runs.wait_begun("late")
@@ -140,14 +158,26 @@ def test_a_heir_of_whose_beginning_the_store_learns_too_late_has_lost_its_lease(
         shop.runs.wait_begun("late", 2)
         assert [holder.reserved for holder in store.execute(Look("park-late")).holders] == [True]
 
-        other = Acquire("park-late", f"{heir.id}:0", "other", 1, 300_000, 10_000, nudge=True, starts=True)
+        other = StartReserved(
+            pool="park-late",
+            holder=f"{heir.id}:0",
+            request_id="other",
+            limit=1,
+            lease_ms=300000,
+            start_ms=10000,
+            can_start_heirs=True,
+        )
         wait_until(lambda: store.execute(other).status == "granted")
         wait_until(lambda: "was lost before its run ended" in worker.logs())
         shop.open("heir.go")
         assert heir.get() == "ok done"
         assert [holder.reserved for holder in store.execute(Look("park-late")).holders] == [False]
         token = store.execute(other).token
-        store.execute(Release("park-late", other.holder, token, "other", 10_000, 10_000))
+        store.execute(
+            Release(
+                pool="park-late", holder=other.holder, token=token, request_id="other", start_ms=10000, tomb_ms=10000
+            )
+        )
         shop.wait_quiet()
 
 

@@ -3,7 +3,7 @@
 import redis
 
 from cachify_tasks._core.commands import Acquire, Release
-from cachify_tasks.celery.app import engine_of
+from cachify_tasks.celery.app import runtime_of
 from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_until
 from tests.support.workers import write_app
@@ -41,7 +41,7 @@ def test_a_worker_without_its_broker_leaves_parked_tasks_to_those_that_can_start
 ):
     server = private_server()
     shop = make_shop(broker_url=server.url, backend_url=broker_url, cachify_start_timeout=60)
-    store = engine_of(shop.app).store
+    store = runtime_of(shop.app).store
     app, hook = shop.folder / "app.py", "from cachify_tasks.celery import reaper\nreaper.EVERY = {}\n"
     with FaultProxy(server.port) as proxy:
         write_app(shop.folder, **shop.options | {"broker": proxy.url})
@@ -53,10 +53,23 @@ def test_a_worker_without_its_broker_leaves_parked_tasks_to_those_that_can_start
                 proxy.refuse()
                 proxy.cut()
                 wait_until(lambda: "Cannot connect" in lost.logs(), 20)
-                held = store.execute(Acquire("park-free", "elsewhere", "e", 1, 30_000, 10_000))
+                held = store.execute(
+                    Acquire(
+                        pool="park-free", holder="elsewhere", request_id="e", limit=1, lease_ms=30000, start_ms=10000
+                    )
+                )
                 parked = shop.send("park", "free")
                 shop.wait_parked(1)
-                store.execute(Release("park-free", "elsewhere", held.token, "e", 10_000, 60_000))
+                store.execute(
+                    Release(
+                        pool="park-free",
+                        holder="elsewhere",
+                        token=held.token,
+                        request_id="e",
+                        start_ms=10000,
+                        tomb_ms=60000,
+                    )
+                )
 
                 assert parked.get() == "ok done"
                 shop.wait_quiet()

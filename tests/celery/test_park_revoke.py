@@ -7,7 +7,7 @@ import pytest
 from celery import chord
 
 from cachify_tasks._core.commands import Acquire, Release
-from cachify_tasks.celery.app import engine_of
+from cachify_tasks.celery.app import runtime_of
 from tests.support.waiting import wait_until
 
 DIES_ENDING_IT = """
@@ -98,8 +98,10 @@ def test_a_chord_ends_when_a_parked_member_is_revoked(make_shop):
 def test_a_task_whose_revoker_was_killed_half_way_is_revoked_at_its_turn(make_shop):
     shop = make_shop()
     (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + DIES_ENDING_IT)
-    store = engine_of(shop.app).store
-    held = store.execute(Acquire("park-half", "elsewhere", "e", 1, 300_000, 10_000))
+    store = runtime_of(shop.app).store
+    held = store.execute(
+        Acquire(pool="park-half", holder="elsewhere", request_id="e", limit=1, lease_ms=300000, start_ms=10000)
+    )
     with shop.worker(name="a") as a, shop.worker(name="b") as b:
         parked = shop.send("park", "half")
         shop.wait_parked(1)
@@ -107,7 +109,11 @@ def test_a_task_whose_revoker_was_killed_half_way_is_revoked_at_its_turn(make_sh
         wait_until(lambda: (a.exit_code, b.exit_code).count(None) == 1)
         assert shop.parked() == 1
 
-        store.execute(Release("park-half", "elsewhere", held.token, "e", 10_000, 10_000))
+        store.execute(
+            Release(
+                pool="park-half", holder="elsewhere", token=held.token, request_id="e", start_ms=10000, tomb_ms=10000
+            )
+        )
         shop.wait_state(parked, "REVOKED")
         shop.wait_quiet()
         assert shop.ids("half") == []

@@ -7,9 +7,9 @@ import pytest
 from celery import Celery
 
 from cachify_tasks import CachifyInitError, Drop, init_cachify, pool
-from cachify_tasks._runtime.runtime import peek_global_engine, set_global_engine
+from cachify_tasks._runtime.runtime import peek_global_runtime, set_global_runtime
 from cachify_tasks.celery import setup
-from cachify_tasks.celery.app import engine_of, join_global
+from cachify_tasks.celery.app import join_global, runtime_of
 from cachify_tasks.errors import CachifySettingError
 
 NAMES = ("url", "prefix", "lease_ttl", "start_timeout", "on_store_error", "default_on_full")
@@ -20,10 +20,10 @@ BROKER = "redis://:secret@localhost:1/0"
 @pytest.fixture(autouse=True)
 def fresh_program(monkeypatch):
     gc.collect()  # apps of earlier tests
-    set_global_engine(None)
+    set_global_runtime(None)
     monkeypatch.delenv("CACHIFY_URL", raising=False)
     yield
-    set_global_engine(None)
+    set_global_runtime(None)
 
 
 def new_app(broker: str | None = BROKER) -> Celery:
@@ -31,7 +31,7 @@ def new_app(broker: str | None = BROKER) -> Celery:
 
 
 def shown(app: Celery) -> str:
-    return str(engine_of(app).store.shown)
+    return str(runtime_of(app).store.shown)
 
 
 def test_settings_are_keywords_of_setup():
@@ -39,10 +39,10 @@ def test_settings_are_keywords_of_setup():
 
     setup(app, url=URL, prefix="p", lease_ttl=7, start_timeout=2, on_store_error="run", default_on_full=Drop())
 
-    engine = engine_of(app)
+    runtime = runtime_of(app)
     assert shown(app) == URL
-    assert (engine.settings.prefix, engine.lease_ms, engine.start_ms) == ("p", 7000, 2000)
-    assert (engine.settings.on_store_error, engine.settings.default_on_full) == ("run", Drop())
+    assert (runtime.settings.prefix, runtime.lease_ms, runtime.start_ms) == ("p", 7000, 2000)
+    assert (runtime.settings.on_store_error, runtime.settings.default_on_full) == ("run", Drop())
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -55,7 +55,7 @@ def test_settings_are_read_from_the_configuration_late(before):
     if before:
         setup(app)
 
-    assert (shown(app), engine_of(app).lease_ms, engine_of(app).settings.prefix) == (URL, 9000, "late")
+    assert (shown(app), runtime_of(app).lease_ms, runtime_of(app).settings.prefix) == (URL, 9000, "late")
 
 
 def test_keywords_win_over_the_configuration():
@@ -64,7 +64,7 @@ def test_keywords_win_over_the_configuration():
 
     setup(app, url=URL, lease_ttl=4)
 
-    assert engine_of(app).lease_ms == 4000
+    assert runtime_of(app).lease_ms == 4000
 
 
 def test_a_lower_case_configuration_module_works(tmp_path, monkeypatch):
@@ -75,7 +75,7 @@ def test_a_lower_case_configuration_module_works(tmp_path, monkeypatch):
 
     app.config_from_object("shopconfig")
 
-    assert (shown(app), engine_of(app).lease_ms) == (URL, 5000)
+    assert (shown(app), runtime_of(app).lease_ms) == (URL, 5000)
 
 
 def test_an_upper_case_namespace_works():
@@ -90,7 +90,7 @@ def test_an_upper_case_namespace_works():
 
     app.config_from_object(Configuration, namespace="CELERY")
 
-    assert (shown(app), engine_of(app).settings.prefix) == (URL, "spaced")
+    assert (shown(app), runtime_of(app).settings.prefix) == (URL, "spaced")
 
 
 def test_the_environment_names_the_store_before_the_broker(monkeypatch):
@@ -115,7 +115,7 @@ def test_the_certificate_requirement_of_the_broker_s_url_is_understood(given):
     app = new_app(f"rediss://localhost:1/0?ssl_cert_reqs=CERT_{given}")
     setup(app)
 
-    client = engine_of(app).store.client
+    client = runtime_of(app).store.client
 
     assert client.connection_pool.connection_kwargs["ssl_cert_reqs"] == given.lower()
 
@@ -129,7 +129,7 @@ def test_a_broker_that_is_no_plain_redis_is_an_error_that_tells_what_to_set(brok
     setup(app)
 
     with pytest.raises(CachifyInitError, match=r"cachify_url.*CACHIFY_URL") as raised:
-        engine_of(app)
+        runtime_of(app)
     assert "secret" not in str(raised.value)
 
 
@@ -146,7 +146,7 @@ def test_a_url_that_redis_py_cannot_take_is_an_error_that_names_the_setting(url,
 
     with pytest.raises(CachifySettingError, match="cachify_url must be one URL") as raised:  # noqa: PT012
         setup(app, **({"url": url} if place == "keyword" else {}))
-        engine_of(app)
+        runtime_of(app)
     assert "secret" not in str(raised.value)
 
 
@@ -170,7 +170,7 @@ def test_an_unknown_configuration_is_an_error_that_lists_the_valid_ones():
     app.conf.cachify_leese = 3
 
     with pytest.raises(CachifySettingError, match="cachify_leese") as raised:
-        engine_of(app)
+        runtime_of(app)
     assert all(f"cachify_{name}" in str(raised.value) for name in NAMES)
 
 
@@ -183,7 +183,7 @@ def test_a_wrong_value_is_an_error_that_names_the_setting(wrong):
     setup(app)
 
     with pytest.raises(CachifySettingError, match=next(iter(wrong))):
-        engine_of(app)
+        runtime_of(app)
 
 
 def test_setup_touches_no_network(monkeypatch):
@@ -193,7 +193,7 @@ def test_setup_touches_no_network(monkeypatch):
     setup(app)
     setup(app)
 
-    assert engine_of(app) is engine_of(app)
+    assert runtime_of(app) is runtime_of(app)
 
 
 def test_setup_twice_adds_its_steps_once():
@@ -203,7 +203,7 @@ def test_setup_twice_adds_its_steps_once():
     setup(app, lease_ttl=8)
 
     assert len(app.steps["worker"]) == len(app.steps["consumer"]) == 1
-    assert engine_of(app).lease_ms == 8000
+    assert runtime_of(app).lease_ms == 8000
     with pytest.raises(CachifySettingError, match="again with other settings"):
         setup(app, lease_ttl=9)
 
@@ -220,7 +220,7 @@ def test_an_app_becomes_the_store_of_plain_calls(redis_url):
     with pool("plain", max_size=1):
         assert pool("plain", max_size=1).size() == 1
 
-    assert peek_global_engine() is engine_of(app)
+    assert peek_global_runtime() is runtime_of(app)
 
 
 def test_one_program_is_not_split_over_two_stores():
@@ -237,7 +237,7 @@ def test_one_store_named_twice_is_fine():
     app = new_app()
     setup(app, url=URL)
 
-    assert join_global(app) is engine_of(app)
+    assert join_global(app) is runtime_of(app)
 
 
 def test_several_apps_have_stores_of_their_own():
@@ -254,19 +254,19 @@ def test_an_app_that_nobody_uses_any_more_is_forgotten():
     one, other = new_app(), new_app()
     setup(one, url="redis://localhost:1/1")
     setup(other, url="redis://localhost:1/2")
-    engine_of(one)
+    runtime_of(one)
 
     one.close()
     del one
     gc.collect()
 
-    assert "localhost:1/2" in repr(pool("plain", max_size=1)._engine.store)
+    assert "localhost:1/2" in repr(pool("plain", max_size=1)._runtime.store)
 
 
 def test_no_password_shows():
     app = new_app()
     setup(app, url="redis://user:secret@localhost:1/0?password=secret")
 
-    engine = engine_of(app)
+    runtime = runtime_of(app)
 
-    assert "secret" not in repr(engine.store) + engine.store.shown + repr(engine.settings) + repr(init_cachify())
+    assert "secret" not in repr(runtime.store) + runtime.store.shown + repr(runtime.settings) + repr(init_cachify())

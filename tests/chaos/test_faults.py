@@ -198,8 +198,8 @@ def storm(tmp_path, server, broker, queue, left, lost_by_broker, **conf):
     assert watch.looks > 5
     assert set(sender.sent) <= workers.runs.done
     assert judge.over_limit(runs) == {}
-    for first, again in second.get(judge.UNEXPLAINED, ()):
-        pytest.fail(f"{first}, {again}, of the faults {workers.faults}; logs: {workers.said(first.id)}")
+    for first, requeue in second.get(judge.UNEXPLAINED, ()):
+        pytest.fail(f"{first}, {requeue}, of the faults {workers.faults}; logs: {workers.said(first.id)}")
     assert_sound(server.url, settled=True)
     assert keys_without_ttl(server.url) == []
     return missing

@@ -52,8 +52,8 @@ def test_the_peak_is_the_most_that_ran_at_once(intervals, highest):
 def test_the_peak_is_what_counting_at_every_moment_gives():
     chance = random.Random(1)
     for _ in range(100):
-        starts = [chance.randrange(50) for _ in range(12)]
-        intervals = [(start, start + chance.randrange(1, 15)) for start in starts]
+        can_start_heirs = [chance.randrange(50) for _ in range(12)]
+        intervals = [(start, start + chance.randrange(1, 15)) for start in can_start_heirs]
 
         counted = max(sum(start <= moment < end for start, end in intervals) for moment in range(70))
 

@@ -30,7 +30,9 @@ async def store(proxy):
 
 
 def ask(name: str, pool: str = "p", limit: int = 100) -> Acquire:
-    return Acquire(pool, name, name, limit, 30_000, 5_000, fresh=True)
+    return Acquire(
+        pool=pool, holder=name, request_id=name, limit=limit, lease_ms=30000, start_ms=5000, first_delivery=True
+    )
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, len(WIRE)])

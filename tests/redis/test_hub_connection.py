@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from cachify_tasks import CachifyStoreError
-from cachify_tasks._core.commands import Acquire, Look, Release, Size
+from cachify_tasks._core.commands import Acquire, Look, Release, Size, StartReserved, Ticket
 from cachify_tasks._redis.hub_connection import Pipe
 from cachify_tasks._store.redis_store import RedisStore
 from tests.support.waiting import SOON_S, wait_until
@@ -66,7 +66,13 @@ def patient_loop(proxy):
 
 
 def ask(name: str, limit: int = 100) -> Acquire:
-    return Acquire("p", name, name, limit, 30_000, 5_000, fresh=True)
+    return Acquire(
+        pool="p", holder=name, request_id=name, limit=limit, lease_ms=30000, start_ms=5000, first_delivery=True
+    )
+
+
+def start(name: str, request_id: str) -> StartReserved:
+    return StartReserved(pool="p", holder=name, request_id=request_id, limit=1, lease_ms=30_000, start_ms=5_000)
 
 
 def test_batches_are_answered_in_their_order_each_with_its_own_answers(loop, proxy):
@@ -140,7 +146,9 @@ def test_a_release_whose_reply_was_lost_answers_the_same(loop, proxy):
     token = loop.answers[0][0].token
     proxy.drop_replies(1)
 
-    loop.send(Release("p", "a", token, "a", 5_000, 5_000), ask("b", limit=1))
+    loop.send(
+        Release(pool="p", holder="a", token=token, request_id="a", start_ms=5000, tomb_ms=5000), ask("b", limit=1)
+    )
     loop.turn_until(2)
 
     assert [reply.status for reply in loop.answers[1]] == ["released", "granted"]
@@ -272,11 +280,13 @@ def test_a_parked_task_that_has_ended_before_its_arrival_is_sent_again_does_not_
     loop.send(Size("p"))
     loop.turn_until(1)
     proxy.drop_replies(1, command="EVALSHA")
-    loop.send(replace(ask("b", 1), envelope=b"message", park=True, fresh=True))
+    loop.send(replace(ask("b", 1), ticket=Ticket(kind="task/test", envelope=b"message")))
     wait_until(lambda: proxy.dropped == 1)
-    (heir,) = other.execute(Release("p", "a", token, "ra", 9000, 9000, starts=True)).heirs
-    other.execute(replace(ask("b", 1), rid="elsewhere", nudge=True))
-    other.execute(Release("p", "b", heir.token, "elsewhere", 9000, 9000))
+    (heir,) = other.execute(
+        Release(pool="p", holder="a", token=token, request_id="ra", start_ms=9000, tomb_ms=9000, can_start_heirs=True)
+    ).heirs
+    other.execute(start("b", request_id="elsewhere"))
+    other.execute(Release(pool="p", holder="b", token=heir.token, request_id="elsewhere", start_ms=9000, tomb_ms=9000))
 
     loop.turn_until(2)
 
@@ -290,14 +300,16 @@ def test_nor_does_one_whose_arrival_is_sent_again_by_a_thread_that_waits(proxy, 
     token = other.execute(ask("a", 1)).token
     store.execute(Size("p"))
     replies = []
-    arrival = replace(ask("b", 1), envelope=b"message", park=True, fresh=True)
+    arrival = replace(ask("b", 1), ticket=Ticket(kind="task/test", envelope=b"message"))
     proxy.drop_replies(1, command="EVALSHA")
     asking = threading.Thread(target=lambda: replies.append(store.execute(arrival)))
     asking.start()
     wait_until(lambda: other.execute(Look("p")).waiting == 1)
-    (heir,) = other.execute(Release("p", "a", token, "ra", 9000, 9000, starts=True)).heirs
-    other.execute(replace(ask("b", 1), rid="elsewhere", nudge=True))
-    other.execute(Release("p", "b", heir.token, "elsewhere", 9000, 9000))
+    (heir,) = other.execute(
+        Release(pool="p", holder="a", token=token, request_id="ra", start_ms=9000, tomb_ms=9000, can_start_heirs=True)
+    ).heirs
+    other.execute(start("b", request_id="elsewhere"))
+    other.execute(Release(pool="p", holder="b", token=heir.token, request_id="elsewhere", start_ms=9000, tomb_ms=9000))
 
     asking.join()
 

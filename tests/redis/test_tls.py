@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cachify_tasks import CachifyStoreError
-from cachify_tasks._core.commands import Acquire, Release, Size, Withdraw
+from cachify_tasks._core.commands import Acquire, Release, Size, Ticket, Withdraw
 from cachify_tasks._redis.hub_connection import Pipe
 from cachify_tasks._store.redis_store import RedisStore
 from tests.support.tls import tls_front
@@ -20,7 +20,7 @@ def front(redis_server, redis_url, tmp_path):
     with tls_front(redis_server.port, tmp_path) as front:
         yield front
     plain = RedisStore("tls", redis_url)
-    plain.execute(Withdraw("p", "b", 5_000, 5_000))
+    plain.execute(Withdraw(pool="p", holder="b", start_ms=5000, tomb_ms=5000))
     plain.close()
 
 
@@ -32,11 +32,20 @@ def store(front):
 
 
 def park(name: str, envelope: bytes = b"") -> Acquire:
-    return Acquire("p", name, name, 1, 30_000, 5_000, fresh=True, envelope=envelope, park=bool(envelope))
+    return Acquire(
+        pool="p",
+        holder=name,
+        request_id=name,
+        limit=1,
+        lease_ms=30000,
+        start_ms=5000,
+        first_delivery=True,
+        ticket=Ticket(kind="task/test", envelope=envelope, park=bool(envelope)),
+    )
 
 
 def hand_over(token: int) -> Release:
-    return Release("p", "a", token, "a", 5_000, 5_000, starts=True)
+    return Release(pool="p", holder="a", token=token, request_id="a", start_ms=5000, tomb_ms=5000, can_start_heirs=True)
 
 
 def test_a_thread_gets_a_large_heir(store):

@@ -9,7 +9,7 @@ from cachify_tasks import CachifyStoreError, pool, pooled
 from cachify_tasks._core.commands import Size
 from cachify_tasks._core.flows import CHECKPOINT
 from cachify_tasks._runtime.drivers import adrive
-from cachify_tasks._runtime.lease_renewer import heart
+from cachify_tasks._runtime.lease_renewer import lease_renewer
 from cachify_tasks._store.memory_store import MemoryStore
 from tests.support.meddling import interrupting, meddled
 
@@ -203,11 +203,11 @@ async def test_a_coroutine_that_is_thrown_away_ends_in_silence_and_its_lease_end
         await asyncio.sleep(0.001)
         if waited_for is None or waited_for.done():
             waited_for = coroutine.send(None)
-    heart.beat()
-    before = len(heart._slots)
+    lease_renewer.beat()
+    before = len(lease_renewer._slots)
 
     coroutine.close()
 
     assert await body.size() == 1
-    heart.beat()
-    assert len(heart._slots) == before - 1
+    lease_renewer.beat()
+    assert len(lease_renewer._slots) == before - 1

@@ -14,7 +14,7 @@ from cachify_tasks._core.commands import Size
 from cachify_tasks._core.flows import CHECKPOINT, Run, Sleep
 from cachify_tasks._redis.loop_clients import Loops
 from cachify_tasks._runtime.drivers import adrive, drive
-from cachify_tasks._runtime.runtime import set_global_engine
+from cachify_tasks._runtime.runtime import set_global_runtime
 from cachify_tasks._store.memory_store import MemoryStore
 from cachify_tasks._store.redis_store import RedisStore
 from tests.support.waiting import await_until, wait_until
@@ -97,7 +97,7 @@ def test_each_event_loop_has_its_own_connections_and_closes_them(redis_url):
             asyncio.run(main())
 
         wait_until(lambda: connections(client) <= before)
-    set_global_engine(None)
+    set_global_runtime(None)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -174,7 +174,7 @@ def test_an_abandoned_async_generator_frees_its_slot_when_its_event_loop_ends(re
         wait_until(lambda: connections(client) <= before)
     assert pool("p", max_size=1).size() == 0
     cachify.close()
-    set_global_engine(None)
+    set_global_runtime(None)
 
 
 async def test_closing_gives_back_every_connection_and_it_can_be_used_again(redis_url):

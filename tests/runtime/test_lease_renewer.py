@@ -12,7 +12,7 @@ from cachify_tasks import CachifyPoolFullError, LeaseLost, init_cachify, pool, p
 from cachify_tasks._core.flows import enter
 from cachify_tasks._core.keys import Schema
 from cachify_tasks._runtime import lease_renewer as heart_module
-from cachify_tasks._runtime.lease_renewer import Heart, heart
+from cachify_tasks._runtime.lease_renewer import LeaseRenewer, lease_renewer
 from cachify_tasks._runtime.slot import Slot
 from tests.support.stores import opened
 from tests.support.waiting import wait_until
@@ -23,10 +23,10 @@ LEASE = 1.2
 @pytest.fixture
 def short(cachify):
     """The global instance, with a short lease."""
-    engine = cachify._engine
-    engine.lease_ms = round(LEASE * 1000)
+    runtime = cachify._runtime
+    runtime.lease_ms = round(LEASE * 1000)
     yield cachify
-    heart.stop()  # the next test's pace is its own
+    lease_renewer.stop()  # the next test's pace is its own
 
 
 def taken(key="p"):
@@ -76,14 +76,14 @@ def test_a_slot_that_is_left_is_renewed_no_more(short):
     with pool("p", max_size=1) as slot:
         pass
 
-    assert slot not in [ref() for ref in heart._slots]
+    assert slot not in [ref() for ref in lease_renewer._slots]
     with pytest.raises(LeaseLost):
         slot.check()
 
 
 def test_a_slot_whose_handle_is_gone_ends_with_its_lease(short):
-    engine = short._engine
-    slot = engine.run(enter(engine, engine.ask("p", 1, None, "")))
+    runtime = short._runtime
+    slot = runtime.run(enter(runtime, runtime.ask("p", 1, None, "")))
     assert isinstance(slot, Slot)
     assert not taken()
 
@@ -140,7 +140,7 @@ def test_a_lost_lease_is_told_and_frees_nobody_elses_slot(short, caplog):
     p = pool("p", max_size=1)
     with contextlib.ExitStack() as stack:
         slot = stack.enter_context(p)
-        heart.stop()
+        lease_renewer.stop()
         wait_until(lambda: p.size() == 0, LEASE + 2)
         other = pool("p", max_size=1)
         mine = contextvars.copy_context().run(other.__enter__)
@@ -157,15 +157,15 @@ def test_a_lost_lease_is_told_and_frees_nobody_elses_slot(short, caplog):
 
 def test_the_thread_ends_when_there_is_nothing_to_renew_and_comes_back(cachify, monkeypatch):
     monkeypatch.setattr(heart_module, "IDLE", 0.02)
-    cachify._engine.lease_ms = round(LEASE * 1000)
-    heart.stop()
+    cachify._runtime.lease_ms = round(LEASE * 1000)
+    lease_renewer.stop()
     with pool("p", max_size=1):
-        thread = heart._thread
+        thread = lease_renewer._thread
         assert thread is not None
         assert thread.daemon
 
     wait_until(lambda: not thread.is_alive())
-    assert heart._thread is None
+    assert lease_renewer._thread is None
     with pool("p", max_size=1) as slot:
         time.sleep(2 * LEASE)
         slot.check()
@@ -174,7 +174,7 @@ def test_the_thread_ends_when_there_is_nothing_to_renew_and_comes_back(cachify, 
 def test_a_heart_that_is_stopped_renews_no_more_until_it_gets_another_slot(short):
     p = pool("p", max_size=1)
     with p:
-        heart.stop()
+        lease_renewer.stop()
         wait_until(lambda: p.size() == 0, LEASE + 2)
         with p as slot:
             time.sleep(2 * LEASE)
@@ -189,14 +189,14 @@ def test_a_shorter_lease_quickens_the_heart(redis_url):
 
         slot.check()
         assert not slot.lost
-    heart.stop()
+    lease_renewer.stop()
     for cachify in (slow, quick):
         cachify.close()
 
 
 def test_a_heart_survives_an_error_that_nobody_foresaw(monkeypatch, caplog):
     with opened("memory-sync") as store:
-        mine, store.store.execute_many = Heart(), lambda _: 1 / 0
+        mine, store.store.execute_many = LeaseRenewer(), lambda _: 1 / 0
         slot = Slot(store.store, "p", "h", 1, "r", 100, 100, 100)
         mine.add(slot)
         wait_until(lambda: "renewing leases failed" in caplog.text)
@@ -206,7 +206,7 @@ def test_a_heart_survives_an_error_that_nobody_foresaw(monkeypatch, caplog):
 
 
 def test_a_slot_that_dies_takes_no_other_slots_place_in_the_heart():
-    mine = Heart()
+    mine = LeaseRenewer()
     first = Slot(None, "p", "a", 1, "r", 60_000, 100, 100)
     mine.add(first)
     dead = next(iter(mine._slots))
@@ -224,7 +224,7 @@ def test_a_slot_that_dies_takes_no_other_slots_place_in_the_heart():
 def test_keys_of_a_pool_have_lives_while_it_is_held(redis_url):
     cachify = init_cachify(url=redis_url, is_global=False)
     keys = Schema("PYC-").pool("p")
-    client = cachify._engine.store.client
+    client = cachify._runtime.store.client
     with cachify.pool("p", 1):
         assert client.exists(keys.slots) == 1
         assert all(client.pttl(key) > 0 for key in client.scan_iter())

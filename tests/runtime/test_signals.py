@@ -9,7 +9,7 @@ import pytest
 
 from cachify_tasks import pool, pooled
 from cachify_tasks._core.flows import enter, leave
-from cachify_tasks._runtime.lease_renewer import heart
+from cachify_tasks._runtime.lease_renewer import lease_renewer
 from cachify_tasks._runtime.slot import current
 from tests.support.meddling import Struck, interrupting, meddled
 
@@ -51,16 +51,16 @@ def test_a_signal_in_the_middle_of_a_command_leaves_no_slot(cachify, form, scrip
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_an_arrival_that_was_struck_bars_no_later_copy_of_its_message(cachify, moment):
-    engine = cachify._engine
+    runtime = cachify._runtime
     meddled(cachify, interrupting("acquire", moment, Struck()))
-    ask = dataclasses.replace(engine.ask("p", 1, None, ""), holder="task", fresh=False)
+    ask = dataclasses.replace(runtime.ask("p", 1, None, ""), holder="task", first_delivery=False)
 
     with pytest.raises(Struck):
-        engine.run(enter(engine, ask))
+        runtime.run(enter(runtime, ask))
 
-    slot = engine.run(enter(engine, dataclasses.replace(ask, rid="redelivered")))
+    slot = runtime.run(enter(runtime, dataclasses.replace(ask, request_id="redelivered")))
     assert slot.holder == "task"
-    engine.run(leave(engine, slot))
+    runtime.run(leave(runtime, slot))
 
 
 def test_a_signal_in_a_release_lets_the_bodys_result_be_lost_and_its_slot_be_free_once(cachify, caplog):
@@ -127,7 +127,7 @@ def test_signals_at_random_moments_leave_no_slot(cachify, rounds, form):
 
 
 def test_a_thread_that_cannot_be_started_for_the_heart_leaves_no_slot(cachify, monkeypatch):
-    heart.stop()
+    lease_renewer.stop()
 
     def cannot(_):
         raise RuntimeError("can't start new thread")
@@ -138,6 +138,6 @@ def test_a_thread_that_cannot_be_started_for_the_heart_leaves_no_slot(cachify, m
             pass
 
     with pool("p", max_size=1) as slot:
-        assert heart._thread is not None
-        assert heart._thread.is_alive()
+        assert lease_renewer._thread is not None
+        assert lease_renewer._thread.is_alive()
         slot.check()

@@ -34,28 +34,28 @@ def test_a_full_pool_parks_who_can_wait_and_keeps_the_message(store):
 
 
 def test_a_granted_acquire_that_is_sent_again_has_the_same_slot(store):
-    first = store.acquire("a", limit=3, rid="r")
+    first = store.acquire("a", limit=3, request_id="r")
 
-    again = store.acquire("a", limit=3, rid="r")
+    again = store.acquire("a", limit=3, request_id="r")
 
     assert again == first
     assert store.size() == 1
 
 
 def test_a_granted_acquire_is_answered_again_while_others_wait(store):
-    first = store.acquire("a", rid="r")
+    first = store.acquire("a", request_id="r")
     store.acquire("b")
 
-    again = store.acquire("a", rid="r")
+    again = store.acquire("a", request_id="r")
 
     assert again == first
 
 
 def test_a_parked_acquire_that_is_sent_again_waits_once(store):
     store.acquire("a")
-    first = store.acquire("b", rid="r")
+    first = store.acquire("b", request_id="r")
 
-    again = store.acquire("b", rid="r")
+    again = store.acquire("b", request_id="r")
 
     assert again == first
     assert store.look().waiting == 1
@@ -63,16 +63,16 @@ def test_a_parked_acquire_that_is_sent_again_waits_once(store):
 
 def test_a_second_delivery_of_a_waiting_task_waits_once(store):
     store.acquire("a")
-    store.acquire("b", rid="first")
+    store.acquire("b", request_id="first")
 
-    assert store.acquire("b", rid="second").status == "parked"
+    assert store.acquire("b", request_id="second").status == "parked"
     assert store.look().waiting == 1
 
 
 def test_a_second_delivery_of_a_running_task_is_kept_aside(store):
-    first = store.acquire("a", limit=2, rid="first")
+    first = store.acquire("a", limit=2, request_id="first")
 
-    reply = store.acquire("a", limit=2, rid="second")
+    reply = store.acquire("a", limit=2, request_id="second")
 
     assert reply == Reply("standby", token=0, held=1, limit=2)
     assert store.envelopes() == {"a": b"message of a"}
@@ -120,7 +120,7 @@ def test_a_nudge_for_what_does_not_wait_is_dropped(store, state):
     if state == "ended":
         store.release("a", token)
 
-    reply = store.acquire("a", nudge=True)
+    reply = store.start_reserved("a")
 
     assert reply.status == "dropped"
     assert store.running() == ["a"] * (state == "running")
@@ -131,7 +131,7 @@ def test_a_nudge_for_a_waiting_task_leaves_it_waiting(store):
     store.acquire("a")
     store.acquire("b")
 
-    assert store.acquire("b", nudge=True).status == "parked"
+    assert store.start_reserved("b").status == "parked"
     assert store.look().waiting == 1
 
 
@@ -140,7 +140,7 @@ def test_a_nudge_starts_a_reserved_task(store):
     store.acquire("b")
     heir = store.release("a", token).heirs[0]
 
-    reply = store.acquire("b", nudge=True)
+    reply = store.start_reserved("b")
 
     assert (reply.status, reply.token) == ("granted", heir.token)
 
@@ -150,8 +150,8 @@ def test_whoever_comes_first_starts_a_reserved_task_and_others_stand_by(store):
     store.acquire("b")
     heir = store.release("a", token).heirs[0]
 
-    first = store.acquire("b", rid="first")
-    second = store.acquire("b", rid="second")
+    first = store.acquire("b", request_id="first")
+    second = store.acquire("b", request_id="second")
 
     assert first == Reply("granted", heir.token, held=1, limit=1)
     assert second.status == "standby"
@@ -162,9 +162,9 @@ def test_a_start_that_is_sent_again_is_answered_the_same(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.release("a", token)
-    first = store.acquire("b", rid="r")
+    first = store.acquire("b", request_id="r")
 
-    assert store.acquire("b", rid="r") == first
+    assert store.acquire("b", request_id="r") == first
 
 
 def test_a_start_turns_the_short_deadline_into_a_lease(store):
@@ -182,18 +182,18 @@ def test_a_start_turns_the_short_deadline_into_a_lease(store):
 def test_nobody_overtakes_those_who_wait(store):
     token = store.acquire("a").token
     store.acquire("b")
-    store.release("a", token, starts=False)
+    store.release("a", token, can_start_heirs=False)
     assert store.size() == 0
 
     assert store.plain("hasty", limit=1).status == "full"
-    assert store.acquire("c", starts=False).status == "parked"
+    assert store.acquire("c", can_start_heirs=False).status == "parked"
     assert store.look().waiting == 2
 
 
 def test_a_newcomer_that_can_start_heirs_is_told_of_the_oldest(store):
     token = store.acquire("a").token
     store.acquire("b")
-    store.release("a", token, starts=False)
+    store.release("a", token, can_start_heirs=False)
 
     reply = store.acquire("c")
 
@@ -204,7 +204,7 @@ def test_a_newcomer_that_can_start_heirs_is_told_of_the_oldest(store):
 def test_the_heir_that_asks_itself_is_started_and_not_named(store):
     token = store.acquire("a").token
     store.acquire("b")
-    store.release("a", token, starts=False)
+    store.release("a", token, can_start_heirs=False)
 
     reply = store.acquire("b")
 
@@ -240,14 +240,14 @@ def test_a_tombstone_has_a_life(store):
 def test_who_cannot_be_a_late_copy_is_not_taken_for_one(store):
     store.release("a", store.acquire("a").token)
 
-    assert store.acquire("a", fresh=True).status == "granted"
+    assert store.acquire("a", first_delivery=True).status == "granted"
 
 
 def test_a_fresh_arrival_that_is_sent_again_has_the_same_slot(store):
     store.release("a", store.acquire("a").token)
-    first = store.plain("a", rid="r", fresh=True)
+    first = store.plain("a", request_id="r", first_delivery=True)
 
-    assert store.plain("a", rid="r", fresh=True) == first
+    assert store.plain("a", request_id="r", first_delivery=True) == first
 
 
 def test_tokens_grow_with_every_grant_though_the_clock_stands(store):
@@ -281,13 +281,15 @@ def test_tokens_grow_though_the_store_has_forgotten_all(store):
 
 
 def test_another_limit_for_one_pool_is_told_once_and_the_last_one_counts(store):
-    assert store.plain("a", limit=1).was == 0
-    assert store.plain("b", limit=2) == Reply("granted", store.look().holders[-1].token, held=2, limit=2, was=1)
-    assert store.plain("c", limit=2).was == 0
+    assert store.plain("a", limit=1).previous_limit == 0
+    assert store.plain("b", limit=2) == Reply(
+        "granted", store.look().holders[-1].token, held=2, limit=2, previous_limit=1
+    )
+    assert store.plain("c", limit=2).previous_limit == 0
 
     reply = store.plain("d", limit=1)
 
-    assert (reply.status, reply.held, reply.limit, reply.was) == ("full", 2, 1, 2)
+    assert (reply.status, reply.held, reply.limit, reply.previous_limit) == ("full", 2, 1, 2)
 
 
 def test_a_lower_limit_evicts_nobody(store):

@@ -8,7 +8,7 @@ def test_a_free_slot_and_a_ticket_call_a_reaper_at_once(store):
     store.acquire("b")
     assert store.due() == []
 
-    store.release("a", token, starts=False)
+    store.release("a", token, can_start_heirs=False)
 
     assert store.due() == [POOL]
     store.sweep()
@@ -74,7 +74,7 @@ def test_a_reaper_is_due_at_a_raised_limit_that_nobody_has_filled(store):
     store.configure(2)
 
     assert store.due() == [POOL]
-    assert store.configure(2, starts=True).heirs
+    assert store.configure(2, can_start_heirs=True).heirs
     assert store.due() == []
     store.configure(None)
 
@@ -101,7 +101,7 @@ def test_pools_with_tickets_are_told_apart_from_those_with_slots_alone(store):
     for pool in ("one", "two", "three"):
         store.acquire("a", pool=pool)
     store.acquire("b", pool="two")
-    store.acquire("a", pool="three", rid="standby")
+    store.acquire("a", pool="three", request_id="standby")
 
     assert store.ticketed() == ["three", "two"]
 

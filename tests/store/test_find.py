@@ -58,7 +58,7 @@ def test_a_heir_whose_message_went_when_it_started_is_found_no_more(store):
     token = store.acquire("a").token
     store.acquire("t:0")
     store.release("a", token)
-    store.renew("t:0", store.acquire("t:0").token, acked=True)
+    store.renew("t:0", store.acquire("t:0").token, started=True)
 
     assert store.find("t") is None
 
@@ -77,7 +77,7 @@ def test_a_task_that_ended_though_it_had_lost_its_lease_is_found_no_more(store):
 
 def test_of_two_attempts_the_later_one_is_found_though_the_earlier_one_ends(store):
     token = store.acquire("t:0").token
-    store.acquire("t:0", rid="standby")
+    store.acquire("t:0", request_id="standby")
     store.acquire("t:1")
     assert store.find("t") == "t:1"
 

@@ -39,7 +39,7 @@ def test_renew_of_a_holder_never_seen_is_lost(store):
 def test_renew_with_an_old_token_changes_nothing(store):
     old = store.acquire("a").token
     store.later(LEASE + 1)
-    store.acquire("a", rid="second run")
+    store.acquire("a", request_id="second run")
     store.later(20)
 
     assert store.renew("a", old).status == "lost"
@@ -54,7 +54,7 @@ def test_the_message_of_an_early_acknowledged_heir_goes_when_it_has_started(stor
     assert store.renew("b", token).status == "renewed"
     assert store.envelopes() == {"b": b"message of b"}
 
-    assert store.renew("b", token, acked=True).status == "renewed"
+    assert store.renew("b", token, started=True).status == "renewed"
     assert store.envelopes() == {}
 
 
@@ -63,12 +63,12 @@ def test_a_message_is_kept_when_the_lease_of_its_start_was_lost(store):
     store.acquire("b")
     store.release("a", token)
 
-    assert store.renew("b", token, acked=True).status == "lost"
+    assert store.renew("b", token, started=True).status == "lost"
     assert store.envelopes() == {"b": b"message of b"}
 
 
 def test_a_hard_limit_ends_a_slot_though_it_is_renewed(store):
-    token = store.acquire("a", hard_ms=45_000).token
+    token = store.acquire("a", slot_exp_ms=45_000).token
     store.later(20)
     assert store.renew("a", token).status == "renewed"
     store.later(20)
@@ -83,13 +83,13 @@ def test_a_hard_limit_ends_a_slot_though_it_is_renewed(store):
 
 
 def test_a_hard_limit_shorter_than_the_lease_is_the_deadline(store):
-    store.acquire("a", hard_ms=5_000)
+    store.acquire("a", slot_exp_ms=5_000)
 
     assert store.look().holders[0].expires_in == 5
 
 
 def test_a_slot_past_its_hard_limit_is_not_renewed_though_nobody_has_noticed(store):
-    token = store.acquire("a", hard_ms=5_000).token
+    token = store.acquire("a", slot_exp_ms=5_000).token
     store.later(5)
 
     assert store.renew("a", token).status == "lost"
@@ -97,11 +97,11 @@ def test_a_slot_past_its_hard_limit_is_not_renewed_though_nobody_has_noticed(sto
 
 def test_the_hard_limit_of_a_heir_counts_from_its_start(store):
     token = store.acquire("a").token
-    store.acquire("b", hard_ms=5_000)
+    store.acquire("b", slot_exp_ms=5_000)
     store.release("a", token)
     store.later(9)
 
-    token = store.acquire("b", hard_ms=5_000).token
+    token = store.acquire("b", slot_exp_ms=5_000).token
 
     assert store.look().holders[0].expires_in == 5
     store.later(4)

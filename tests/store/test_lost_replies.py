@@ -5,7 +5,7 @@ import time
 import pytest
 
 from cachify_tasks import init_cachify, pool
-from cachify_tasks._runtime.lease_renewer import heart
+from cachify_tasks._runtime.lease_renewer import lease_renewer
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def proxied(proxy):
     yield proxy
     proxy.heal()
     cachify.close()
-    heart.stop()
+    lease_renewer.stop()
 
 
 def test_an_acquire_whose_reply_is_lost_has_exactly_one_slot(proxied):
@@ -75,4 +75,4 @@ def test_a_lease_outlives_a_short_outage(proxy):
 
         slot.check()
     cachify.close()
-    heart.stop()
+    lease_renewer.stop()

@@ -19,15 +19,17 @@ def test_a_waiter_is_called_when_the_store_is_free_for_others(memory_store):
     answered = []
 
     def ask_from_another_thread(holder, token):
-        thread = threading.Thread(target=lambda: answered.append(memory_store.wait(holder, rid="r").token == token))
+        thread = threading.Thread(
+            target=lambda: answered.append(memory_store.wait(holder, request_id="r").token == token)
+        )
         thread.start()
         thread.join(timeout=5)
 
     memory_store.store.listen("calls", ask_from_another_thread)
     token = memory_store.plain("a").token
-    memory_store.wait("w", rid="r")
+    memory_store.wait("w", request_id="r")
 
-    memory_store.release("a", token, starts=False)
+    memory_store.release("a", token, can_start_heirs=False)
 
     assert answered == [True]
 
@@ -42,8 +44,8 @@ def test_an_error_of_a_waiter_does_not_reach_who_freed_the_slot(memory_store, ca
     memory_store.wait("w", limit=2)
     memory_store.wait("x", limit=2, channel="other calls")
 
-    assert memory_store.release("a", tokens[0], starts=False).status == "released"
-    assert memory_store.release("b", tokens[1], starts=False).status == "released"
+    assert memory_store.release("a", tokens[0], can_start_heirs=False).status == "released"
+    assert memory_store.release("b", tokens[1], can_start_heirs=False).status == "released"
     assert [call[1] for call in memory_store.heard()] == ["x"]
     assert "its loop is closed" in caplog.text
 
@@ -55,7 +57,7 @@ def test_who_listens_no_more_is_not_called(memory_store):
     token = memory_store.plain("a").token
     memory_store.wait("w")
 
-    memory_store.release("a", token, starts=False)
+    memory_store.release("a", token, can_start_heirs=False)
 
     assert memory_store.heard() == []
     assert memory_store.reserved() == ["w"]
@@ -69,9 +71,9 @@ def test_a_forked_child_calls_no_waiter_of_its_parent(memory_store):
     child = os.fork()
     if child == 0:
         memory_store.store.reset_after_fork()
-        memory_store.release("a", token, starts=False)
+        memory_store.release("a", token, can_start_heirs=False)
         os._exit(len(memory_store.heard()))
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    memory_store.release("a", token, starts=False)
+    memory_store.release("a", token, can_start_heirs=False)
     assert len(memory_store.heard()) == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachify_tasks._core.commands import WAITER, Heir
+from cachify_tasks._core.commands import Heir
 from tests.support.stores import LEASE, START
 
 DAY = 86400
@@ -70,7 +70,7 @@ def test_a_priority_is_worth_a_head_start_of_more_than_twelve_days(store, days, 
     store.later(days * DAY)
     store.acquire("new", priority=1)
 
-    assert [heir.holder for heir in store.configure(None, starts=True).heirs] == [heir]
+    assert [heir.holder for heir in store.configure(None, can_start_heirs=True).heirs] == [heir]
 
 
 @pytest.mark.parametrize("priority", [0, 1, 255])
@@ -83,7 +83,7 @@ def test_a_ticket_that_has_come_back_has_its_old_place_and_a_mark(store, priorit
     token = store.acquire("b").token
     store.configure(0)
 
-    store.release("b", token, again=True)
+    store.release("b", token, requeue=True)
 
     assert place % 1 == 0
     assert store.places()["b"] == place + 0.5
@@ -108,7 +108,7 @@ def test_a_ticket_that_goes_to_the_tail_goes_to_that_of_its_priority(store):
 
 def test_a_ticket_of_a_run_that_was_never_parked_returns_with_its_priority(store):
     store.acquire("a", priority=3)
-    store.acquire("a", rid="standby")
+    store.acquire("a", request_id="standby")
     store.acquire("b", priority=3)
     store.later(LEASE + 1)
 
@@ -118,10 +118,10 @@ def test_a_ticket_of_a_run_that_was_never_parked_returns_with_its_priority(store
 def test_a_higher_priority_takes_the_slot_that_waits_for_a_reaper(store):
     token = store.acquire("a").token
     store.acquire("b", priority=1)
-    store.release("a", token, starts=False)
+    store.release("a", token, can_start_heirs=False)
 
-    assert store.acquire("same", priority=1, starts=False).status == "parked"
-    assert store.acquire("higher", priority=2, starts=False).status == "granted"
+    assert store.acquire("same", priority=1, can_start_heirs=False).status == "parked"
+    assert store.acquire("higher", priority=2, can_start_heirs=False).status == "granted"
     assert store.running() == ["higher"]
 
 
@@ -141,7 +141,7 @@ def test_a_heir_of_a_priority_has_waited_no_longer_than_others(store):
     store.acquire("c", priority=255)
     store.later(2.5)
 
-    assert {heir.waited_ms for heir in store.configure(3, starts=True).heirs} == {2500}
+    assert {heir.waited_ms for heir in store.configure(3, can_start_heirs=True).heirs} == {2500}
     store.configure(None)
 
 
@@ -185,7 +185,7 @@ def test_a_raised_limit_names_heirs_for_who_can_start_them(store):
     for name in "abcd":
         store.acquire(name)
 
-    reply = store.configure(3, starts=True)
+    reply = store.configure(3, can_start_heirs=True)
 
     assert [(heir.holder, heir.envelope) for heir in reply.heirs] == [("b", b"message of b"), ("c", b"message of c")]
     assert (reply.held, reply.limit) == (3, 3)
@@ -199,7 +199,7 @@ def test_a_limit_given_back_names_heirs_too(store):
     store.acquire("b")
     store.release("a", token)
 
-    assert [heir.holder for heir in store.configure(None, starts=True).heirs] == ["b"]
+    assert [heir.holder for heir in store.configure(None, can_start_heirs=True).heirs] == ["b"]
 
 
 def test_a_ticket_that_nobody_starts_in_time_is_reserved_for_longer_each_time(store):
@@ -223,15 +223,15 @@ def test_a_ticket_that_nobody_starts_in_time_is_reserved_for_longer_each_time(st
 def test_a_slot_that_is_bound_is_started_by_nobody_but_who_names_the_bond(store):
     token = store.acquire("a").token
     store.acquire("b")
-    (heir,) = store.release("a", token, rid="r", binds=True).heirs
+    (heir,) = store.release("a", token, request_id="r", reserve_for_me=True).heirs
 
-    assert store.acquire("b", nudge=True).status == "dropped"
-    assert store.acquire("b", nudge=True, bound="x").status == "dropped"
-    assert store.acquire("b", fresh=False).status == "standby"
+    assert store.start_reserved("b").status == "dropped"
+    assert store.start_reserved("b", starter="x").status == "dropped"
+    assert store.acquire("b", first_delivery=False).status == "standby"
     assert store.reserved() == ["b"]
     assert store.look().holders[0].label == ""
 
-    reply = store.acquire("b", nudge=True, bound="r", label="task")
+    reply = store.start_reserved("b", starter="r", label="task")
     assert (reply.status, reply.token) == ("granted", heir.token)
     assert store.look().holders[0].label == "task"
 
@@ -239,18 +239,18 @@ def test_a_slot_that_is_bound_is_started_by_nobody_but_who_names_the_bond(store)
 def test_a_bond_ends_with_the_reservation(store):
     token = store.acquire("a").token
     store.acquire("b")
-    store.release("a", token, rid="r", binds=True)
+    store.release("a", token, request_id="r", reserve_for_me=True)
     store.later(START + 1)
     (heir,) = store.sweep().heirs
 
-    reply = store.acquire("b", nudge=True)
+    reply = store.start_reserved("b")
 
     assert (reply.status, reply.token) == ("granted", heir.token)
 
 
 def test_a_waiter_is_not_bound(store):
     token = store.acquire("a").token
-    store.acquire("b", envelope=WAITER + b"calls", rid="b")
-    store.release("a", token, rid="r", binds=True)
+    store.wait("b", request_id="b")
+    store.release("a", token, request_id="r", reserve_for_me=True)
 
-    assert store.acquire("b", envelope=WAITER + b"calls", rid="b").status == "granted"
+    assert store.wait("b", request_id="b").status == "granted"

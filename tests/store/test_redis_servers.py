@@ -2,7 +2,19 @@
 
 import redis
 
-from cachify_tasks._core.commands import Acquire, Claim, Due, Find, Pools, Release, Renew, Sweep, Ticketed, Withdraw
+from cachify_tasks._core.commands import (
+    Acquire,
+    Claim,
+    Due,
+    Find,
+    Pools,
+    Release,
+    Renew,
+    Sweep,
+    Ticket,
+    Ticketed,
+    Withdraw,
+)
 from cachify_tasks._store.redis_store import RedisStore
 from tests.support.stores import POOL, opened
 from tests.support.waiting import wait_until
@@ -10,16 +22,26 @@ from tests.support.waiting import wait_until
 
 async def test_when_a_reaper_is_due_is_told_by_the_servers_clock(redis_url):
     store = RedisStore("t", redis_url)
-    token = store.execute(Acquire(POOL, "a", "a", 1, 2_000, 1000)).token
-    store.execute(Acquire(POOL, "b", "b", 1, 2_000, 1000, envelope=b"message", park=True))
+    token = store.execute(Acquire(pool=POOL, holder="a", request_id="a", limit=1, lease_ms=2000, start_ms=1000)).token
+    store.execute(
+        Acquire(
+            pool=POOL,
+            holder="b",
+            request_id="b",
+            limit=1,
+            lease_ms=2000,
+            start_ms=1000,
+            ticket=Ticket(kind="task/test", envelope=b"message"),
+        )
+    )
     assert store.execute(Due()) == await store.aexecute(Due()) == []
 
     wait_until(lambda: store.execute(Due()) == [POOL])
 
     assert await store.aexecute(Due()) == [POOL]
-    assert store.execute(Renew(POOL, "a", token, 60_000)).status == "renewed"
+    assert store.execute(Renew(pool=POOL, holder="a", token=token, lease_ms=60000)).status == "renewed"
     assert store.execute(Due()) == await store.aexecute(Due()) == []
-    store.execute(Withdraw(POOL, "b", 1000, 1000))
+    store.execute(Withdraw(pool=POOL, holder="b", start_ms=1000, tomb_ms=1000))
     await store.aclose()
     store.close()
 
@@ -31,10 +53,10 @@ def test_a_user_who_may_not_publish_still_has_slots_reserved_for_those_who_wait(
     url = server.url.replace("//", "//app:any@")
     with opened("redis-sync", url) as store:
         token = store.plain("a").token
-        store.wait("w", rid="r")
+        store.wait("w", request_id="r")
 
         assert store.release("a", token).status == "released"
-        assert store.wait("w", rid="r").status == "granted"
+        assert store.wait("w", request_id="r").status == "granted"
 
 
 def test_a_cluster_answers_for_pools_of_all_its_slots(private_server):
@@ -46,13 +68,25 @@ def test_a_cluster_answers_for_pools_of_all_its_slots(private_server):
         store = RedisStore("t", sync_client=cluster)
         pools = [f"pool {number}" for number in range(20)]
         for pool in pools:
-            token = store.execute(Acquire(pool, "a", "a", 1, 60_000, 60_000)).token
-            store.execute(Acquire(pool, "t:0", "b", 1, 60_000, 60_000, envelope=b"\xff", park=True))
-            store.execute(Release(pool, "a", token, "a", 60_000, 60_000))
+            token = store.execute(
+                Acquire(pool=pool, holder="a", request_id="a", limit=1, lease_ms=60000, start_ms=60000)
+            ).token
+            store.execute(
+                Acquire(
+                    pool=pool,
+                    holder="t:0",
+                    request_id="b",
+                    limit=1,
+                    lease_ms=60000,
+                    start_ms=60000,
+                    ticket=Ticket(kind="task/test", envelope=b"\xff"),
+                )
+            )
+            store.execute(Release(pool=pool, holder="a", token=token, request_id="a", start_ms=60000, tomb_ms=60000))
 
         assert store.execute(Pools()) == store.execute(Ticketed()) == sorted(pools)
         assert store.execute(Due()) == sorted(pools)
         assert store.execute(Find(pools[7], ("t",)))[0].holder == "t:0"
-        assert [heir.envelope for heir in store.execute(Sweep(pools[7], 60_000)).heirs] == [b"\xff"]
+        assert [heir.envelope for heir in store.execute(Sweep(pool=pools[7], start_ms=60000)).heirs] == [b"\xff"]
         assert store.execute(Due()) == sorted(set(pools) - {pools[7]})
         assert [store.execute(Claim("reaper", 60_000)) for _ in range(2)] == [True, False]

@@ -43,7 +43,7 @@ def test_who_cannot_start_heirs_is_told_of_none(store):
     token = store.acquire("a").token
     store.acquire("b")
 
-    assert store.release("a", token, starts=False).heirs == ()
+    assert store.release("a", token, can_start_heirs=False).heirs == ()
     assert [heir.holder for heir in store.sweep().heirs] == ["b"]
 
 
@@ -78,18 +78,18 @@ def test_a_run_that_lost_its_lease_frees_nobody_elses_slot(store):
 
 
 def test_a_run_that_lost_its_lease_does_not_free_the_second_run_of_its_task(store):
-    old = store.acquire("a", rid="first").token
+    old = store.acquire("a", request_id="first").token
     store.later(LEASE + 1)
-    new = store.acquire("a", rid="second").token
+    new = store.acquire("a", request_id="second").token
 
-    assert store.release("a", old, rid="first") == Reply("lost", old, held=1, limit=1)
+    assert store.release("a", old, request_id="first") == Reply("lost", old, held=1, limit=1)
     assert store.renew("a", new).status == "renewed"
     assert store.release("a", new).status == "released"
 
 
 def test_a_run_that_lost_its_lease_and_ended_lets_no_second_one_start(store):
     token = store.acquire("a").token
-    store.acquire("a", rid="standby")
+    store.acquire("a", request_id="standby")
     store.later(LEASE + 1)
     assert [heir.holder for heir in store.sweep().heirs] == ["a"]
 
@@ -101,7 +101,7 @@ def test_a_run_that_lost_its_lease_and_ended_lets_no_second_one_start(store):
 
 def test_a_run_that_lost_its_lease_and_ended_leaves_its_reserved_slot_to_the_next(store):
     token = store.acquire("a").token
-    store.acquire("a", rid="standby")
+    store.acquire("a", request_id="standby")
     store.acquire("b")
     store.later(LEASE + 1)
     store.sweep()
@@ -119,7 +119,7 @@ def test_a_task_that_shall_run_again_returns_to_its_place(store):
     store.release("a", token)
     token = store.acquire("b").token
 
-    reply = store.release("b", token, again=True)
+    reply = store.release("b", token, requeue=True)
 
     assert [heir.holder for heir in reply.heirs] == ["b"]
     assert store.envelopes().keys() == {"b", "c"}
@@ -131,10 +131,10 @@ def test_a_task_that_runs_again_and_again_goes_to_the_tail(store):
     store.acquire("c")
     store.release("a", token)
     token = store.acquire("b").token
-    store.release("b", token, again=True)
+    store.release("b", token, requeue=True)
     token = store.acquire("b").token
 
-    reply = store.release("b", token, again=True)
+    reply = store.release("b", token, requeue=True)
 
     assert [heir.holder for heir in reply.heirs] == ["c"]
 
@@ -142,50 +142,50 @@ def test_a_task_that_runs_again_and_again_goes_to_the_tail(store):
 def test_a_task_that_shall_run_again_leaves_no_tombstone(store):
     token = store.acquire("a").token
 
-    assert store.release("a", token, again=True).status == "released"
+    assert store.release("a", token, requeue=True).status == "released"
     assert store.acquire("a").status == "granted"
 
 
 def test_a_release_for_another_run_is_answered_the_same_when_sent_again(store):
     token = store.acquire("a").token
     store.acquire("b")
-    first = store.release("a", token, again=True)
+    first = store.release("a", token, requeue=True)
 
-    assert store.release("a", token, again=True) == first
+    assert store.release("a", token, requeue=True) == first
 
 
 def test_a_lost_run_that_shall_run_again_changes_nothing(store):
     token = store.acquire("a").token
-    store.acquire("a", rid="standby")
+    store.acquire("a", request_id="standby")
     store.later(LEASE + 1)
     store.sweep()
 
-    assert store.release("a", token, again=True).status == "lost"
+    assert store.release("a", token, requeue=True).status == "lost"
     assert store.reserved() == ["a"]
     assert store.envelopes() == {"a": b"message of a"}
 
 
 def test_a_task_revoked_while_it_ran_does_not_run_again(store):
     token = store.acquire("a").token
-    store.acquire("a", rid="standby")
+    store.acquire("a", request_id="standby")
     store.withdraw("a")
 
-    assert store.release("a", token, again=True).status == "released"
+    assert store.release("a", token, requeue=True).status == "released"
     assert store.size() == 0
     assert store.acquire("a").status == "dropped"
 
 
 def test_a_slot_whose_token_never_arrived_is_freed_by_its_arrival(store):
-    store.acquire("a", rid="r")
+    store.acquire("a", request_id="r")
 
-    assert store.release("a", 0, rid="other").status == "lost"
+    assert store.release("a", 0, request_id="other").status == "lost"
     assert store.running() == ["a"]
-    assert store.release("a", 0, rid="r").status == "released"
+    assert store.release("a", 0, request_id="r").status == "released"
     assert store.size() == 0
 
 
 def test_taking_back_an_arrival_that_has_no_slot_bars_no_later_copy(store):
-    reply = store.release("a", 0, rid="r", again=True)
+    reply = store.release("a", 0, request_id="r", requeue=True)
 
     assert reply.status == "lost"
     assert store.acquire("a").status == "granted"
@@ -227,17 +227,17 @@ def test_a_reserved_task_that_is_withdrawn_leaves_its_slot_to_the_next(store):
 
     assert [heir.holder for heir in reply.heirs] == ["c"]
     assert store.withdraw("b") == reply
-    assert store.acquire("b", nudge=True).status == "dropped"
+    assert store.start_reserved("b").status == "dropped"
 
 
 def test_a_running_task_that_is_withdrawn_goes_on_and_nothing_starts_after_it(store):
     token = store.acquire("a").token
-    store.acquire("a", rid="standby")
+    store.acquire("a", request_id="standby")
 
     assert store.withdraw("a").status == "withdrawn"
     assert store.renew("a", token).status == "renewed"
     assert store.envelopes() == {}
-    assert store.acquire("a", rid="late").status == "dropped"
+    assert store.acquire("a", request_id="late").status == "dropped"
     assert store.release("a", token).status == "released"
     assert store.acquire("a").status == "dropped"
 
@@ -254,6 +254,6 @@ def test_a_withdraw_that_can_start_nobody_reserves_nothing(store):
     store.acquire("c")
     store.release("a", token)
 
-    assert store.withdraw("b", starts=False).heirs == ()
+    assert store.withdraw("b", can_start_heirs=False).heirs == ()
     assert store.size() == 0
     assert store.look().waiting == 1

@@ -17,7 +17,6 @@ from hypothesis.stateful import (
 )
 
 from cachify_tasks._core.commands import (
-    WAITER,
     Acquire,
     Configure,
     HolderView,
@@ -25,7 +24,11 @@ from cachify_tasks._core.commands import (
     Release,
     Renew,
     Reply,
+    SlotRequest,
+    StartReserved,
     Sweep,
+    Ticket,
+    WaitInQueue,
     Withdraw,
 )
 from tests.support.stores import BEGIN, CHANNELS, POOL, Store, opened
@@ -74,35 +77,43 @@ class TwoStores(RuleBasedStateMachine):
         self.memory.store._until_purge = 10**9  # Redis remembers an idle pool's limit longer
 
     @rule(
-        holder=st.sampled_from(TASKS), limit=limits, park=flags, starts=flags, lost=flags,
+        holder=st.sampled_from(TASKS), limit=limits, park=flags, can_start_heirs=flags, lost=flags,
         priority=st.sampled_from([0, 0, 0, 1, 255]), max_parked=st.sampled_from([0, 0, 1, 2]),
-        nudge=st.sampled_from([False, False, False, True]), fresh=st.sampled_from([False, False, False, True]),
-        hard_ms=st.sampled_from([0, 0, 0, 7_000, 45_000]), envelope=st.sampled_from([b"message", b"message", b""]),
-        bound=st.sampled_from(["", "", "none"]),
+        first_delivery=st.sampled_from([False, False, False, True]),
+        slot_exp_ms=st.sampled_from([0, 0, 0, 7_000, 45_000]), envelope=st.sampled_from([b"message", b"message", b""]),
     )  # fmt: skip
-    def acquire(self, holder: str, limit: int, lost: bool, **options: Any) -> None:
-        options["park"] = options["park"] and bool(options["envelope"])
-        command = Acquire(POOL, holder, f"rid{next(self.rids)}", limit, 30_000, 10_000, label="task", **options)
+    def acquire(
+        self, holder: str, limit: int, lost: bool, park: bool, envelope: bytes, priority: int, max_parked: int,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        ticket = Ticket(kind="task/test", envelope=envelope, park=park, priority=priority, max_parked=max_parked)
+        command = Acquire(**self.request(holder, limit, "task", options), ticket=ticket if envelope else None)
         self.send(command, lost=lost)
 
     @rule(
-        holder=st.sampled_from(FUNCTIONS * 3 + TASKS), limit=limits, channel=st.sampled_from(CHANNELS), lost=flags,
-        priority=st.sampled_from([0, 0, 0, 1, 255]), max_parked=st.sampled_from([0, 0, 1, 2]),
+        holder=st.sampled_from(TASKS), limit=limits, can_start_heirs=flags, lost=flags,
+        slot_exp_ms=st.sampled_from([0, 0, 0, 7_000, 45_000]), starter=st.sampled_from(["", "", "none"]),
     )  # fmt: skip
-    def wait(self, holder: str, limit: int, channel: str, lost: bool, **options: Any) -> None:
-        rid, envelope = f"rid{next(self.rids)}", WAITER + channel.encode()
-        command = Acquire(POOL, holder, rid, limit, 30_000, 10_000, 0, "w", envelope, True, **options, fresh=True)
-        self.send(command, lost=lost)
+    def start_reserved(self, holder: str, limit: int, lost: bool, **options: Any) -> None:
+        self.send(StartReserved(**self.request(holder, limit, "task", options)), lost=lost)
+
+    @rule(holder=st.sampled_from(FUNCTIONS * 3 + TASKS), limit=limits, channel=st.sampled_from(CHANNELS), lost=flags)
+    def wait(self, holder: str, limit: int, channel: str, lost: bool) -> None:
+        self.send(WaitInQueue(**self.request(holder, limit, "w", {"channel": channel})), lost=lost)
+
+    def request(self, holder: str, limit: int, label: str, options: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "pool": POOL, "holder": holder, "request_id": f"rid{next(self.rids)}", "limit": limit,
+            "lease_ms": 30_000, "start_ms": 10_000, "label": label, **options,
+        }  # fmt: skip
 
     @precondition(lambda self: self.called)
     @rule(which=st.integers(0, 1), leaves=flags)
     def who_was_called_asks_again_or_leaves(self, which: int, leaves: bool) -> None:
         holder, _ = self.called[-1 - which % len(self.called)]
-        waits = [
-            c for c in self.sent if isinstance(c, Acquire) and c.holder == holder and c.envelope.startswith(WAITER)
-        ]
+        waits = [c for c in self.sent if isinstance(c, WaitInQueue) and c.holder == holder]
         if leaves:
-            self.send(Withdraw(POOL, holder, 10_000, 10_000))
+            self.send(Withdraw(pool=POOL, holder=holder, start_ms=10000, tomb_ms=10000))
             return
         held = {view.holder: view for view in self.memory.look().holders}
         reply = self.send(waits[-1])
@@ -112,16 +123,44 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule(holder=st.sampled_from(TASKS), priority=st.sampled_from([0, 0, 1]), lost=flags)
     def a_new_task_parks(self, holder: str, priority: int, lost: bool) -> None:
-        rid = f"rid{next(self.rids)}"
-        ask = Acquire(POOL, holder, rid, 1, 30_000, 10_000, 0, "t", b"new", True, priority, fresh=True, starts=lost)
+        request_id = f"rid{next(self.rids)}"
+        ask = Acquire(
+            pool=POOL,
+            holder=holder,
+            request_id=request_id,
+            limit=1,
+            lease_ms=30000,
+            start_ms=10000,
+            slot_exp_ms=0,
+            label="t",
+            first_delivery=True,
+            can_start_heirs=lost,
+            ticket=Ticket(kind="task/test", envelope=b"new", priority=priority),
+        )
         self.send(ask, lost=lost)
 
     @precondition(lambda self: self.views(reserved=False))
-    @rule(which=st.integers(0, 3), again=st.sampled_from([False, False, True]), starts=flags, binds=flags, lost=flags)
-    def a_run_ends(self, which: int, again: bool, starts: bool, binds: bool, lost: bool) -> None:
+    @rule(
+        which=st.integers(0, 3),
+        requeue=st.sampled_from([False, False, True]),
+        can_start_heirs=flags,
+        binds=flags,
+        lost=flags,
+    )
+    def a_run_ends(self, which: int, requeue: bool, can_start_heirs: bool, binds: bool, lost: bool) -> None:
         views = self.views(reserved=False)
         view = views[which % len(views)]
-        command = Release(POOL, view.holder, view.token, "none", 10_000, 10_000, again, starts, binds)
+        command = Release(
+            pool=POOL,
+            holder=view.holder,
+            token=view.token,
+            request_id="none",
+            start_ms=10000,
+            tomb_ms=10000,
+            requeue=requeue,
+            can_start_heirs=can_start_heirs,
+            reserve_for_me=binds,
+        )
         reply = self.send(command, lost=lost)
         if binds:
             self.bound.update(heir.token for heir in reply.heirs)
@@ -131,11 +170,20 @@ class TwoStores(RuleBasedStateMachine):
     def a_heir_starts(self, which: int, lost: bool) -> None:
         views = self.views(reserved=True)
         view = views[which % len(views)]
-        rid = f"rid{next(self.rids)}"
+        request_id = f"rid{next(self.rids)}"
         bound = "none" if view.token in self.bound else ""
-        ask = Acquire(POOL, view.holder, rid, 1, 30_000, 10_000, nudge=True, starts=True, bound=bound)
+        ask = StartReserved(
+            pool=POOL,
+            holder=view.holder,
+            request_id=request_id,
+            limit=1,
+            lease_ms=30000,
+            start_ms=10000,
+            can_start_heirs=True,
+            starter=bound,
+        )
         if bound:
-            assert self.send(replace(ask, rid=f"{rid}-foreign", bound="other")).status == "dropped"
+            assert self.send(replace(ask, request_id=f"{request_id}-foreign", starter="other")).status == "dropped"
         assert self.send(ask, lost=lost).token == view.token
 
     def views(self, *, reserved: bool) -> list[HolderView]:
@@ -144,33 +192,60 @@ class TwoStores(RuleBasedStateMachine):
     @rule(holder=holders, which=st.integers(0, 9), acked=flags, lost=flags)
     def renew(self, holder: str, which: int, acked: bool, lost: bool) -> None:
         acked = acked and self.token(holder, which) in self.started  # a heir tells its start, having started
-        self.send(Renew(POOL, holder, self.token(holder, which), 30_000, acked), lost=lost)
+        self.send(
+            Renew(pool=POOL, holder=holder, token=self.token(holder, which), lease_ms=30000, started=acked), lost=lost
+        )
 
-    @rule(holder=holders, which=st.sampled_from([0, 0, 0, 0, 1, 2]), again=flags, starts=flags, lost=flags)
-    def release(self, holder: str, which: int, again: bool, starts: bool, lost: bool) -> None:
+    @rule(holder=holders, which=st.sampled_from([0, 0, 0, 0, 1, 2]), requeue=flags, can_start_heirs=flags, lost=flags)
+    def release(self, holder: str, which: int, requeue: bool, can_start_heirs: bool, lost: bool) -> None:
         token = self.token(holder, which)
-        self.send(Release(POOL, holder, token, "none", 10_000, 300_000, again, starts), lost=lost)
+        self.send(
+            Release(
+                pool=POOL,
+                holder=holder,
+                token=token,
+                request_id="none",
+                start_ms=10000,
+                tomb_ms=300000,
+                requeue=requeue,
+                can_start_heirs=can_start_heirs,
+            ),
+            lost=lost,
+        )
 
-    @precondition(lambda self: any(isinstance(c, Acquire) for c in self.sent))
-    @rule(which=st.integers(0, 3), again=flags)
-    def take_back(self, which: int, again: bool) -> None:
-        asked = [command for command in self.sent if isinstance(command, Acquire)]
+    @precondition(lambda self: any(isinstance(c, SlotRequest) for c in self.sent))
+    @rule(which=st.integers(0, 3), requeue=flags)
+    def take_back(self, which: int, requeue: bool) -> None:
+        asked = [command for command in self.sent if isinstance(command, SlotRequest)]
         ask = asked[-1 - which % len(asked)]
-        self.send(Release(POOL, ask.holder, 0, ask.rid, 10_000, 300_000, again))
+        self.send(
+            Release(
+                pool=POOL,
+                holder=ask.holder,
+                token=0,
+                request_id=ask.request_id,
+                start_ms=10000,
+                tomb_ms=300000,
+                requeue=requeue,
+            )
+        )
 
-    @rule(holder=holders, starts=flags, lost=flags)
-    def withdraw(self, holder: str, starts: bool, lost: bool) -> None:
-        self.send(Withdraw(POOL, holder, 10_000, 300_000, starts), lost=lost)
+    @rule(holder=holders, can_start_heirs=flags, lost=flags)
+    def withdraw(self, holder: str, can_start_heirs: bool, lost: bool) -> None:
+        self.send(
+            Withdraw(pool=POOL, holder=holder, start_ms=10000, tomb_ms=300000, can_start_heirs=can_start_heirs),
+            lost=lost,
+        )
 
     @rule(lost=flags)
     def sweep(self, lost: bool) -> None:
-        reply = self.send(Sweep(POOL, 10_000), lost=lost)
+        reply = self.send(Sweep(pool=POOL, start_ms=10000), lost=lost)
 
         assert reply.held >= reply.limit or self.memory.look().waiting == 0
 
-    @rule(limit=st.sampled_from([None, None, 0, 1, 2, 3]), starts=flags)
-    def configure(self, limit: int | None, starts: bool) -> None:
-        self.send(Configure(POOL, limit, 10_000, starts))
+    @rule(limit=st.sampled_from([None, None, 0, 1, 2, 3]), can_start_heirs=flags)
+    def configure(self, limit: int | None, can_start_heirs: bool) -> None:
+        self.send(Configure(pool=POOL, limit=limit, start_ms=10000, can_start_heirs=can_start_heirs))
         self.override = limit
 
     @precondition(lambda self: self.sent)
@@ -199,12 +274,12 @@ class TwoStores(RuleBasedStateMachine):
     def send(self, command: PoolCommand, *, lost: bool = False) -> Reply:
         reply: Reply = self.both(command)
         if lost:
-            again = self.both(command)
-            part = slice(0, 2) if isinstance(command, Acquire | Sweep) else slice(None)
-            assert again[part] == reply[part]
+            requeue = self.both(command)
+            part = slice(0, 2) if isinstance(command, SlotRequest | Sweep) else slice(None)
+            assert requeue[part] == reply[part]
         self.sent.append(command)
         granted = [(heir.holder, heir.token) for heir in reply.heirs] + self.calls()
-        if isinstance(command, Acquire) and reply.status == "granted":
+        if isinstance(command, SlotRequest) and reply.status == "granted":
             granted.append((command.holder, reply.token))
             self.started.add(reply.token)
         for holder, token in sorted(granted, key=lambda grant: grant[1]):
@@ -219,11 +294,13 @@ class TwoStores(RuleBasedStateMachine):
         reply: Reply = self.memory.send(command)
         assert self.redis.send(command) == reply
 
-        if isinstance(command, Acquire | Sweep | Configure):  # these leave no free slot beside a function that waits
+        if isinstance(
+            command, SlotRequest | Sweep | Configure
+        ):  # these leave no free slot beside a function that waits
             first = min(self.memory.places().items(), key=lambda item: item[1], default=("", 0))[0]
-            waits = self.memory.envelopes().get(first, b"").startswith(WAITER)
+            waits = self.memory.envelopes().get(first, b"").startswith(b"~")
             assert not waits or reply.held >= reply.limit
-        assert not any(heir.envelope.startswith(WAITER) for heir in reply.heirs)
+        assert not any(heir.envelope.startswith(b"~") for heir in reply.heirs)
         assert reply.held <= max(reply.limit, self.held)
         self.held = reply.held
         return reply

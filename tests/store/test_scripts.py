@@ -141,8 +141,26 @@ def test_a_task_that_was_parked_before_a_forgotten_script_is_no_copy_of_itself(r
     token = redis_store.acquire("a").token
     redis_store.client.script_flush()
     redis_store.client.script_load(script("acquire").text)
-    release = commands.Release(POOL, "a", token, "a", 5_000, 5_000, starts=True, binds=True)
-    ask = commands.Acquire(POOL, "b", "rid", 1, 1000, 5_000, park=True, envelope=b"e", fresh=True)
+    release = commands.Release(
+        pool=POOL,
+        holder="a",
+        token=token,
+        request_id="a",
+        start_ms=5000,
+        tomb_ms=5000,
+        can_start_heirs=True,
+        reserve_for_me=True,
+    )
+    ask = commands.Acquire(
+        pool=POOL,
+        holder="b",
+        request_id="rid",
+        limit=1,
+        lease_ms=1000,
+        start_ms=5000,
+        first_delivery=True,
+        ticket=commands.Ticket(kind="task/test", envelope=b"e"),
+    )
 
     released, asked = redis_store.store.execute_many([release, ask])
 
@@ -155,7 +173,11 @@ def test_a_batch_is_answered_in_order_though_the_scripts_are_forgotten(redis_sto
     redis_store.client.script_flush()
 
     first, second, third = redis_store.store.execute_many(
-        [commands.Renew(POOL, "a", token, 1000), commands.Renew(POOL, "b", 7, 1000), commands.Size(POOL)]
+        [
+            commands.Renew(pool=POOL, holder="a", token=token, lease_ms=1000),
+            commands.Renew(pool=POOL, holder="b", token=7, lease_ms=1000),
+            commands.Size(POOL),
+        ]
     )
 
     assert (first.status, second.status, third) == ("renewed", "lost", 1)
@@ -166,7 +188,10 @@ def test_an_error_in_a_batch_is_the_answer_to_its_command_alone(redis_store):
     redis_store.client.set(SCHEMA.pool("broken").slots, "no sorted set", ex=60)
 
     broken, whole = redis_store.store.execute_many(
-        [commands.Renew("broken", "a", token, 1000), commands.Renew(POOL, "a", token, 1000)]
+        [
+            commands.Renew(pool="broken", holder="a", token=token, lease_ms=1000),
+            commands.Renew(pool=POOL, holder="a", token=token, lease_ms=1000),
+        ]
     )
 
     assert "WRONGTYPE" in str(broken)

@@ -35,7 +35,7 @@ def test_a_limit_set_at_run_time_stands_above_those_of_acquires(store):
 
     reply = store.plain("b", limit=2)
 
-    assert (reply.status, reply.limit, reply.was) == ("granted", 3, 1)
+    assert (reply.status, reply.limit, reply.previous_limit) == ("granted", 3, 1)
     assert store.configure(None).limit == 2
 
 

@@ -13,16 +13,16 @@ def listening(store):
 
 def test_a_waiter_is_called_when_a_slot_is_free_and_takes_it(store):
     token = store.plain("a").token
-    assert store.wait("w", rid="r").status == "parked"
+    assert store.wait("w", request_id="r").status == "parked"
 
-    reply = store.release("a", token, starts=False)
+    reply = store.release("a", token, can_start_heirs=False)
 
     calls = store.heard()
     assert [call[:2] for call in calls] == [("calls", "w")]
     given = calls[0][2]
     assert (reply.heirs, reply.held, store.reserved()) == ((), 1, ["w"])
-    assert store.wait("w", rid="r") == Reply("granted", given, held=1, limit=1)
-    assert store.wait("w", rid="r") == Reply("granted", given, held=1, limit=1)
+    assert store.wait("w", request_id="r") == Reply("granted", given, held=1, limit=1)
+    assert store.wait("w", request_id="r") == Reply("granted", given, held=1, limit=1)
     assert store.running() == ["w"]
 
 
@@ -32,7 +32,7 @@ def test_a_waiter_is_called_where_it_listens_whoever_frees_the_slot(store):
     store.wait("v", limit=2, channel="calls")
     store.wait("w", limit=2, channel="other calls")
 
-    assert store.release("a", token, starts=True).heirs == ()
+    assert store.release("a", token, can_start_heirs=True).heirs == ()
     store.later(LEASE)
     store.later(0.000001)
     store.sweep()
@@ -42,9 +42,9 @@ def test_a_waiter_is_called_where_it_listens_whoever_frees_the_slot(store):
 
 def test_a_waiter_that_runs_has_no_ticket_and_does_not_come_back(store):
     token = store.plain("a").token
-    store.wait("w", rid="r")
-    store.release("a", token, starts=False)
-    store.wait("w", rid="r")
+    store.wait("w", request_id="r")
+    store.release("a", token, can_start_heirs=False)
+    store.wait("w", request_id="r")
     assert store.envelopes() == {}
 
     store.later(LEASE + 1)
@@ -55,11 +55,11 @@ def test_a_waiter_that_runs_has_no_ticket_and_does_not_come_back(store):
 
 def test_a_waiter_whose_run_is_taken_back_does_not_come_back(store):
     token = store.plain("a").token
-    store.wait("w", rid="r")
-    store.release("a", token, starts=False)
-    store.wait("w", rid="r")
+    store.wait("w", request_id="r")
+    store.release("a", token, can_start_heirs=False)
+    store.wait("w", request_id="r")
 
-    assert store.release("w", 0, rid="r", again=True).status == "released"
+    assert store.release("w", 0, request_id="r", requeue=True).status == "released"
     assert (store.size(), store.look().waiting) == (0, 0)
 
 
@@ -68,11 +68,11 @@ def test_a_waiter_behind_a_task_waits_until_the_task_has_been_served(store):
     store.acquire("task")
     store.wait("w")
 
-    store.release("a", token, starts=False)
+    store.release("a", token, can_start_heirs=False)
     assert (store.heard(), store.size(), store.due()) == ([], 0, [POOL])
     assert [heir.holder for heir in store.sweep().heirs] == ["task"]
     assert store.heard() == []
-    store.release("task", store.acquire("task").token, starts=False)
+    store.release("task", store.acquire("task").token, can_start_heirs=False)
 
     assert [call[1] for call in store.heard()] == ["w"]
 
@@ -99,7 +99,7 @@ def test_who_can_start_tasks_serves_tasks_and_waiters_in_their_order(store):
     store.wait("w", priority=2)
     store.acquire("last")
 
-    reply = store.configure(4, starts=True)
+    reply = store.configure(4, can_start_heirs=True)
 
     assert [heir.holder for heir in reply.heirs] == ["task"]
     calls = store.heard()
@@ -120,7 +120,7 @@ def test_a_waiter_that_does_not_come_is_forgotten_and_the_next_one_is_called(sto
     token = store.plain("a").token
     store.wait("dead")
     store.wait("w")
-    store.release("a", token, starts=False)
+    store.release("a", token, can_start_heirs=False)
     store.later(START + 1)
 
     reply = store.sweep()
@@ -133,20 +133,20 @@ def test_a_waiter_that_does_not_come_is_forgotten_and_the_next_one_is_called(sto
 
 def test_a_waiter_that_asks_again_serves_who_is_before_it(store):
     store.plain("dead")
-    store.wait("v", rid="v")
-    store.wait("w", rid="w")
+    store.wait("v", request_id="v")
+    store.wait("w", request_id="w")
     store.later(LEASE + 1)
 
-    assert store.wait("w", rid="w").status == "parked"
+    assert store.wait("w", request_id="w").status == "parked"
     assert [call[1] for call in store.heard()] == ["v"]
 
 
 def test_a_waiter_that_finds_its_slot_by_asking_is_not_called(store):
     store.plain("dead")
-    store.wait("w", rid="r")
+    store.wait("w", request_id="r")
     store.later(LEASE + 1)
 
-    assert store.wait("w", rid="r").status == "granted"
+    assert store.wait("w", request_id="r").status == "granted"
     assert store.heard() == []
 
 
@@ -154,10 +154,10 @@ def test_a_waiter_that_leaves_the_queue_is_not_called(store):
     token = store.plain("a").token
     store.wait("v")
     store.wait("w")
-    store.withdraw("v", starts=False)
+    store.withdraw("v", can_start_heirs=False)
     assert store.envelopes().keys() == {"w"}
 
-    store.release("a", token, starts=False)
+    store.release("a", token, can_start_heirs=False)
 
     assert [call[1] for call in store.heard()] == ["w"]
 
@@ -166,9 +166,9 @@ def test_a_waiter_that_leaves_gives_its_reserved_slot_to_the_next(store):
     token = store.plain("a").token
     store.wait("v")
     store.wait("w")
-    store.release("a", token, starts=False)
+    store.release("a", token, can_start_heirs=False)
 
-    assert store.withdraw("v", starts=False) == Reply("withdrawn", 0, held=1, limit=1)
+    assert store.withdraw("v", can_start_heirs=False) == Reply("withdrawn", 0, held=1, limit=1)
     assert [call[1] for call in store.heard()] == ["v", "w"]
     assert store.reserved() == ["w"]
 
@@ -176,9 +176,9 @@ def test_a_waiter_that_leaves_gives_its_reserved_slot_to_the_next(store):
 def test_a_release_that_is_sent_again_calls_nobody_again(store):
     token = store.plain("a").token
     store.wait("w")
-    first = store.release("a", token, starts=False)
+    first = store.release("a", token, can_start_heirs=False)
 
-    assert store.release("a", token, starts=False) == first
+    assert store.release("a", token, can_start_heirs=False) == first
     assert len(store.heard()) == 1
 
 
@@ -194,17 +194,17 @@ def test_a_channel_on_which_nobody_listens_harms_nobody(store):
     token = store.plain("a").token
     store.wait("w", channel="deserted")
 
-    assert store.release("a", token, starts=False).held == 1
+    assert store.release("a", token, can_start_heirs=False).held == 1
     assert store.wait("w").status == "granted"
 
 
 def test_a_pool_is_known_when_its_last_waiters_run(store):
     store.configure(0)
-    store.wait("v", rid="v", limit=2)
-    store.wait("w", rid="w", limit=2)
+    store.wait("v", request_id="v", limit=2)
+    store.wait("w", request_id="w", limit=2)
     store.configure(None)
-    store.wait("v", rid="v", limit=2)
-    store.wait("w", rid="w", limit=2)
+    store.wait("v", request_id="v", limit=2)
+    store.wait("w", request_id="w", limit=2)
 
     assert (store.running(), store.envelopes()) == (["v", "w"], {})
     assert store.pools() == [POOL]

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from cachify_tasks import CachifyStoreError, Wait, init_cachify, pool, pooled
-from cachify_tasks._runtime.runtime import set_global_engine
+from cachify_tasks._runtime.runtime import set_global_runtime
 from cachify_tasks._store import wakeup_listener as listener_module
 from tests.support.programs import program, run
 from tests.support.queues import nothing_is_left, queued, waiting
@@ -48,7 +48,7 @@ def connect(proxy):
     yield make
     for each in made:
         each.close()
-    set_global_engine(None)
+    set_global_runtime(None)
 
 
 def passing():
@@ -209,7 +209,7 @@ def test_the_listener_ends_when_nobody_waits_and_begins_again(redis_url, threads
             wait_until(lambda: not listeners())
             wait_until(lambda: not client.pubsub_channels("*"))
     made.close()
-    set_global_engine(None)
+    set_global_runtime(None)
 
 
 def test_closing_ends_the_listener_at_once(redis_url, threads, monkeypatch):
@@ -225,7 +225,7 @@ def test_closing_ends_the_listener_at_once(redis_url, threads, monkeypatch):
     made.close()
 
     wait_until(lambda: not listeners())
-    set_global_engine(None)
+    set_global_runtime(None)
 
 
 def test_a_listener_that_cannot_be_started_leaves_nothing(redis_url, monkeypatch):
@@ -242,7 +242,7 @@ def test_a_listener_that_cannot_be_started_leaves_nothing(redis_url, monkeypatch
         assert waiting(made) == 0
     nothing_is_left(made)
     made.close()
-    set_global_engine(None)
+    set_global_runtime(None)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
 
-from cachify_tasks._runtime.runtime import set_global_engine
+from cachify_tasks._runtime.runtime import set_global_runtime
 from cachify_tasks.celery.app import _states
 from tests.support.waiting import PATIENCE_S
 
@@ -30,11 +30,11 @@ def embedded_worker(app: Celery, pool: str, concurrency: int = 1) -> Iterator[No
 @contextmanager
 def forgotten_apps() -> Iterator[None]:
     """What is set up or inited in the block is not there after it: who asks for the only one would be told of two."""
-    set_global_engine(None)
+    set_global_runtime(None)
     known = set(_states)
     try:
         yield
     finally:
-        set_global_engine(None)
+        set_global_runtime(None)
         for app in set(_states) - known:
             _states.pop(app, None)

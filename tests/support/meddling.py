@@ -44,8 +44,8 @@ class Meddler:
 
 def meddled(cachify: Cachify, meddle: Callable[[Command, str], None]) -> Meddler:
     """Put a Meddler before this instance's store."""
-    engine = cachify._engine
-    meddler = engine.store = Meddler(engine.store, meddle)
+    runtime = cachify._runtime
+    meddler = runtime.store = Meddler(runtime.store, meddle)
     return meddler
 
 

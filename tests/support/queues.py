@@ -9,7 +9,7 @@ from tests.support.waiting import wait_until
 
 def waiting(cachify: Cachify, key: str = "p") -> int:
     """How many do."""
-    return int(cachify._engine.store.execute(Look(key)).waiting)
+    return int(cachify._runtime.store.execute(Look(key)).waiting)
 
 
 def queued(cachify: Cachify, count: int, key: str = "p") -> None:

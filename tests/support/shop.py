@@ -225,7 +225,7 @@ def _add_tasks(app: Any) -> None:
         slot = current_slot()
         slot.check()
         # As if the store had given it to somebody else: no one else can renew a slot that has been released.
-        slot.store.execute(slot.release_command(again=True))
+        slot.store.execute(slot.release_command(requeue=True))
         try:
             slot.check()
         except LeaseLost as error:

@@ -12,7 +12,6 @@ from typing import Any
 import redis
 
 from cachify_tasks._core.commands import (
-    WAITER,
     Acquire,
     Claim,
     Command,
@@ -27,8 +26,11 @@ from cachify_tasks._core.commands import (
     Renew,
     Reply,
     Size,
+    StartReserved,
     Sweep,
+    Ticket,
     Ticketed,
+    WaitInQueue,
     Withdraw,
 )
 from cachify_tasks._store.memory_store import MemoryStore
@@ -62,35 +64,72 @@ class Store:
             return self.store.execute(command)
         return self._runner.run(self.store.aexecute(command))
 
-    def acquire(self, holder: str, limit: int = 1, *, rid: str = "", pool: str = POOL, **options: Any) -> Reply:
-        options = {"park": True, "starts": True, "envelope": f"message of {holder}".encode(), **options}
-        lease_ms, start_ms = options.pop("lease_ms", round(LEASE * 1000)), options.pop("start_ms", round(START * 1000))
-        rid = rid or f"rid{next(self._rids)}"
-        reply: Reply = self.send(Acquire(pool, holder, rid, limit, lease_ms, start_ms, **options))
+    def acquire(
+        self, holder: str, limit: int = 1, *, park: bool = True, envelope: bytes | None = None, **options: Any
+    ) -> Reply:
+        """Ask as a worker does that can park the task; without an envelope the caller keeps its message."""
+        ticket = {name: options.pop(name) for name in ("priority", "max_parked") if name in options}
+        kept = f"message of {holder}".encode() if envelope is None else envelope
+        if kept or park:
+            options["ticket"] = Ticket(kind="task/test", envelope=kept, park=park, **ticket)
+        reply: Reply = self.send(Acquire(**self._request(holder, limit, {"can_start_heirs": True, **options})))
         return reply
 
     def plain(self, holder: str, limit: int = 1, **options: Any) -> Reply:
-        return self.acquire(holder, limit, **{"park": False, "starts": False, "envelope": b"", **options})
+        """Ask as a function does, which neither parks nor starts heirs."""
+        return self.acquire(holder, limit, **{"park": False, "can_start_heirs": False, "envelope": b"", **options})
 
-    def renew(self, holder: str, token: int, *, pool: str = POOL, acked: bool = False) -> Reply:
-        reply: Reply = self.send(Renew(pool, holder, token, round(LEASE * 1000), acked))
+    def start_reserved(self, holder: str, limit: int = 1, **options: Any) -> Reply:
+        """Ask as a worker does that was hinted at a parked task."""
+        reply: Reply = self.send(StartReserved(**self._request(holder, limit, {"can_start_heirs": True, **options})))
         return reply
 
-    def release(self, holder: str, token: int, *, pool: str = POOL, rid: str = "none", **options: Any) -> Reply:
-        options = {"starts": True, "tomb_ms": round(TOMB * 1000), **options}
-        reply: Reply = self.send(Release(pool, holder, token, rid, round(START * 1000), **options))
+    def wait(self, holder: str, limit: int = 1, *, channel: str = "calls", **options: Any) -> Reply:
+        """Ask as a function that waits in the queue."""
+        reply: Reply = self.send(WaitInQueue(**self._request(holder, limit, {"channel": channel, **options})))
         return reply
 
-    def withdraw(self, holder: str, *, pool: str = POOL, starts: bool = True) -> Reply:
-        reply: Reply = self.send(Withdraw(pool, holder, round(START * 1000), round(TOMB * 1000), starts))
+    def _request(self, holder: str, limit: int, options: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "pool": POOL, "holder": holder, "request_id": f"rid{next(self._rids)}", "limit": limit,
+            "lease_ms": round(LEASE * 1000), "start_ms": round(START * 1000), **options,
+        }  # fmt: skip
+
+    def renew(self, holder: str, token: int, *, pool: str = POOL, started: bool = False) -> Reply:
+        reply: Reply = self.send(
+            Renew(pool=pool, holder=holder, token=token, lease_ms=round(LEASE * 1000), started=started)
+        )
+        return reply
+
+    def release(self, holder: str, token: int, *, pool: str = POOL, request_id: str = "none", **options: Any) -> Reply:
+        options = {"can_start_heirs": True, "tomb_ms": round(TOMB * 1000), **options}
+        reply: Reply = self.send(
+            Release(
+                pool=pool, holder=holder, token=token, request_id=request_id, start_ms=round(START * 1000), **options
+            )
+        )
+        return reply
+
+    def withdraw(self, holder: str, *, pool: str = POOL, can_start_heirs: bool = True) -> Reply:
+        reply: Reply = self.send(
+            Withdraw(
+                pool=pool,
+                holder=holder,
+                start_ms=round(START * 1000),
+                tomb_ms=round(TOMB * 1000),
+                can_start_heirs=can_start_heirs,
+            )
+        )
         return reply
 
     def sweep(self, *, pool: str = POOL) -> Reply:
-        reply: Reply = self.send(Sweep(pool, round(START * 1000)))
+        reply: Reply = self.send(Sweep(pool=pool, start_ms=round(START * 1000)))
         return reply
 
-    def configure(self, limit: int | None, *, pool: str = POOL, starts: bool = False) -> Reply:
-        reply: Reply = self.send(Configure(pool, limit, round(START * 1000), starts))
+    def configure(self, limit: int | None, *, pool: str = POOL, can_start_heirs: bool = False) -> Reply:
+        reply: Reply = self.send(
+            Configure(pool=pool, limit=limit, start_ms=round(START * 1000), can_start_heirs=can_start_heirs)
+        )
         return reply
 
     def look(self, *, pool: str = POOL) -> PoolView:
@@ -103,11 +142,6 @@ class Store:
     def pools(self) -> list[str]:
         names: list[str] = self.send(Pools())
         return names
-
-    def wait(self, holder: str, limit: int = 1, *, channel: str = "calls", **options: Any) -> Reply:
-        """Ask as a function that waits for its call."""
-        options = {"park": True, "fresh": True, "envelope": WAITER + channel.encode(), **options}
-        return self.plain(holder, limit, **options)
 
     def find(self, task: str, *, pool: str = POOL) -> str | None:
         found: list[Found] = self.send(Find(pool, ("nobody", task)))
@@ -203,7 +237,7 @@ class Store:
         """Withdraw whatever waits: from then on every key must have a life."""
         for pool in self.pools():
             for holder in self.envelopes(pool=pool):
-                self.withdraw(holder, pool=pool, starts=False)
+                self.withdraw(holder, pool=pool, can_start_heirs=False)
 
     def close(self) -> None:
         if self._pubsub is not None:

@@ -14,7 +14,7 @@ from tests.support.stores import Store
 def memory_pool() -> tuple[Cachify, Any]:
     """A bench in memory: a and b run, c and d wait."""
     cachify = init_cachify(is_global=False)
-    store: MemoryStore = cachify._engine.store
+    store: MemoryStore = cachify._runtime.store
     for name in "abcd":
         Store(store).acquire(name, 2)
     return cachify, store._pools["tenant-a"]
@@ -28,7 +28,7 @@ BROKEN_MEMORY: list[tuple[Kind, Callable[[Any], Any]]] = [
     ("queued-without-envelope", lambda p: p.tickets.pop("c")),
     ("queued-and-held", lambda p: (p.tickets.update(a=b"m"), p.queue.update(a=p.slots["a"].place))),
     ("stranded-envelope", lambda p: p.tickets.update(x=b"m")),
-    ("reserved-without-envelope", lambda p: p.slots.update(a=p.slots["a"]._replace(rid=""))),
+    ("reserved-without-envelope", lambda p: p.slots.update(a=p.slots["a"]._replace(request_id=""))),
     ("counter-behind", lambda p: setattr(p, "counter", 7)),
     ("token-twice", lambda p: p.slots.update(a=p.slots["a"]._replace(token=p.slots["b"].token))),
     ("place-twice", lambda p: p.queue.update(c=p.queue["d"])),

@@ -5,7 +5,7 @@ import redis
 import redis.asyncio
 
 from cachify_tasks import CachifyInitError, CachifyStoreError, init_cachify, testing
-from cachify_tasks._runtime.runtime import set_global_engine
+from cachify_tasks._runtime.runtime import set_global_runtime
 from tests.support.bench import BUSY, CALM, PREFIX
 
 
@@ -40,13 +40,13 @@ def test_the_store_is_given_by_url_client_or_instance(bench, redis_url):
         assert [problem.kind for problem in testing.check(mine)] == ["queued-without-envelope"]
         assert testing.check() == testing.check(mine)
     finally:
-        set_global_engine(None)
+        set_global_runtime(None)
         mine.close()
         text.close()
 
 
 def test_what_cannot_be_checked_is_refused():
-    set_global_engine(None)
+    set_global_runtime(None)
     with pytest.raises(TypeError, match="a store of its own"):
         testing.check("memory://")
     with pytest.raises(TypeError, match="not 7"):

@@ -21,8 +21,8 @@ from cachify_tasks import (
     pooled,
     testing,
 )
-from cachify_tasks._runtime.lease_renewer import heart
-from cachify_tasks._runtime.runtime import chosen_engine, peek_global_engine
+from cachify_tasks._runtime.lease_renewer import lease_renewer
+from cachify_tasks._runtime.runtime import chosen_runtime, peek_global_runtime
 from cachify_tasks.celery import setup
 from tests.support.apps import embedded_worker, forgotten_apps
 from tests.support.shop import make_app
@@ -107,7 +107,7 @@ def test_the_lease_is_that_of_the_programs_settings():
 
 def test_a_slot_that_nobody_holds_any_more_ends_with_its_lease():
     with testing.memory() as clock:
-        heart.remove(copy_context().run(pool("p", max_size=1).__enter__))  # as one that was collected
+        lease_renewer.remove(copy_context().run(pool("p", max_size=1).__enter__))  # as one that was collected
         clock.move(31)
 
         assert size() == 0
@@ -150,7 +150,7 @@ async def test_coroutines_are_under_the_clock_too():
 def test_a_real_heart_beat_does_not_bring_a_lost_lease_back():
     with testing.memory() as clock, pool("p", max_size=1) as slot:
         clock.stall(31)
-        heart.renew(slot.store)
+        lease_renewer.renew(slot.store)
 
         assert size() == 0
 
@@ -159,7 +159,7 @@ def test_without_init_cachify_there_is_one_in_the_block_alone():
     with testing.memory(), pool("p", max_size=1):
         assert size() == 1
 
-    assert peek_global_engine() is None
+    assert peek_global_runtime() is None
     with pytest.raises(CachifyInitError):
         size()
 
@@ -183,7 +183,7 @@ def test_instances_on_a_server_are_back_on_it_after_the_block(redis_url):
 
     assert (inside, sizes) == ({"<Cachify on memory>"}, [1, 1, 1])
     assert {repr(one) for one in (mine, bound, born_inside)} == {f"<Cachify on {redis_url}>"}
-    assert chosen_engine() is mine._engine
+    assert chosen_runtime() is mine._runtime
     assert mine.pool("p", 3).size() == 0
     for one in (mine, bound, born_inside):
         one.close()
@@ -201,7 +201,7 @@ def test_what_was_global_is_back_after_an_error():
     with pytest.raises(CachifyPoolFullError), testing.memory(), pool("p", max_size=1):
         init_cachify().pool("p", max_size=1).__enter__()
 
-    assert chosen_engine() is mine._engine
+    assert chosen_runtime() is mine._runtime
 
 
 def test_eager_tasks_are_in_the_memory_whatever_their_apps_url():

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from cachify_tasks import Cachify, CachifyPoolFullError, pool, testing
-from cachify_tasks._runtime.runtime import Engine
+from cachify_tasks._runtime.runtime import Runtime
 from cachify_tasks._store.redis_store import RedisStore
 from cachify_tasks.settings import Settings
 from tests.support.stores import Store, opened
@@ -20,18 +20,18 @@ def test_no_script_breaks_an_invariant(kind, seed, redis_url):
     """Random commands, with crashes and stalls; the limit is never lowered."""
     dice, tokens = Random(seed), dict[str, int]()
     with opened(kind, redis_url) as store:
-        cachify = Cachify(Engine(store.store, Settings(prefix="t")))
+        cachify = Cachify(Runtime(store.store, Settings(prefix="t")))
         for step in range(120):
             holder = dice.choice("abcdefgh")
             match dice.randrange(10):
                 case 0 | 1 | 2 | 3:
-                    tokens[holder] = store.acquire(holder, 2 + step // 40, starts=dice.random() < 0.5).token
+                    tokens[holder] = store.acquire(holder, 2 + step // 40, can_start_heirs=dice.random() < 0.5).token
                 case 4 | 5:
-                    store.release(holder, tokens.get(holder, 1), again=dice.random() < 0.3, tomb_ms=1000)
+                    store.release(holder, tokens.get(holder, 1), requeue=dice.random() < 0.3, tomb_ms=1000)
                 case 6:
-                    store.renew(holder, tokens.get(holder, 1), acked=dice.random() < 0.3)
+                    store.renew(holder, tokens.get(holder, 1), started=dice.random() < 0.3)
                 case 7:
-                    store.withdraw(holder, starts=dice.random() < 0.5)
+                    store.withdraw(holder, can_start_heirs=dice.random() < 0.5)
                 case 8:
                     store.sweep()
                 case 9:
@@ -45,7 +45,7 @@ def test_who_came_beside_a_heir_is_in_the_index_when_the_last_ticket_goes(redis_
     with opened("redis-sync", redis_url) as store:
         first = store.acquire("first", 1)
         store.acquire("heir", 1)
-        store.release("first", first.token, starts=False)  # by who cannot start it: no slot is taken any more
+        store.release("first", first.token, can_start_heirs=False)  # by who cannot start it: no slot is taken any more
         (heir,) = store.sweep().heirs
         store.plain("newcomer", 2)
         store.acquire("heir", 2)

@@ -1,10 +1,10 @@
 -- acquire: ask for a slot.
 -- KEYS 7 done
--- ARGV 3 holder, 4 rid, 5 limit, 6 lease_ms, 7 start_ms, 8 hard_ms, 9 label, 10 flags,
+-- ARGV 3 holder, 4 request_id, 5 limit, 6 lease_ms, 7 start_ms, 8 hard_ms, 9 label, 10 flags,
 -- ARGV 11 envelope, 12 priority, 13 max_parked, 14 bound
 -- reply: granted token | parked | standby | dropped | full, with the heirs that it reserved for
 local DONE = KEYS[7]
-local holder, rid, asked, start_ms, label, flags = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[7], ARGV[9], ARGV[10]
+local holder, request_id, asked, start_ms, label, flags = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[7], ARGV[9], ARGV[10]
 local envelope, priority, max_parked = ARGV[11], ARGV[12], ARGV[13] -- not sent by who has no envelope
 local lease, hard = tonumber(ARGV[6]) * 1000, tonumber(ARGV[8]) * 1000
 local park, nudge, fresh, starts = false, false, true, false
@@ -23,7 +23,7 @@ local held, heirs = settle(start_ms, starts, holder)
 local deadline
 local function take(token, place)
   deadline = now + (hard > 0 and math.min(lease, hard) or lease)
-  put_slot(holder, deadline, token, place, rid, hard > 0 and text(now + hard) or '0', label)
+  put_slot(holder, deadline, token, place, request_id, hard > 0 and text(now + hard) or '0', label)
 end
 
 local status, token = 'granted', 0
@@ -33,9 +33,9 @@ if record then
   slot = unpacked(record)
 end
 local queued = tickets and call('ZCARD', QUEUE) or 0
-if slot and slot.rid == rid then -- sent again: the reply was lost
+if slot and slot.request_id == request_id then -- sent again: the reply was lost
   token = slot.token
-elseif slot and slot.rid == '' and (slot.label == '' or slot.label == ARGV[14]) then
+elseif slot and slot.request_id == '' and (slot.label == '' or slot.label == ARGV[14]) then
   -- its reserved slot: whoever comes first starts it, of those that it is bound to
   token = slot.token
   take(token, slot.place)

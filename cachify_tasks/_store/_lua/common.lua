@@ -38,9 +38,9 @@ local function draw()
   return counter
 end
 
-local function put_slot(holder, deadline, token, place, rid, hard, label)
+local function put_slot(holder, deadline, token, place, request_id, hard, label)
   local since = place == token and counter == now and token or text(now)
-  local written = token .. '|' .. place .. '|' .. rid .. '|' .. hard .. '|' .. since .. '|' .. label
+  local written = token .. '|' .. place .. '|' .. request_id .. '|' .. hard .. '|' .. since .. '|' .. label
   call('HSET', STATE, '=' .. holder, written, 'counter', counter, 'limit', given)
   call('ZADD', SLOTS, deadline, holder)
   changed = false
@@ -63,11 +63,11 @@ end
 local unpacked, record_of, waiter, put_ticket, drop_ticket, back, tell, reserve, keep_tickets, waiting, remembered
 local function make_rest()
   if unpacked then return end
-  -- A holder's record: token|place|rid|hard|since|label. No rid: reserved, not started; the label is then whom it is
+  -- A holder's record: token|place|request_id|hard|since|label. No request_id: reserved, not started; the label is then whom it is
   -- bound to: nobody else may start it.
   function unpacked(record)
-    local token, place, rid, hard, since, label = string.match(record, '^(%d+)|([%d.]+)|([^|]*)|(%d+)|(%d+)|(.*)$')
-    return { token = token, place = place, rid = rid, hard = tonumber(hard), since = since, label = label }
+    local token, place, request_id, hard, since, label = string.match(record, '^(%d+)|([%d.]+)|([^|]*)|(%d+)|(%d+)|(.*)$')
+    return { token = token, place = place, request_id = request_id, hard = tonumber(hard), since = since, label = label }
   end
 
   function record_of(holder)
@@ -179,7 +179,7 @@ local function make_rest()
     for i = 1, #names, 2 do
       local holder, token = names[i], names[i + 1]
       local slot, envelope = record_of(holder), call('HGET', TICKETS, holder) or ''
-      if slot and slot.rid == '' and slot.token == token then
+      if slot and slot.request_id == '' and slot.token == token then
         tell(heirs, holder, token, envelope, slot.place, slot.since)
       end
     end
@@ -205,7 +205,7 @@ local function settle(start_ms, starts, asker, bond)
     for _, holder in ipairs(gone) do
       local slot = tickets and record_of(holder)
       drop_slot(holder)
-      if slot then back(holder, slot.place, slot.rid == '') end
+      if slot then back(holder, slot.place, slot.request_id == '') end
     end
     held = held - #gone
   end

@@ -8,7 +8,7 @@ for _, holder in ipairs(fields[1] and call('HMGET', STATE, unpack(fields)) or {}
   if holder then
     local slot, n = record_of(holder), #found
     found[n + 1], found[n + 2] = holder, call('HGET', TICKETS, holder)
-    found[n + 3] = slot and slot.rid ~= '' and 0 or 1
+    found[n + 3] = slot and slot.request_id ~= '' and 0 or 1
   end
 end
 return found

@@ -9,7 +9,7 @@ local last = remembered(DONE)
 if last.final then -- sent again, or it has left already
   return answer('withdrawn', 0, call('ZCARD', SLOTS), 0, waiting(last.heirs))
 end
-if record and unpacked(record).rid == '' then drop_slot(holder) end
+if record and unpacked(record).request_id == '' then drop_slot(holder) end
 call('ZREM', QUEUE, holder)
 drop_ticket(holder)
 local held, heirs = settle(start_ms, starts)

@@ -5,8 +5,12 @@ from . import Mutant
 MUTANTS = [
     Mutant(
         "a bound slot is started by nobody else",
-        ("acquire", "slot.rid == '' and (slot.label == '' or slot.label == ARGV[14]) then", "slot.rid == '' then"),
-        ('not slot.rid and slot.label in ("", c.bound):', "not slot.rid:"),
+        (
+            "acquire",
+            "slot.request_id == '' and (slot.label == '' or slot.label == ARGV[14]) then",
+            "slot.request_id == '' then",
+        ),
+        ('not slot.request_id and slot.label in ("", c.bound):', "not slot.request_id:"),
         "test_a_slot_that_is_bound_is_started_by_nobody_but_who_names_the_bond",
     ),
     Mutant(

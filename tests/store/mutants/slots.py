@@ -5,26 +5,26 @@ from . import Mutant
 MUTANTS = [
     Mutant(
         "release checks the token",
-        ("release", "(held_token == token or (token == '0' and held_rid == rid))", "true"),
-        ("(slot.token == token or (not token and slot.rid == c.rid))", "True"),
+        ("release", "(held_token == token or (token == '0' and held_request_id == request_id))", "true"),
+        ("(slot.token == token or (not token and slot.request_id == c.request_id))", "True"),
         "test_a_run_that_lost_its_lease_does_not_free_the_second_run_of_its_task",
     ),
     Mutant(
         "release frees only what nobody else runs",
-        ("release", "last.final or (record and held_rid ~= '') then", "last.final then"),
-        ("elif again or last.final or (slot and slot.rid):", "elif again or last.final:"),
+        ("release", "last.final or (record and held_request_id ~= '') then", "last.final then"),
+        ("elif again or last.final or (slot and slot.request_id):", "elif again or last.final:"),
         "test_a_run_that_lost_its_lease_does_not_free_the_second_run_of_its_task",
     ),
     Mutant(
         "another nonce is a second delivery",
-        ("acquire", "if slot and slot.rid == rid then", "if slot and slot.rid ~= '' then"),
-        ("if slot and slot.rid == c.rid:", "if slot and slot.rid:"),
+        ("acquire", "if slot and slot.request_id == request_id then", "if slot and slot.request_id ~= '' then"),
+        ("if slot and slot.request_id == c.request_id:", "if slot and slot.request_id:"),
         "test_a_second_delivery_of_a_running_task_is_kept_aside",
     ),
     Mutant(
         "the same nonce is the same arrival",
-        ("acquire", "if slot and slot.rid == rid then", "if slot and slot.rid == nil then"),
-        ("if slot and slot.rid == c.rid:", "if slot and slot.rid is None:"),
+        ("acquire", "if slot and slot.request_id == request_id then", "if slot and slot.request_id == nil then"),
+        ("if slot and slot.request_id == c.request_id:", "if slot and slot.request_id is None:"),
         "test_a_granted_acquire_that_is_sent_again_has_the_same_slot",
     ),
     Mutant(
@@ -91,8 +91,8 @@ MUTANTS = [
     ),
     Mutant(
         "heirs that have started are not named again",
-        ("common", "if slot and slot.rid == '' and slot.token == token then", "if true then"),
-        ("return not slot.rid and slot.token == token", "return True"),
+        ("common", "if slot and slot.request_id == '' and slot.token == token then", "if true then"),
+        ("return not slot.request_id and slot.token == token", "return True"),
         "test_a_release_that_is_sent_again_does_not_name_heirs_that_have_started",
     ),
     Mutant(
@@ -118,7 +118,7 @@ MUTANTS = [
             "local held, heirs = call('ZCARD', SLOTS), {}",
         ),
         (
-            'heirs = self.settle(c.start_ms, c.starts, bond=c.rid if c.binds else "")\n'
+            'heirs = self.settle(c.start_ms, c.can_start_heirs, bond=c.request_id if c.binds else "")\n'
             "        self.bury(c.holder, c.tomb_ms, Last(not again",
             "heirs = ()\n        self.bury(c.holder, c.tomb_ms, Last(not again",
         ),
@@ -196,9 +196,9 @@ MUTANTS = [
     ),
     Mutant(
         "a withdrawn task that runs goes on",
-        ("withdraw", "if record and unpacked(record).rid == '' then drop_slot(holder) end", "drop_slot(holder)"),
+        ("withdraw", "if record and unpacked(record).request_id == '' then drop_slot(holder) end", "drop_slot(holder)"),
         (
-            "        if slot and not slot.rid:\n            del pool.slots",
+            "        if slot and not slot.request_id:\n            del pool.slots",
             "        if slot:\n            del pool.slots",
         ),
         "test_a_running_task_that_is_withdrawn_goes_on_and_nothing_starts_after_it",
