@@ -7,7 +7,7 @@ command is a value: sent twice (its reply was lost), it gets the same answer and
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
 Status: TypeAlias = Literal[
     "granted",
@@ -354,8 +354,10 @@ class Delete:
 Index: TypeAlias = Pools | Ticketed | Due
 Command: TypeAlias = PoolCommand | Size | Look | Find | Index | Claim | Get | Put | Delete
 
+C = TypeVar("C", bound=Command)
 
-def resent(command: Command) -> Command:
+
+def resent(command: C) -> C:
     """The command for another try, after its reply was lost.
 
     The first try may have parked a task that has run to its end by now, so the store must look for a tombstone.

@@ -31,7 +31,7 @@ class _Batch:
     again: bool = False  # it is on its way for the second time
 
 
-class Pipe:
+class HubConnection:
     """One connection of a store's making; it is made at the first use, and anew when it breaks.
 
     Commands whose replies are lost with a connection are sent once more over the next one: they answer the same.
@@ -103,7 +103,7 @@ class Pipe:
         for batch, replies in answered:
             batch.then(self._store.answers(batch.commands, replies))
 
-    def look(self) -> None:
+    def check_overdue(self) -> None:
         """To be called now and then: gives up a connection on which a reply is overdue.
 
         A process that was stopped meanwhile finds the reply there, unread.
@@ -120,7 +120,7 @@ class Pipe:
         ready.register(self._fd, POLLIN)
         return bool(ready.poll(0))
 
-    def watch(self) -> None:
+    def watch_again(self) -> None:
         """The loop has forgotten what it watched."""
         if self._fd >= 0:
             self._watch(self._fd)

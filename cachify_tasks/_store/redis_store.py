@@ -98,7 +98,7 @@ class RedisStore:
 
     def _run(self, client: Any, command: ScriptCommand) -> Any:
         def again() -> tuple[Any, ...]:
-            return arguments(resent(command), self.schema, self._now())  # type: ignore[arg-type]
+            return arguments(resent(command), self.schema, self._now())
 
         args = arguments(command, self.schema, self._now())
         code, keys = script(command.script), self.schema.pool(command.pool)

@@ -1,1 +1,1 @@
-"""What a worker does, whatever its framework."""
+"""What a worker does with its deliveries, whatever its framework; an adapter brings a `WorkerPort` (see `port`)."""

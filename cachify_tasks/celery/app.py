@@ -18,7 +18,6 @@ from .._core.policy import Policy
 from .._redis.clients import SCHEMES, check_url
 from .._runtime.runtime import Runtime, chosen_runtime
 from .._runtime.wrappers import size_of
-from .._worker.requests import policy_of
 from ..errors import CachifyInitError
 from ..instance import make_runtime, supply_global
 from ..settings import Settings, hide_password
@@ -130,6 +129,12 @@ def runtime_for_direct_call(app: Celery, policy: Policy) -> Runtime:
 def place(runtime: Runtime) -> tuple[str, str]:
     """Where its slots are; two engines of one place share their limits."""
     return runtime.store.shown, runtime.settings.prefix
+
+
+def policy_of(function: object) -> Policy | None:
+    """The policy of what `pooled` made, if it is one; also through a bound method or functools.wraps."""
+    policy = getattr(function, "__cachify__", None)
+    return policy if isinstance(policy, Policy) else None
 
 
 def task_policy(task: Any) -> Policy | None:

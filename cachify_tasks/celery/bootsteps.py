@@ -13,14 +13,16 @@ from celery.utils.log import get_logger
 from .._core.commands import Size
 from .._core.decisions import waiting_of
 from .._store.redis_store import denied
+from .._worker.attempt import is_hint
+from .._worker.reaper import Reaper
 from .._worker.requests import default_on_full
 from ..errors import CachifyError, CachifyStoreError
 from .app import join_global, mark_tasks, place, task_policy
+from .envelope import HEADER
 from .gate import Gate
 from .inline_gate import BlockingGate, InlineGate
-from .prefork_gate import HubGate
-from .reaper import Reaper
-from .request import gate, is_gated, is_hint
+from .prefork_gate import PreforkGate
+from .request import gate_task, is_gated
 from .revoke import listen
 
 logger = get_logger("cachify_tasks.celery")
@@ -54,7 +56,7 @@ class Gates(bootsteps.StartStopStep):
         self.gate = worker.pool.cachify_gate = _kind(worker)(runtime, worker)
         signals.worker_shutdown.connect(self._left, sender=worker, weak=False)  # after the pool has stopped,
         atexit.register(self._left)  # but not after a cold shutdown
-        self.reaper = Reaper(self.gate)
+        self.reaper = Reaper(runtime, self.gate)
         self.reaper.start()
         for task in gated_tasks(app):
             policy = task_policy(task)
@@ -65,7 +67,7 @@ class Gates(bootsteps.StartStopStep):
                     f"are in {runtime.store.shown}: use the function `pooled`, or give both one url and prefix"
                 )
             _refuse_waiting(policy.waits(), f"on_full of {task.name}")
-            gate(task)
+            gate_task(task)
             if policy.on_full is None:
                 logger.warning(
                     "%s has on_full=None: when its pool is full it is dropped, with the result None", task.name
@@ -92,7 +94,6 @@ class Gates(bootsteps.StartStopStep):
                     runtime.store.shown,
                     policy,
                 )
-        default_on_full(runtime)
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         if self.gate is not None:
@@ -105,7 +106,7 @@ class Gates(bootsteps.StartStopStep):
     def stop(self, worker: Any) -> None:
         if self.gate is not None:
             self.gate.drain()
-            self.gate.heirs.pass_on()
+            self.gate.pass_on()
 
     def _left(self, **_: Any) -> None:
         gate, self.gate = self.gate, None
@@ -113,7 +114,7 @@ class Gates(bootsteps.StartStopStep):
             self.reaper.stop()
         atexit.unregister(self._left)
         if gate is not None:
-            gate.left()
+            gate.on_shutdown()
 
 
 def _refuse_waiting(waiting: Any, what: str) -> None:
@@ -127,7 +128,7 @@ def _refuse_waiting(waiting: Any, what: str) -> None:
 def _kind(worker: Any) -> type[Gate]:
     if not worker.pool_cls.uses_semaphore:
         return InlineGate
-    return BlockingGate if worker.hub is None else HubGate
+    return BlockingGate if worker.hub is None else PreforkGate
 
 
 class CheckGates(bootsteps.StartStopStep):
@@ -142,7 +143,7 @@ class CheckGates(bootsteps.StartStopStep):
             for task in late:
                 policy = task_policy(task)
                 _refuse_waiting(policy and policy.waits(), f"on_full of {task.name}")
-                gate(task)
+                gate_task(task)
             consumer.update_strategies()
         ungated = [task.name for task in gated_tasks(app) if not is_gated(task)]
         if hasattr(consumer.pool, "cachify_gate"):
@@ -165,8 +166,8 @@ def _look_for_hints(consumer: Any) -> None:
 
 
 def _received(consumer: Any, task: Any, strategy: Any, message: Any, *rest: Any) -> Any:
-    if is_hint(message.headers or {}):
-        gate(task)
+    if is_hint((message.headers or {}).get(HEADER)):
+        gate_task(task)
         strategy = consumer.strategies[task.name] = task.start_strategy(consumer.app, consumer)
     return strategy(message, *rest)
 

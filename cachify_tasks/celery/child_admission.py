@@ -10,7 +10,9 @@ from .._core.admission import Admission
 from .._core.decisions import FullPool
 from .._core.policy import Policy
 from .._runtime.slot import Slot
-from .._worker.requests import TOMB_MS, decide, default_on_full
+from .._worker.held_slots import TOMB_MS
+from .._worker.requests import default_on_full
+from .._worker.verdicts import decide
 from ..errors import CachifyError, CachifyStoreError
 from .app import runtime_for_direct_call, runtime_of, state_of, task_policy
 
@@ -49,7 +51,7 @@ def _admission(task: Any, policy: Policy, carried: dict[str, Any]) -> Admission:
             return Admission(runtime, slot, default=default_on_full(runtime))
         case {"full": [key, limit, held, attempt]}:
             full = FullPool(key, limit, held, attempt)
-            return Admission(runtime, full=full, decision=decide(runtime, policy, full))
+            return Admission(runtime, full=full, decision=decide(policy, default_on_full(runtime), full))
         case {"failure": [kind, message]}:
             raise CachifyStoreError(message) if kind == "store" else ValueError(message)
         case {"open": _}:

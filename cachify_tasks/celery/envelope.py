@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from celery import Celery
 from kombu import Message
 from kombu.utils import json
 
-_TRANSPORT: Final = frozenset(  # what belongs to a delivery and not to the message, or is told elsewhere
+from .._worker.attempt import Attempt, Header, Hint
+
+if TYPE_CHECKING:
+    from .internals import Consumer
+
+KIND: Final = "task/celery"
+HEADER: Final = "cachify_attempt"
+
+_TRANSPORT: Final = frozenset(  # belongs to a delivery and not to the message, or is in the head by another name
     {
         "delivery_info", "delivery_tag", "body_encoding", "content_type", "content_encoding", "application_headers",
         "user_id", "expiration",
@@ -43,6 +52,12 @@ class Envelope:
         return self.head["headers"]  # type: ignore[no-any-return]
 
     @property
+    def attempt(self) -> Attempt:
+        """Which attempt the message is of, without its hand-overs."""
+        headers = self.headers
+        return Attempt(headers["id"], headers.get("retries") or 0, headers.get("replaced_task_nesting") or 0)
+
+    @property
     def content(self) -> bytes | str:
         return self.body.decode() if self.head["text"] else self.body
 
@@ -61,11 +76,12 @@ class Envelope:
         )  # fmt: skip
 
 
-def sealed(message: Any, queue: str | None) -> bytes:
+def sealed(message: Message, queue: str | None) -> bytes:
     """The envelope of a delivered message; empty: it cannot be kept (a message of Celery's first protocol)."""
     if "task" not in message.headers:
         return b""
-    info, body = message.delivery_info or {}, message.body
+    info: dict[str, Any] = message.delivery_info or {}
+    body: Any = message.body  # text from virtual transports, a buffer from others
     head = {
         "content_type": message.content_type,
         "content_encoding": message.content_encoding,
@@ -76,7 +92,8 @@ def sealed(message: Any, queue: str | None) -> bytes:
         "queue": queue,
         "text": isinstance(body, str),
     }
-    return json.dumps(head).encode() + b"\n" + (body.encode() if isinstance(body, str) else bytes(body))
+    content = body.encode() if isinstance(body, str) else bytes(body)
+    return json.dumps(head).encode() + b"\n" + content
 
 
 def opened(data: bytes) -> Envelope:
@@ -89,9 +106,11 @@ def opened(data: bytes) -> Envelope:
     return Envelope(json.loads(head), body)
 
 
-def queue_of(message: Any, consumer: Any) -> str | None:
+def queue_of(message: Message, consumer: Consumer | None) -> str | None:
     """The queue that a message came from, as far as its worker can tell."""
-    tasks = consumer.task_consumer
+    tasks = None if consumer is None else consumer.task_consumer
+    if tasks is None:
+        return None
     info = message.delivery_info or {}
     tag = info.get("consumer_tag")
     if tag is not None:
@@ -103,3 +122,20 @@ def queue_of(message: Any, consumer: Any) -> str | None:
         if queue.exchange and queue.exchange.name == exchange and queue.routing_key == key:
             return str(queue.name)
     return None
+
+
+def send_hint(app: Celery, envelope: Envelope, hint: Hint) -> None:
+    """Tell a worker that consumes the task's queue to start it: the message itself stays in the store.
+
+    Raises:
+        Exception: the broker did not take it.
+    """
+    attempt, (exchange, routing_key) = envelope.attempt, envelope.address
+    own = Header.decode(envelope.headers.get(HEADER), attempt)
+    header = Header(deferrals=own.deferrals, handovers=own.handovers, hint=hint).encode(attempt)
+    with app.amqp.producer_pool.acquire(block=True) as producer:
+        producer.publish(
+            envelope.content, exchange=exchange, routing_key=routing_key, headers={**envelope.headers, HEADER: header},
+            content_type=envelope.head["content_type"], content_encoding=envelope.head["content_encoding"],
+            **envelope.head["properties"],
+        )  # fmt: skip

@@ -1,53 +1,76 @@
-"""How an answer of the store is acted on in the worker; where requests wait for one is in `hub` and `inline`."""
+"""A worker's gate: Celery's side of `WorkerPort`, common to all kinds of worker pools.
+
+Where deliveries wait for the store's answer is in `prefork_gate` and `inline_gate`. What is decided about them is in
+`_worker`; here it is done, in Celery's terms.
+"""
 
 from __future__ import annotations
 
-import os
-import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.utils.log import get_logger
 from celery.worker import state
+from celery.worker.request import create_request_cls  # type: ignore[attr-defined]
 
-from .._core.commands import Acquire, Heir, Release, Renew, Reply, SlotRequest, StartReserved, Withdraw
-from .._core.decisions import Decision, Defer, Skip
-from .._runtime.lease_renewer import lease_renewer
-from .._runtime.slot import Slot
-from .._worker.requests import decide, default_on_full, full_pool, slot_for
-from ..errors import CachifyStoreError
-from ..settings import UNSET
-from .app import task_policy
+from .._core.commands import Heir
+from .._runtime.runtime import Runtime
+from .._worker.attempt import Hint
+from .._worker.held_slots import is_alive
+from .._worker.port import HandOver, Refusal, Stored
+from .._worker.verdicts import (
+    AskAgain,
+    Discard,
+    Done,
+    Fail,
+    Leave,
+    Revoke,
+    SendLater,
+    Start,
+    StartWith,
+    StartWithoutSlot,
+    Verdict,
+)
+from .._worker.worker import Worker as Core
 from .child_admission import KEY
-from .handovers import Heirs, Ticket
-from .outcomes import drop, forget, forget_copy, leave, put_off
-from .request import attempts, is_nudge, waited_ms
+from .delivery import CeleryDelivery
+from .envelope import KIND, Envelope, opened, send_hint
+from .outcomes import acknowledge, leave, revoke, send_later
+from .request import gate_task, request_class
+
+if TYPE_CHECKING:
+    from .._worker.outbox import Report
+    from .._worker.port import Delivery
+    from .internals import Consumer, Dispatch, Hub, Worker
 
 logger = get_logger("cachify_tasks.celery")
-Told: TypeAlias = SlotRequest | Release | Withdraw | Renew  # an Acquire: of a heir that has begun already
-
-COPY_DELAY: Final = 5.0  # seconds until a copy of a running task asks again
-OUTAGE: Final = 0.5, 10.0  # seconds: the first and the longest pause while the store is out of reach
-GRACE: Final = 2.0  # seconds that a process over its hard time limit may take to die
-LOOK: Final = 0.02  # seconds between two looks whether it has
 
 
 class Gate(ABC):
-    """What all kinds share."""
+    """One per worker; its pool carries it as `cachify_gate`, where requests find it.
 
-    runs_heirs = True  # here, or only in the worker that gets them from their queue
-    binds = False  # are heirs to begin before the store has been asked once more?
+    Attributes:
+        core: decides, and keeps the state: see `_worker.worker`.
+        worker: Celery's WorkController.
+    """
 
-    def __init__(self, runtime: Any, worker: Any) -> None:
-        self.runtime, self.worker = runtime, worker
-        self._outage = 0.0
-        self._untold: deque[tuple[Told, float]] = deque()  # their sending failed
-        self._holding: set[Any] = set()  # the requests that hold a slot
-        self.heirs = Heirs(self, worker)
+    kind: Final = KIND
+    reserves_for_itself = False
+
+    def __init__(self, runtime: Runtime, worker: Worker) -> None:
+        self.runtime = runtime
+        self.worker = worker
+        self.core: Core[Envelope] = Core(runtime, self)
+        self._classes: dict[tuple[str, int], type[Any]] = {}  # of heirs' requests, by task and event dispatcher
+
+    @property
+    def consumer(self) -> Consumer:
+        assert self.worker.consumer is not None, "messages come from a consumer"
+        return self.worker.consumer
+
+    # What this worker can do now
 
     @property
     def accepting(self) -> bool:
@@ -57,299 +80,239 @@ class Gate(ABC):
 
     @property
     def can_start_heirs(self) -> bool:
-        """Can this worker start heirs now? Else the store keeps them for others."""
         return self.accepting
 
     @property
     def has_capacity(self) -> bool:
-        """Has the reaper's thread a use here?
+        """Should the reaper start parked tasks on this worker?
 
-        What it reserves for a worker whose places are taken waits in vain, as for one whose loop stands still until it
-        has its broker again.
+        Not while every process is busy or the broker connection is down: the reserved slots would sit idle.
         """
-        stands = self.worker.hub is not None and self.worker.consumer.connection is None
-        return self.can_start_heirs and not stands and len(state.active_requests) < self.worker.pool.num_processes
+        if not self.can_start_heirs or (self.worker.hub is not None and self.consumer.connection is None):
+            return False
+        return len(state.active_requests) < self.worker.pool.num_processes
 
     @property
-    def closed(self) -> bool:
-        """Does it send nothing because the store did not answer?"""
-        return False
+    def can_run_heirs(self) -> bool:
+        """Can it start heirs itself, or only tell the worker that gets them from their queue?"""
+        return True
 
-    def reopen(self) -> None:  # noqa: B027  # only one that can be closed
-        """The store answers again, told by the reaper's thread."""
+    def can_run(self, message: Envelope, waiting: int) -> Refusal | None:
+        consumer = self.worker.consumer
+        if consumer is None or not self.can_start_heirs:
+            return Refusal.NOT_YET
+        if not self.can_run_heirs or waiting >= self.worker.pool.num_processes:  # more than that are left to others
+            return Refusal.NO_CAPACITY
+        tasks = consumer.task_consumer
+        if tasks is None or not message.queue or not tasks.consuming_from(message.queue):
+            return Refusal.NOT_MINE
+        return None if message.task in consumer.strategies else Refusal.UNKNOWN
 
-    def register(self, hub: Any) -> None:
-        """The worker's event loop starts, if it has one: anew with each connection to the broker."""
-        self.heirs.reconnected()
+    # Its life
 
-    def drain(self) -> None:  # noqa: B027  # only a gate that sends by a connection of its own has something left
+    def register(self, hub: Hub | None) -> None:
+        """The worker's event loop starts, if it has one: anew with each connection to the broker.
+
+        With its connection a worker forgets what waits for capacity; heirs do not depend on the connection.
+        """
+        for delivery in self.core.handovers.waiting():
+            assert isinstance(delivery, CeleryDelivery)
+            if not delivery.in_pool_queue:
+                self._enlist(delivery)
+
+    def drain(self) -> None:  # noqa: B027  # only a gate with an event loop has something left to send
         """The worker is shutting down: send what there is, and wait for the answers."""
 
-    def launch(self, request: Any) -> None:
-        """Run a heir as soon as there is a place for it, before what the broker has delivered."""
-        self.worker.process_task(request)
+    def pass_on(self) -> None:
+        """The worker is shutting down: give back heirs that have not started."""
+        self.core.handovers.pass_on(self.core.give_back)
 
-    @abstractmethod
-    def offer(self, pool: str, heirs: Sequence[Heir]) -> None:
-        """Start heirs, told by a thread that is not the worker's."""
+    def on_shutdown(self) -> None:
+        """The worker has shut down: free the slots of what never began, or never reported its end."""
+        self.core.release_all(self.is_running, lambda delivery: _celery(delivery).request.acknowledged)
 
-    def named(self, pool: str, reply: Reply) -> None:
-        """Start the heirs that a reply names."""
-        if reply.heirs:
-            self.heirs.start(pool, reply.heirs)
-
-    def tell(self, command: Told) -> None:
-        """Send a command whose answer nobody waits for."""
-        try:
-            reply = self.runtime.store.execute(command)
-        except CachifyStoreError as error:
-            self.runtime.unreachable(error, "releasing slots")
-            self._untold.append((command, time.monotonic()))
-        else:
-            self.freed(command, reply)
-
-    def _oldest_untold(self) -> tuple[Told, float] | None:
-        try:
-            return self._untold.popleft()
-        except IndexError:
-            return None
-
-    def tell_again(self) -> None:
-        """What the store did not hear, by the reaper's thread. It answers the same however often it is told; after a
-        lease there is nothing left to free.
-        """
-        for command, since in iter(self._oldest_untold, None):
-            if time.monotonic() - since > self.runtime.lease_ms / 1000:
-                continue
-            try:
-                reply = self.runtime.store.execute(command)
-            except CachifyStoreError as error:
-                self.runtime.unreachable(error, "releasing slots")
-                self._untold.appendleft((command, since))  # in their order
-                return
-            self._heed(command, reply)
-            if reply.heirs:
-                self.offer(command.pool, reply.heirs)
-
-    @abstractmethod
-    def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> Any:
-        """A worker's place is free for this request."""
-
-    def prepare(self, request: Any) -> SlotRequest | None:
-        """The command of this arrival; None: it has no pool, or its arguments do not fit, and the child will say so."""
-        request.gate_here = self
-        self.heirs.begun(request)
-        request.request_dict.pop(KEY, None)  # of an earlier attempt, or forged
-        try:
-            return request.cachify_ask()  # type: ignore[no-any-return]
-        except Exception as error:  # noqa: BLE001  # whatever formatting an argument raises fails this task alone
-            self.carry(request, failure=["key", str(error)])
-            return None
-
-    def carry(self, request: Any, **what: Any) -> None:
-        """Put the decision into what is sent to the child."""
-        request.request_dict[KEY] = what
-
-    def acted(self, request: Any, ask: SlotRequest, reply: Reply | CachifyStoreError) -> bool:
-        """Act on the store's answer, or on that there is none. Is the request to be dispatched?
-
-        Nothing is raised: an error here must cost neither the worker nor another request.
-        """
-        try:
-            if isinstance(reply, CachifyStoreError):
-                return self.failed(request, reply)
-            return self.answered(request, ask, reply)
-        except Exception:
-            logger.exception("%s[%s] could not be handled; trying again", request.name, request.id)
-            self.undo(request, requeue=True)
-            self.try_later(request)
-            return False
-
-    def answered(self, request: Any, ask: SlotRequest, reply: Reply) -> bool:
-        self._outage = 0.0
-        self.runtime.told(ask, reply)
-        self.named(ask.pool, reply)
-        if (
-            isinstance(ask, StartReserved) and request.ticket is None
-        ):  # a hint has done its work when the store has answered
-            request.acknowledge()
-            request.acknowledged = False
-            Ticket(self, ask.pool, ask.holder, waited_ms(request)).own(request)
-        match reply.status:
-            case "granted":
-                self.hold(request, ask, reply.token)
-                if request.ticket is not None and request.revoked():
-                    self.undo(request, requeue=False)
-                    return False
-                return self._full(request, ask, reply) if self.overdue(request) else True
-            case "full":
-                return self._full(request, ask, reply)
-            case "parked":
-                self._parked(request, ask, reply)
-                return False
-            case "standby" if isinstance(ask, Acquire) and ask.ticket is not None:
-                logger.info("%s[%s] is running; a copy of its message is kept aside", request.name, request.id)
-                forget(request)
-                return False
-            case "standby":
-                name = f"{request.name}[{request.id}]"
-                logger.info("%s is running; a copy of its message asks again in %g s", name, COPY_DELAY)
-                self._sent_later(request, COPY_DELAY, attempts(request), "a copy is running", visible=False)
-                return False
-            case "dropped":
-                if isinstance(ask, StartReserved):
-                    leave(request)
-                else:
-                    forget_copy(request)
-                return False
-            case _:
-                raise AssertionError(f"the store answered {reply}")
-
-    def hold(self, request: Any, ask: SlotRequest, token: int) -> None:
-        """The request has its slot now."""
-        request.slot = slot = slot_for(self.runtime, ask, token)
-        self._holding.add(request)
-        lease_renewer.add(slot)
-        self.carry(request, slot=[slot.key, slot.holder, slot.token, slot.request_id])
-
-    def _parked(self, request: Any, ask: SlotRequest, reply: Reply) -> None:
-        """The store has the message now; of a hint, it had it already."""
-        if request.ticket is not None:
-            leave(request)
-            return
-        self.runtime.full(ask.pool, reply.limit, f"{request.name} is parked")
-        request.send_event("cachify-parked", pool=ask.pool)
-        forget(request)
-
-    def overdue(self, request: Any) -> bool:
-        """Has a parked task waited longer than its strategy allows?"""
-        if request.ticket is None:
-            return False
-        policy = task_policy(request.task)
-        parking = policy.parks(default_on_full(self.runtime)) if policy else None
-        return bool(parking and parking.max_age_ms and request.ticket.waited_ms > parking.max_age_ms)
-
-    def _full(self, request: Any, ask: SlotRequest, reply: Reply) -> bool:
-        policy = task_policy(request.task)
-        assert policy is not None
-        count = attempts(request)
-        full = full_pool(ask, reply, count)
-        try:
-            decision: Decision | None = decide(self.runtime, policy, full)
-        except Exception:  # noqa: BLE001  # of a strategy that a user wrote: it is asked again where the task would run
-            decision = None
-        self.runtime.full(ask.pool, reply.limit, f"{request.name} -> {type(decision).__name__}")
-        why = f"pool {ask.pool!r} is full"
-        match decision:
-            case Defer(delay_ms):
-                sent = self._sent_later(request, delay_ms / 1000, count + 1, why)
-                self.undo(request, requeue=not sent)
-                return False
-            case Skip(result) if result is UNSET:
-                drop(request, why)
-                self.undo(request, requeue=False)
-                return False
-            case _:
-                self.carry(request, full=[full.key, full.limit, full.held, full.attempt])
-                return True
-
-    def _sent_later(self, request: Any, seconds: float, count: int, why: str, *, visible: bool = True) -> bool:
-        try:
-            put_off(request, seconds, count, why, visible=visible)
-        except Exception as error:  # noqa: BLE001  # the broker refused it: the message is still ours
-            logger.error("%s[%s] could not be sent again: %r; trying later", request.name, request.id, error)
-            self.try_later(request)
-            return False
-        return True
-
-    @abstractmethod
-    def try_later(self, request: Any) -> None:
-        """Keep the message and ask again."""
-
-    def failed(self, request: Any, error: CachifyStoreError) -> bool:
-        """Act on a store that did not answer. Is the request to be dispatched?"""
-        self.runtime.unreachable(error, "asking for slots")
-        if request.ticket is not None or is_nudge(request):  # whatever it did now, the store would start it again
-            self.try_later(request)
-            return False
-        match self.runtime.settings.on_store_error:
-            case "run":
-                self.carry(request, open=True)
-                return True
-            case "raise":
-                self.carry(request, failure=["store", str(error)])
-                return True
-            case _:
-                self.try_later(request)
-                return False
-
-    def pause(self) -> float:
-        """Seconds until the store is tried again."""
-        self._outage = min(self._outage * 2 or OUTAGE[0], OUTAGE[1])
-        return self._outage
-
-    def ended(self, request: Any, slot: Slot, *, requeue: bool) -> None:
-        """The run of this request has ended; `again`: its message was not acknowledged and will be delivered again."""
-        self._holding.discard(request)
-        self.free(slot, requeue=requeue)
-
-    def undo(self, request: Any, *, requeue: bool) -> None:
-        """Free the slot of a request that does not run after all."""
-        slot, request.slot = request.slot, None
-        if slot is not None:
-            self._holding.discard(request)
-            self.free(slot, requeue=requeue)
-
-    def left(self) -> None:
-        """The worker has shut down: free what it had let in and its pool has never begun, or told nothing about."""
-        for request in list(self._holding):
-            if not self.runs(request):
-                self.undo(request, requeue=not request.acknowledged)
-
-    def runs(self, request: Any) -> bool:
+    def is_running(self, delivery: Delivery) -> bool:
         """Does its process run? One that does, after a shutdown, keeps its slot for the rest of its lease."""
-        return alive(request.worker_pid)
+        return is_alive(_celery(delivery).request.worker_pid)
 
-    def give_back(self, request: Any) -> bool:
-        """End the reservation of a heir that does not start here: take the slot, and free it for once more.
+    # What the reaper asks
 
-        Returns:
-            bool: does the store answer?
+    @property
+    def store_down(self) -> bool:
+        return self.core.outage.is_on
+
+    def resume(self) -> None:
+        self.core.outage.end_pause()
+
+    def resend(self) -> None:
+        self.core.resend()
+
+    def offer(self, pool: str, heirs: Sequence[Heir]) -> None:
+        self.core.start_heirs(pool, heirs)
+
+    # Deliveries
+
+    @abstractmethod
+    def on_capacity(self, delivery: CeleryDelivery, cls: type, dispatch: Dispatch) -> object:
+        """There is capacity for this delivery: ask for its slot, and have it dispatched when it may run.
+
+        Args:
+            cls: the class that Celery generated for its task.
+            dispatch: has Celery hand the request to the pool.
         """
-        request.gate_here = self
-        try:
-            ask = replace(request.cachify_ask(), can_start_heirs=False)
-            reply = self.runtime.store.execute(ask)
-            if reply.status == "granted":
-                self.runtime.store.execute(slot_for(self.runtime, ask, reply.token).release_command(requeue=True))
-        except Exception as error:  # noqa: BLE001  # its reservation ends by itself
-            logger.error("the parked task %s[%s] could not be given back: %r", request.name, request.id, error)
-            return not isinstance(error, CachifyStoreError)
+
+    def on_run_end(self, delivery: CeleryDelivery, *, requeue: bool) -> None:
+        """The run has ended. `requeue`: its message was not acknowledged and will be delivered again."""
+        self.core.on_run_end(delivery, requeue=requeue)
+
+    @abstractmethod
+    def ask_again(self, delivery: CeleryDelivery) -> None:
+        """The store is out of reach: keep the message and ask again later."""
+
+    def apply(self, delivery: Delivery, verdict: Verdict) -> bool:
+        delivery = _celery(delivery)
+        delivery.admitted = False
+        match verdict:
+            case Start():
+                self._admit(delivery)
+            case StartWith(full):
+                self._admit(delivery, full=[full.key, full.limit, full.held, full.attempt])
+            case StartWithoutSlot():
+                self._admit(delivery, open=True)
+            case Fail(kind, message):
+                self._admit(delivery, failure=[kind, message])
+            case Done("parked"):
+                assert delivery.state.command is not None
+                delivery.request.send_event("cachify-parked", pool=delivery.state.command.pool)
+                acknowledge(delivery)
+            case Done() | Discard():
+                acknowledge(delivery)
+            case Leave():
+                leave(delivery)
+            case Revoke(full):
+                revoke(delivery, f"pool {full.key!r} is full")
+            case SendLater(seconds, deferrals, visible, full):
+                why = "a copy is running" if full is None else f"pool {full.key!r} is full"
+                return self.send_later(delivery, seconds, deferrals, why, visible=visible)
+            case AskAgain():
+                self.ask_again(delivery)
         return True
 
-    def free(self, slot: Slot, *, requeue: bool) -> None:
-        lease_renewer.remove(slot)
-        self.tell(
-            slot.release_command(
-                requeue=requeue, can_start_heirs=self.can_start_heirs, reserve_for_me=self.binds and not requeue
+    def _admit(self, delivery: CeleryDelivery, **decided: object) -> None:
+        """Let it run. What was decided travels with the request to where the task runs."""
+        delivery.admitted = True
+        slot, properties = delivery.state.slot, delivery.request.request_dict
+        properties.pop(KEY, None)  # of an earlier attempt, or forged
+        if decided:
+            properties[KEY] = decided
+        elif slot is not None:
+            properties[KEY] = {"slot": [slot.key, slot.holder, slot.token, slot.request_id]}
+
+    def send_later(self, delivery: CeleryDelivery, seconds: float, deferrals: int, why: str, *, visible: bool) -> bool:
+        """Send the attempt again after a delay. False: the broker refused, and the message is still ours."""
+        try:
+            send_later(delivery, seconds, deferrals, why, visible=visible)
+        except Exception as error:  # noqa: BLE001  # whatever a broker raises
+            request = delivery.request
+            logger.error("%s[%s] could not be sent again: %r; trying later", request.name, request.id, error)
+            return False
+        return True
+
+    def is_revoked(self, delivery: Delivery) -> bool:
+        return _celery(delivery).request.revoked()
+
+    # Parked tasks
+
+    def open(self, envelope: bytes) -> Envelope:
+        return opened(envelope)
+
+    def take_over(self, delivery: Delivery) -> None:
+        delivery = _celery(delivery)
+        delivery.request.acknowledge()
+        delivery.request.acknowledged = False
+        self._own(delivery)
+
+    def deliver(self, handover: HandOver[Envelope]) -> CeleryDelivery | None:
+        """As the worker's own strategy makes a request of a message, less what was done when it was parked.
+
+        It was logged and announced as received then, and its ETA has passed.
+        """
+        delivery = self.delivery_of(handover.message)
+        delivery.state.stored = Stored(
+            pool=handover.pool, waited_ms=handover.heir.waited_ms,
+            token=handover.heir.token, starter=handover.starter, sure_until=handover.sure_until,
+        )  # fmt: skip
+        self._own(delivery)
+        return None if delivery.request.revoked() else delivery
+
+    def delivery_of(self, envelope: Envelope) -> CeleryDelivery:
+        """A request as the worker makes it of a message, and its delivery."""
+        app, consumer = self.worker.app, self.consumer
+        task: Any = app.tasks[envelope.task]
+        key = task.name, id(consumer.event_dispatcher)
+        made = self._classes.get(key)
+        if made is None:
+            gate_task(task)  # it may have been parked before its pool was taken away
+            made = create_request_cls(
+                request_class(task), task, consumer.pool, consumer.hostname, consumer.event_dispatcher, app=app
             )
-        )
+            self._classes = {k: v for k, v in self._classes.items() if k[1] == key[1]}
+            self._classes[key] = made
+        assert consumer.task_consumer is not None
+        message = envelope.message(consumer.task_consumer.accept)
+        request = made(
+            message, app=app, hostname=consumer.hostname, eventer=consumer.event_dispatcher, task=task,
+            connection_errors=consumer.connection_errors, body=message.body, headers=message.headers, decoded=False,
+            utc=app.uses_utc_timezone(),
+        )  # fmt: skip
+        delivery: CeleryDelivery = request.cachify
+        delivery.gate = self
+        return delivery
 
-    def freed(self, command: Told, reply: Reply) -> None:
-        self._heed(command, reply)
-        self.named(command.pool, reply)
+    def _own(self, delivery: CeleryDelivery) -> None:
+        """From now on the store's copy is the message of this request: acknowledging it takes that copy away."""
 
-    def _heed(self, command: Told, reply: Reply) -> None:
-        if reply.status == "lost":
-            logger.warning("the lease of %s on pool %r was lost before its run ended", command.holder, command.pool)
+        def ack(*_: object) -> None:
+            self.core.on_acknowledged(delivery, early=not delivery.request.task.acks_late)
+
+        def reject(_logger: object, _errors: object, requeue: bool = False) -> None:
+            if not requeue:
+                ack()
+
+        delivery.request._on_ack = ack
+        delivery.request._on_reject = reject
+
+    def run(self, delivery: Delivery) -> None:
+        self._enlist(_celery(delivery))
+
+    def _enlist(self, delivery: CeleryDelivery) -> None:
+        """Reserve the request for this worker, and have it start as its rate limit allows."""
+        consumer, request = self.consumer, delivery.request
+        bucket = None if consumer.disable_rate_limits else consumer.task_buckets[request.task.name]
+        if bucket is not None:
+            consumer._limit_task(request, bucket, 1)
+            return
+        state.task_reserved(request)
+        self.launch(delivery)
+
+    def launch(self, delivery: CeleryDelivery) -> None:
+        """Start an heir as soon as there is capacity for it, before messages the broker has delivered."""
+        self.worker.process_task(delivery.request)
+
+    def hint(self, handover: HandOver[Envelope]) -> None:
+        hint = Hint(pool=handover.pool, starter=handover.starter, waited_ms=handover.heir.waited_ms)
+        send_hint(self.worker.app, handover.message, hint)
+
+    # Transport: in prefork_gate and inline_gate
+
+    @abstractmethod
+    def send(self, command: Report, *, at_once: bool) -> None: ...
+
+    @abstractmethod
+    def call_in_worker(self, call: Callable[[], None]) -> None: ...
 
 
-def alive(pid: int | None) -> bool:
-    """Does this process run?"""
-    if not pid:
-        return False
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
+def _celery(delivery: Delivery) -> CeleryDelivery:
+    """The deliveries of this adapter are all of its own making."""
+    assert isinstance(delivery, CeleryDelivery)
+    return delivery

@@ -1,195 +1,192 @@
-"""The gates of workers whose pool does not run in an event loop of Celery's."""
+"""The gates that ask where the task runs, or by whichever thread hands it over: they wait for the store's answer."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from celery.concurrency.solo import TaskPool as Solo
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
-from .._core.commands import Heir, Reply
-from .._runtime.slot import Slot
+from .._runtime.runtime import Runtime
+from .._worker.held_slots import LOOK, is_alive
 from ..errors import CachifyStoreError
-from .gate import GRACE, LOOK, Gate, alive
+from .delivery import CeleryDelivery
+from .gate import Gate
 from .loop_waker import LoopWaker
-from .outcomes import leave, put_off
-from .request import attempts, is_nudge, take_for_copy
+from .outcomes import leave, send_later
+
+if TYPE_CHECKING:
+    from .._worker.outbox import Report
+    from .._worker.port import Delivery
+    from .internals import Dispatch, Hub, Pool, Worker
 
 
 class InlineGate(Gate):
-    """For threads, solo and greenlets: asks where the task will run, before the task is accepted.
+    """For threads, solo and greenlets: asks in the task's own thread, before the task is accepted.
 
-    There a request may wait in the pool's own queue; a slot taken before that would be hoarded.
+    There a request may wait in the pool's own queue; a slot that was taken before that would be hoarded.
+
+    `_calls` is filled by any thread, and emptied by the worker's loop.
     """
 
-    def __init__(self, runtime: Any, worker: Any) -> None:
+    def __init__(self, runtime: Runtime, worker: Worker) -> None:
         super().__init__(runtime, worker)
-        self._calls: deque[Callable[[], Any]] = deque()
-        self._loop_waker = LoopWaker(self._hear)
+        self._calls: deque[Callable[[], None]] = deque()
+        self._waker = LoopWaker(self._make_calls)
 
     @property
-    def _single(self) -> bool:
+    def _is_single_thread(self) -> bool:
         """Solo without a loop: its only thread is in the broker's hands, and no other may run a task."""
         return self.worker.hub is None and issubclass(self.worker.pool_cls, Solo)
 
     @property
-    def runs_heirs(self) -> bool:  # type: ignore[override]
-        return not self._single
+    def can_run_heirs(self) -> bool:
+        return not self._is_single_thread
 
     @property
     def can_start_heirs(self) -> bool:
-        return self.accepting and _running()
+        return self.accepting and not _is_stopping()
 
-    def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> Any:
+    def on_capacity(self, delivery: CeleryDelivery, cls: type, dispatch: Dispatch) -> object:
         # Not `dispatch`: the class that Celery generates ignores the pool it is given.
-        inherited: Any = super(cls, request)
-        return inherited.execute_using_pool(_GatedPool(self.worker.pool, self, request))
+        inherited: Any = super(cls, delivery.request)
+        return inherited.execute_using_pool(_AskingPool(self.worker.pool, self, delivery))
 
-    def named(self, pool: str, reply: Reply) -> None:
-        if self._single:  # called by the broker, before this thread asks it for the next message
-            super().named(pool, reply)
-        elif reply.heirs:  # told in a thread or greenlet of the pool
-            self.offer(pool, reply.heirs)
+    def may_run(self, delivery: CeleryDelivery) -> bool:
+        """Ask for its slot, wait for the answer, and act on it. Is it to run here and now?"""
+        self.core.ask_now(delivery)
+        return delivery.admitted
 
-    def offer(self, pool: str, heirs: Sequence[Heir]) -> None:
-        self._soon(partial(self.heirs.start, pool, heirs))
+    def call_in_worker(self, call: Callable[[], None]) -> None:
+        """Run on the worker's event loop if there is one, else on a new thread (a greenlet under gevent).
 
-    def launch(self, request: Any) -> None:
-        self.worker.process_task(request)  # where `_soon` has brought us
-
-    def _soon(self, call: Callable[[], Any]) -> None:
-        """In the worker's own thread, if it has a loop; else in one of its own, a greenlet where those are used: the
-        caller may be a task that has just ended and still has its place in the pool.
+        Never inline: the caller may be a finished task that still occupies a worker of the pool. Only solo without a
+        loop has nobody else: it hints, before its thread asks the broker for the next message.
         """
-        if self.worker.hub is not None:
+        if self._is_single_thread:
+            call()
+        elif self.worker.hub is not None:
             self._calls.append(call)
-            self._loop_waker.wake()
+            self._waker.wake()
         else:
             threading.Thread(target=call, name="cachify-heir", daemon=True).start()
 
-    def _hear(self) -> None:
-        for _ in range(len(self._calls)):  # not what they add: the broker's turn comes in between
+    def _make_calls(self) -> None:
+        for _ in range(len(self._calls)):  # not those that these add: the broker's turn comes in between
             self._calls.popleft()()
 
-    def register(self, hub: Any) -> None:
+    def register(self, hub: Hub | None) -> None:
         if hub is not None:
-            self._loop_waker.register(hub)
+            self._waker.register(hub)
         super().register(hub)
 
-    def enter(self, request: Any) -> bool:
-        """Is the request to run here and now?"""
-        ask = self.prepare(request)
-        if request.passed_on:
-            leave(request)
-            return False
-        if ask is None:
-            return True
-        try:
-            reply = self.runtime.store.execute(ask)
-        except CachifyStoreError as error:
-            reply = error
-        return self.acted(request, ask, reply)
+    def send(self, command: Report, *, at_once: bool) -> None:
+        self.core.send_now(command)
 
-    def runs(self, request: Any) -> bool:
+    def is_running(self, delivery: Delivery) -> bool:
         return False  # it would run in this process, which is ending
 
-    def try_later(self, request: Any) -> None:
-        """Hand the message back to the broker with a delay; only if that fails too, wait here."""
-        if request.ticket is not None or is_nudge(request):  # the store has it, and names it again
-            if request.ticket is None:
-                request.acknowledge()
-            leave(request)
+    def ask_again(self, delivery: CeleryDelivery) -> None:
+        """Give the message back to the broker with a delay; only if that fails, too, wait here."""
+        stored = delivery.state.stored
+        if stored is not None:  # the store has it, and names it again
+            if stored.hinted:
+                delivery.request.acknowledge()
+            leave(delivery)
             return
-        take_for_copy(request)  # an arrival whose answer was lost may have been parked, and may run elsewhere by now
+        delivery.mark_as_copy()  # an arrival whose reply was lost may have been parked, and may run elsewhere by now
         while True:
-            pause = self.pause()
+            pause = self.core.outage.next_pause()
             try:
-                put_off(request, pause, attempts(request), "the store is out of reach", visible=False)
+                send_later(delivery, pause, delivery.header.deferrals, "the store is out of reach", visible=False)
             except Exception as error:  # noqa: BLE001  # the message is still ours
                 self.runtime.unreachable(CachifyStoreError(repr(error)), "sending a task again")
-                if not _running():  # unacknowledged: the broker will deliver it to others
+                if _is_stopping():  # unacknowledged: the broker will deliver it to other workers
                     return
                 time.sleep(pause)
             else:
                 return
 
 
-def _running() -> bool:
-    signals: tuple[Any, ...] = (state.should_stop, state.should_terminate)  # an exit code, 0 included, once it is told
-    return all(told is None or told is False for told in signals)
-
-
 class BlockingGate(InlineGate):
-    """For prefork where the worker has no event loop (brokers such as filesystem or SQL): asks before the request goes
-    to the pool, which waits there until a process is free. Heirs go by the broker: only its own thread may wait so.
+    """For prefork where the worker has no event loop (brokers such as filesystem or SQL).
+
+    Asks before the request goes to the pool, which waits there until a process is free. Heirs start by hints: only the
+    worker's own thread may wait like that.
     """
 
-    runs_heirs = False
+    can_run_heirs = False
 
-    def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> Any:
-        if request.revoked():
-            raise TaskRevokedError(request.id)
-        if not self.enter(request):
+    def on_capacity(self, delivery: CeleryDelivery, cls: type, dispatch: Dispatch) -> object:
+        if delivery.request.revoked():
+            raise TaskRevokedError(delivery.request.id)
+        if not self.may_run(delivery):
             return None
         try:
             return dispatch()
         except TaskRevokedError:
-            self.undo(request, requeue=False)
+            self.core.slots.free(delivery, requeue=False)
             raise
 
-    def runs(self, request: Any) -> bool:
-        return alive(request.worker_pid)
+    def is_running(self, delivery: Delivery) -> bool:
+        return Gate.is_running(self, delivery)
 
-    def ended(self, request: Any, slot: Slot, *, requeue: bool) -> None:
-        """After a hard time limit the process dies a moment later, by the thread that tells of the limit."""
-        if request.time_limit_hit and alive(request.worker_pid):
-            self._holding.discard(request)
-            args = slot, request.worker_pid, requeue, time.monotonic() + GRACE
-            threading.Thread(target=self._free_when_dead, args=args, name="cachify-dying", daemon=True).start()
+    def on_run_end(self, delivery: CeleryDelivery, *, requeue: bool) -> None:
+        """After a hard time limit the process dies a moment later, killed by the thread that reports the limit."""
+        pid = delivery.request.worker_pid
+        if delivery.time_limit_hit and pid is not None and is_alive(pid):
+            self.core.slots.free_when_dead(delivery, pid, requeue=requeue)
+            threading.Thread(target=self._free_dead, name="cachify-dying", daemon=True).start()
         else:
-            super().ended(request, slot, requeue=requeue)
+            super().on_run_end(delivery, requeue=requeue)
 
-    def _free_when_dead(self, slot: Slot, pid: int, requeue: bool, until: float) -> None:
-        while alive(pid) and time.monotonic() < until:
+    def _free_dead(self) -> None:
+        while self.core.slots.free_dead():
             time.sleep(LOOK)
-        self.free(slot, requeue=requeue)
 
 
-class _GatedPool:
+def _is_stopping() -> bool:
+    # An exit code, which may be 0, once the worker was told to stop.
+    flags: tuple[object, ...] = (state.should_stop, state.should_terminate)
+    return not all(flag is None or flag is False for flag in flags)
+
+
+class _AskingPool:
     """A worker pool whose next job asks for a slot when its turn has come."""
 
-    def __init__(self, pool: Any, gate: InlineGate, request: Any) -> None:
-        self._pool, self._gate, self._request = pool, gate, request
+    def __init__(self, pool: Pool, gate: InlineGate, delivery: CeleryDelivery) -> None:
+        self._pool = pool
+        self._gate = gate
+        self._delivery = delivery
 
     def apply_async(
         self,
-        target: Callable[..., Any],
-        args: Any = (),
-        kwargs: Any = None,
+        target: Callable[..., object],
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
         *,
         accept_callback: Callable[[int, float], None],
-        callback: Callable[[Any], None],
-        **options: Any,
-    ) -> Any:
+        callback: Callable[[object], None],
+        **options: object,
+    ) -> object:
         pids: list[int] = []
         refused = object()
 
         def accepted(pid: int, _: float) -> None:
             pids.append(pid)
 
-        def run(*args: Any, **kwargs: Any) -> Any:
-            if not self._gate.enter(self._request):
+        def run(*args: object, **kwargs: object) -> object:
+            if not self._gate.may_run(self._delivery):
                 return refused
             accept_callback(pids[0], time.monotonic())
             return target(*args, **kwargs)
 
-        def done(result: Any) -> None:
+        def done(result: object) -> None:
             if result is not refused:
                 callback(result)
 

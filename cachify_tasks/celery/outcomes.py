@@ -1,22 +1,27 @@
-"""What the worker's main process does with a task that may not run now. Each ends the message: after it, nothing of
-this delivery is left in the worker.
+"""What the worker's main process does with a task that may not run now.
+
+Each function ends the message: after it, nothing of this delivery is left in the worker.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from celery import signals, states
 from celery.exceptions import Retry, TaskRevokedError
 from celery.utils.log import get_logger
 from celery.worker.state import task_ready
 
-from .request import ATTEMPT, marked
+from .envelope import HEADER
+
+if TYPE_CHECKING:
+    from .delivery import CeleryDelivery
+    from .internals import Request
 
 logger = get_logger("cachify_tasks.celery")
 
 
-def put_off(request: Any, seconds: float, count: int, why: str, *, visible: bool = True) -> None:
+def send_later(delivery: CeleryDelivery, seconds: float, deferrals: int, why: str, *, visible: bool) -> None:
     """Send this attempt again after a delay: same id, retries, and place in chain, group and chord.
 
     Modelled on how Celery itself retries a task whose worker was lost. The new message is published before the old one
@@ -28,18 +33,19 @@ def put_off(request: Any, seconds: float, count: int, why: str, *, visible: bool
     Raises:
         Exception: the broker did not take it; nothing has been acknowledged.
     """
+    request = delivery.request
     task, context = request.task, request._context
-    headers = {**(context.headers or {}), ATTEMPT: marked(request, count)}
+    headers = {**(context.headers or {}), HEADER: delivery.next_header(deferrals)}
     task.signature_from_request(context, countdown=seconds, retries=context.retries, headers=headers).apply_async()
     if visible:
         try:
-            _tell_retry(request, Retry(message=why, when=seconds))  # type: ignore[arg-type]  # the stubs know no float
+            _show_retry(request, Retry(message=why, when=seconds))  # type: ignore[arg-type]  # the stubs know no float
         except Exception as error:  # noqa: BLE001  # a result backend that is down; the message is on its way already
             logger.error("%s[%s] cannot be shown as RETRY: %r", request.name, request.id, error)
-    forget(request)
+    acknowledge(delivery)
 
 
-def _tell_retry(request: Any, reason: Retry) -> None:
+def _show_retry(request: Request, reason: Retry) -> None:
     task, context = request.task, request._context
     if request.store_errors:
         task.backend.mark_as_retry(request.id, reason, request=context)
@@ -51,8 +57,9 @@ def _tell_retry(request: Any, reason: Retry) -> None:
         task.request_stack.pop()
 
 
-def drop(request: Any, why: str) -> None:
+def revoke(delivery: CeleryDelivery, why: str) -> None:
     """End the task as REVOKED, without running it; its chord and chain learn it."""
+    request = delivery.request
     task, context = request.task, request._context
     task.backend.mark_as_failure(
         request.id, TaskRevokedError(why), request=context, store_result=request.store_errors, call_errbacks=False,
@@ -60,21 +67,15 @@ def drop(request: Any, why: str) -> None:
     )  # fmt: skip
     request.send_event("task-revoked", terminated=False, signum=None, expired=False)
     signals.task_revoked.send(sender=task, request=context, terminated=False, signum=None, expired=False)
-    forget(request)
+    acknowledge(delivery)
 
 
-def forget_copy(request: Any) -> None:
-    """A copy of a task that has ended: there is nothing to do."""
-    logger.info("%s[%s] has ended already; this copy is dropped", request.name, request.id)
-    forget(request)
-
-
-def forget(request: Any) -> None:
+def acknowledge(delivery: CeleryDelivery) -> None:
     """Be done with this delivery: its message is acknowledged."""
-    task_ready(request)
-    request.acknowledge()
+    task_ready(delivery.request)
+    delivery.request.acknowledge()
 
 
-def leave(request: Any) -> None:
+def leave(delivery: CeleryDelivery) -> None:
     """Be done with this arrival of a task whose message the store keeps."""
-    task_ready(request)
+    task_ready(delivery.request)

@@ -1,336 +1,331 @@
-"""The gate of prefork workers, in the worker's event loop."""
+"""The gate of prefork workers, in the worker's event loop: it batches, and it minds the semaphore.
+
+A message goes through here in this order:
+
+    on_capacity   a process is free for it: its command joins the batch of this loop iteration
+    flush         reports of ended and started runs, then the batch, in one write; the loop goes on
+    _on_replies   the answers: each delivery is dispatched to its process, or frees its capacity
+
+billiard releases the worker's semaphore before it calls `on_success`. So the gate batches until the end of the loop
+iteration, and sends releases before requests: a task that ended in this iteration has freed its slot by then.
+"""
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import islice, repeat
-from typing import Any, Final, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from celery.exceptions import TaskRevokedError
 from celery.utils.log import get_logger
 
-from .._core.commands import Heir, Release, Reply, SlotRequest, resent
-from .._redis.hub_connection import Pipe
-from .._runtime.lease_renewer import lease_renewer
-from .._runtime.slot import Slot
-from .._worker.requests import slot_for
+from .._core.commands import Reply
+from .._redis.hub_connection import HubConnection
+from .._runtime.runtime import Runtime
+from .._worker.held_slots import LOOK, is_alive, slot_of
+from .._worker.outage import FIRST
+from .._worker.outbox import Entry
+from .._worker.port import TaskRequest
+from .._worker.verdicts import Fail
 from ..errors import CachifyStoreError
-from .gate import GRACE, LOOK, OUTAGE, Gate, Told, alive
+from .delivery import CeleryDelivery
+from .gate import Gate
 from .loop_waker import LoopWaker
 
+if TYPE_CHECKING:
+    from .._worker.outbox import Report
+    from .internals import Dispatch, Hub, Request, Timer, Worker
+
 logger = get_logger("cachify_tasks.celery")
-SURE: Final = 0.5  # of the life of a reservation: counted from before it was asked for, it cannot have ended
-SOON: Final = 0.01  # seconds until the store is told at the latest that a heir has begun
-BEAT: Final = 0.5  # seconds between two looks for what the store has not answered, or not heard
+
+SOON: Final = 0.01  # seconds within which the store hears that an heir has started
+CHECK_EVERY: Final = 0.5  # seconds between two looks at replies that are overdue and reports that failed
 
 
 class _Asked(NamedTuple):
-    request: Any
-    ask: SlotRequest
-    dispatch: Callable[[], Any]
+    """A delivery whose command is in the batch, or on its way to the store."""
+
+    delivery: CeleryDelivery
+    command: TaskRequest
+    dispatch: Dispatch
 
 
-class _Dying(NamedTuple):
-    """A slot whose process is being killed."""
+class PreforkGate(Gate):
+    """See the module. Everything here belongs to the worker's main thread, but `_calls`, which any thread adds to."""
 
-    slot: Slot
-    pid: int
-    requeue: bool
-    until: float
+    reserves_for_itself = True
 
-
-class HubGate(Gate):
-    """For prefork: asks in the worker's event loop, for all requests of one turn in one write, and waits for nothing.
-
-    billiard frees a finished task's place before it tells that the task has finished; so a request waits for the end of
-    the turn, and slots that were freed in it are freed first.
-    """
-
-    binds = True
-
-    def __init__(self, runtime: Any, worker: Any) -> None:
+    def __init__(self, runtime: Runtime, worker: Worker) -> None:
         super().__init__(runtime, worker)
-        self._asked: deque[_Asked] = deque()
-        self._ended: deque[tuple[Told, float]] = deque()
-        self._begun: list[tuple[Told, float]] = []  # heirs that the store is to be told of
-        self._unheard: list[tuple[Told, float]] = []  # their sending failed
-        self._offered: deque[tuple[str, Sequence[Heir]]] = deque()  # by the reaper's thread
-        self._dying: list[_Dying] = []
-        self._behind: Any = None  # what waited for a place behind the heir that went last
-        self._called = False
-        self._closed_until = 0.0
-        self._start = 0  # counts the loop's starts; each is a new connection to the broker
-        self._loop_waker = LoopWaker(self._hear)
-        self._pipe = Pipe(runtime.store, self._watch, self._unwatch)
-        self._beating: Any = None
+        self._thread = threading.get_ident()
+        self._asked: deque[_Asked] = deque()  # the batch of this loop iteration
+        self._calls: deque[Callable[[], None]] = deque()
+        self._loop_starts = 0  # each start of the loop is a new connection to the broker
+        self._flush_scheduled = False
+        self._flush_soon = False  # a timer will flush: an heir has started without asking
+        self._urgent = False  # a report must not wait for another event
+        self._ahead_of_next_heir: object = None  # the delivered request that must run before the next heir (fairness)
+        self._waker = LoopWaker(self._make_calls)
+        self._connection = HubConnection(runtime.store, self._watch, self._unwatch)
+        self._checks: Timer | None = None
 
     @property
-    def hub(self) -> Any:
+    def hub(self) -> Hub:
+        assert self.worker.hub is not None, "a prefork worker without an event loop has another gate"
         return self.worker.hub
 
-    def launch(self, request: Any) -> None:
-        """A heir has a slot that waits for it: it goes before what the broker has delivered. Between two of them one of
-        those goes: heirs without end must not keep tasks of other pools from their places.
+    # Deliveries
+
+    def on_capacity(self, delivery: CeleryDelivery, cls: type, dispatch: Dispatch) -> None:
+        if delivery.request.revoked():
+            raise TaskRevokedError(delivery.request.id)
+        command = self.core.request(delivery)
+        if command is None:
+            dispatch()
+        elif isinstance(command, Fail):
+            self.apply(delivery, command)
+            dispatch()
+        elif self.core.begin_reserved(delivery, command):
+            # The store hears of it with what is sent next, most often that the task was acknowledged: until then
+            # nothing keeps a processor from the task.
+            if not self._flush_soon:
+                self._flush_soon = True
+                self.hub.call_later(SOON, self._schedule_flush)
+            self._admit(delivery)
+            self._dispatch(delivery, dispatch)
+        else:
+            asked = _Asked(delivery, command, dispatch)
+            if self.store_down:
+                self._on_reply(asked, CachifyStoreError("the store is out of reach"))
+            else:
+                self._asked.append(asked)
+                self._schedule_flush()
+
+    def _on_reply(self, asked: _Asked, reply: Reply | CachifyStoreError) -> None:
+        delivery = asked.delivery
+        self.core.on_reply(delivery, asked.command, reply)
+        if delivery.admitted:
+            self._dispatch(delivery, asked.dispatch)
+        else:
+            self._free_capacity()
+
+    def _dispatch(self, delivery: CeleryDelivery, dispatch: Dispatch) -> None:
+        try:
+            dispatch()
+        except TaskRevokedError:
+            self.core.slots.free(delivery, requeue=False)
+            self._free_capacity()
+
+    def _free_capacity(self) -> None:
+        """Release the semaphore in the next iteration: done here, a thousand refusals in a row would nest too deep."""
+        release = getattr(self.worker, "_quick_release", None)
+        if release is not None and self._uses_semaphore:
+            self.hub.call_soon(release)
+
+    @property
+    def _uses_semaphore(self) -> bool:
+        return self.worker.process_task == self.worker._process_task_sem
+
+    def ask_again(self, delivery: CeleryDelivery) -> None:
+        if self.accepting:
+            delay = max(self.core.outage.left, FIRST)
+            self.hub.call_later(delay, self._process_again, delivery, self._loop_starts)
+
+    def _process_again(self, delivery: CeleryDelivery, loop_starts: int) -> None:
+        if self.accepting and loop_starts == self._loop_starts:
+            self.worker.process_task(delivery.request)
+
+    # Heirs
+
+    def launch(self, delivery: CeleryDelivery) -> None:
+        """Heirs hold a reserved, idle slot, so they run before messages that the broker has delivered.
+
+        The two alternate, so that a steady stream of heirs cannot starve other pools.
         """
-        semaphore = self.worker.semaphore
-        if semaphore is None or self.worker.process_task != self.worker._process_task_sem:
+        request, semaphore = delivery.request, self.worker.semaphore
+        if semaphore is None or not self._uses_semaphore:
             self.worker.process_task(request)
         elif semaphore.value > 0:
             semaphore.acquire(self.worker._process_task, request)
         else:
             waiting = semaphore._waiting
-            place = 1 if waiting and waiting[0] is self._behind else 0  # that one has let the last heir go first
-            for index, (go, *_) in enumerate(islice(waiting, 2 * len(self.heirs) + 1)):
-                if go == self._go:
-                    place = index + 2
-            waiting.insert(place, (self._go, (request,), {}))
+            index = 1 if waiting and waiting[0] is self._ahead_of_next_heir else 0
+            for position, (callback, *_) in enumerate(islice(waiting, 2 * len(self.core.handovers) + 1)):
+                if callback == self._start_heir:
+                    index = position + 2
+            waiting.insert(index, (self._start_heir, (request,), {}))
 
-    def _go(self, request: Any) -> None:
-        """The turn of a heir that had to wait."""
+    def _start_heir(self, request: Request) -> None:
+        """The turn of an heir that had to wait for a process."""
+        assert self.worker.semaphore is not None
         waiting = self.worker.semaphore._waiting
-        self._behind = waiting[0] if waiting else None
+        self._ahead_of_next_heir = waiting[0] if waiting else None
         self.worker._process_task(request)
 
-    def offer(self, pool: str, heirs: Sequence[Heir]) -> None:
-        self._offered.append((pool, heirs))
-        self._loop_waker.wake()
-
-    def register(self, hub: Any) -> None:
-        """At every start of the loop. A reset of the hub forgets its readers, and a lost connection may have cost the
-        timers; requests of the lost connection cannot be acknowledged any more, and come again.
-        """
-        self._loop_waker.register(hub)
-        self._pipe.watch()
-        if self._beating is not None:
-            self._beating.cancel()
-        self._beating = hub.call_repeatedly(BEAT, self._beat)
-        hub.on_tick.add(self._tick)
-        self._start += 1
-        asked, self._asked = self._asked, deque()
-        self._called = False
-        self._let_go()
-        self.heirs.keep(one.request for one in asked)
-        self.heirs.reconnected()
-        self._call()
-        self._look()
-
-    def _let_go(self) -> None:
-        """With its connection Celery throws away the jobs that no process has said to have begun: nobody will tell of
-        their ends. One that was on its way to its process runs all the same, so its slot is not freed here; it is not
-        renewed either, and with the end of its lease its message, which comes again, may run.
-        """
-        jobs = self.worker.pool._pool._cache
-        for request in list(self._holding):
-            job = request._apply_result and request._apply_result()
-            if job is None or job._job not in jobs:
-                slot, request.slot = request.slot, None
-                self._holding.discard(request)
-                if slot is not None:
-                    lease_renewer.remove(slot)
-                    logger.warning("%s[%s] was let go with its connection", request.name, request.id)
-
-    def _watch(self, fd: int) -> None:
-        self.hub.add_reader(fd, self._pipe.readable)
-
-    def _unwatch(self, fd: int) -> None:
-        self.hub.remove_reader(fd)
-
-    def _hear(self) -> None:
-        while self._offered:
-            self.heirs.start(*self._offered.popleft())
-
-    @property
-    def closed(self) -> bool:
-        return time.monotonic() < self._closed_until
-
-    def reopen(self) -> None:
-        self._closed_until = 0.0  # the next beat sends what the store did not hear
-
-    def _beat(self) -> None:
-        self._pipe.look()
-        if self._unheard:
-            self.flush()
-
-    def _tick(self) -> None:
-        """Before the loop sleeps: what a timer has put off in this turn must not wait for the next event."""
-        if self._asked or self._ended:
-            self._called = False
-            self._call()
-            self._loop_waker.wake()
-
-    def _call(self) -> None:
-        if not self._called and (self._asked or self._ended or self._begun):
-            self._called = True
-            self.hub.call_soon(self.flush)
-
-    def arrived(self, request: Any, cls: type, dispatch: Callable[[], Any]) -> None:
-        if request.revoked():
-            raise TaskRevokedError(request.id)
-        ask = self.prepare(request)
-        if ask is None:
-            dispatch()
-        elif request.ticket is not None and request.ticket.assured and self.accepting and not self.overdue(request):
-            self._begin(request, ask, dispatch)
-        elif self.closed:
-            self._act(_Asked(request, ask, dispatch), CachifyStoreError("the store is out of reach"))
+    def call_in_worker(self, call: Callable[[], None]) -> None:
+        if threading.get_ident() == self._thread:
+            call()
         else:
-            self._asked.append(_Asked(request, ask, dispatch))
-            self._call()
+            self._calls.append(call)
+            self._waker.wake()
 
-    def _begin(self, request: Any, ask: SlotRequest, dispatch: Callable[[], Any]) -> None:
-        """Its slot is bound to this worker: it goes to its process at once. The store is told with what comes next,
-        most often that it has been acknowledged: until then nothing is to keep a processor from it.
-        """
-        self.hold(request, ask, request.ticket.token)
-        if not self._begun:
-            self.hub.call_later(SOON, self._call)
-        self._begun.append((ask, time.monotonic()))
-        self._dispatch(request, dispatch)
+    def _make_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
 
-    def tell(self, command: Told) -> None:
-        self._ended.append((command, time.monotonic()))
-        if self.accepting and not getattr(command, "again", False):
-            self._call()
-        else:  # before its message can come again; behind all that was said of it
+    # Ends
+
+    def on_run_end(self, delivery: CeleryDelivery, *, requeue: bool) -> None:
+        """After a hard time limit the process dies a moment later: only then is its slot free."""
+        pid = delivery.request.worker_pid
+        if delivery.time_limit_hit and pid is not None and is_alive(pid):
+            self.core.slots.free_when_dead(delivery, pid, requeue=requeue)
+            self._free_dead()
+        else:
+            super().on_run_end(delivery, requeue=requeue)
+
+    def _free_dead(self) -> None:
+        if self.core.slots.free_dead(wait=self.accepting):
+            self.hub.call_later(LOOK, self._free_dead)
+
+    def send(self, command: Report, *, at_once: bool) -> None:
+        self.core.outbox.add(command)
+        if self.accepting and not at_once:
+            self._urgent = True
+            self._schedule_flush()
+        else:
             self.drain()
 
-    def ended(self, request: Any, slot: Slot, *, requeue: bool) -> None:
-        """After a hard time limit the process dies a moment later: only then is its slot free."""
-        if request.time_limit_hit and alive(request.worker_pid):
-            self._holding.discard(request)
-            self._dying.append(_Dying(slot, request.worker_pid, requeue, time.monotonic() + GRACE))
-            self._look()
-        else:
-            super().ended(request, slot, requeue=requeue)
+    def resend(self) -> None:
+        """Only during a shutdown, when the loop stands still: else the loop sends them."""
+        if not self.accepting:
+            super().resend()
 
-    def _look(self) -> None:
-        """Free the slots of those that have died."""
-        dying, self._dying = self._dying, []
-        for one in dying:
-            if self.accepting and alive(one.pid) and time.monotonic() < one.until:
-                self._dying.append(one)
-            else:
-                self.free(one.slot, requeue=one.requeue)
-        if self._dying:
-            self.hub.call_later(LOOK, self._look)
+    # The batch
 
-    def left(self) -> None:
-        self._look()  # the loop will not
-        super().left()
-        self.reopen()
-        self.drain()  # once more what was not heard: nobody tells it later
+    def _schedule_flush(self) -> None:
+        if not self._flush_scheduled and (self._asked or len(self.core.outbox)):
+            self._flush_scheduled = True
+            self.hub.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Send what has ended and then what has arrived; the loop goes on until the answers come.
+        """Send reports of ended and started runs, then requests; the loop goes on until the answers come.
 
-        What the store did not hear goes first: that a heir has begun must not come after its end. While the store is
-        out of reach nothing is sent: the loop, or a shutdown, stands still while it tries to connect.
+        While the store is out of reach nothing is sent: the loop, or a shutdown, would stand still while it connects.
         """
-        self._called = False
-        self._begun.extend(self._ended)
-        ended, self._begun, self._ended = self._begun, [], deque()
+        self._flush_scheduled = self._flush_soon = self._urgent = False
+        if not self.accepting:  # unacknowledged: the broker will deliver them to other workers
+            self._forget_asked()
         asked, self._asked = self._asked, deque()
-        if not self.accepting:  # unacknowledged: the broker will deliver them to others
-            self.heirs.keep(one.request for one in asked)
-            asked.clear()
-            ended = [*self._unheard, *iter(self._oldest_untold, None), *ended]
-            self._unheard = []
-        if self.closed:
-            self._hear_all(ended, asked, self._start, repeat(CachifyStoreError("the store is out of reach")))
+        if self.store_down:
+            for one in asked:
+                self._on_reply(one, CachifyStoreError("the store is out of reach"))
             return
-        ended, self._unheard = self._unheard + ended, []
-        commands = [command for command, _ in ended] + [one.ask for one in asked]
+        reports = self.core.outbox.take()
+        commands = [entry.command for entry in reports] + [one.command for one in asked]
         if commands:
-            self._pipe.send(commands, partial(self._told, ended, asked, self._start))
+            self._connection.send(commands, partial(self._on_replies, reports, asked, self._loop_starts))
+
+    def _forget_asked(self) -> None:
+        """These will not be asked for: heirs wait for capacity again, other messages come again from the broker."""
+        asked, self._asked = self._asked, deque()
+        for one in asked:
+            one.delivery.in_pool_queue = False
+        self.core.handovers.wait_again(one.delivery for one in asked)
 
     def drain(self) -> None:
         """Send what there is and wait for every answer."""
         self.flush()
-        self._pipe.drain()
+        self._connection.drain()
 
-    def _told(
-        self,
-        ended: Iterable[tuple[Told, float]],
-        asked: Iterable[_Asked],
-        start: int,
-        replies: list[Any] | CachifyStoreError,
+    def _on_replies(
+        self, reports: list[Entry], asked: deque[_Asked], loop_starts: int, replies: list[object] | CachifyStoreError
     ) -> None:
         if isinstance(replies, CachifyStoreError):
-            self._closed_until = time.monotonic() + self.pause()
-            self._hear_all(ended, asked, start, repeat(replies))
-        else:
-            self._hear_all(ended, asked, start, iter(replies))
-
-    def _hear_all(
-        self, ended: Iterable[tuple[Told, float]], asked: Iterable[_Asked], start: int, told: Iterator[Any]
-    ) -> None:
-        for (command, since), reply in zip(ended, told, strict=False):
-            if isinstance(reply, CachifyStoreError):
-                self._tell_later(command, since, reply)
-            else:
-                self._heard(command, reply, since)
-        for one, reply in zip(asked, told, strict=False):
-            if start == self._start and self.accepting:
-                self._act(one, reply)
+            self.core.outage.begin()
+            replies = [replies] * (len(reports) + len(asked))
+        self._on_report_replies(reports, replies)
+        for one, reply in zip(asked, replies[len(reports) :], strict=True):
+            assert isinstance(reply, Reply | CachifyStoreError)
+            if loop_starts == self._loop_starts and self.accepting:
+                self._on_reply(one, reply)
             elif isinstance(reply, Reply) and reply.status == "granted":  # its message comes again, perhaps elsewhere
-                self.tell(slot_for(self.runtime, one.ask, reply.token).release_command(requeue=True))
-        if self._asked and self.accepting:  # by heirs: their slots wait for them
+                slot = slot_of(self.runtime, one.command, reply.token)
+                self.send(slot.release_command(requeue=True), at_once=True)
+        if self._asked and self.accepting:  # heirs, whose slots are idle until they start
             self.flush()
 
-    def _heard(self, command: Told, reply: Reply, since: float) -> None:
-        if isinstance(command, SlotRequest) and reply.status != "granted":
-            self._lost(command)
-            self.named(command.pool, reply)
-        elif isinstance(command, Release) and command.reserve_for_me and reply.heirs:
-            self._heed(command, reply)
-            surely = since + self.runtime.start_ms / 1000 * SURE
-            self.heirs.start(command.pool, reply.heirs, command.request_id, surely)
-        else:
-            self.freed(command, reply)
+    def _on_report_replies(self, reports: list[Entry], replies: list[object]) -> None:
+        failed = []
+        for entry, reply in zip(reports, replies, strict=False):
+            if isinstance(reply, CachifyStoreError):
+                self.runtime.unreachable(reply, "releasing slots")
+                failed.append(entry)
+            else:
+                assert isinstance(reply, Reply)
+                self.core.on_report_reply(entry.command, reply, entry.since)
+        self.core.outbox.put_back(failed)
 
-    def _lost(self, ask: SlotRequest) -> None:
-        """It has begun, and was told of too late: its slot is somebody else's."""
-        for request in self._holding:
-            if request.ask is ask:
-                lease_renewer.remove(request.slot)
-                self.runtime.lost(request.slot)
+    # The loop
 
-    def _tell_later(self, command: Told, since: float, error: CachifyStoreError) -> None:
-        """It answers the same however often it is sent; after its lease there is nothing left to free."""
-        self.runtime.unreachable(error, "releasing slots")
-        if not self.accepting:
-            self._untold.append((command, since))
-        elif time.monotonic() - since < self.runtime.lease_ms / 1000:
-            self._unheard.append((command, since))
+    def register(self, hub: Hub | None) -> None:
+        """At every start of the loop. A reset of the hub forgets its readers, and a lost connection its timers.
 
-    def _act(self, one: _Asked, reply: Reply | CachifyStoreError) -> None:
-        if not self.acted(one.request, one.ask, reply):
-            self._free_place()
-        else:
-            self._dispatch(one.request, one.dispatch)
+        Requests of the lost connection cannot be acknowledged any more, and come again.
+        """
+        assert hub is not None
+        self._thread = threading.get_ident()
+        self._waker.register(hub)
+        self._connection.watch_again()
+        if self._checks is not None:
+            self._checks.cancel()
+        self._checks = hub.call_repeatedly(CHECK_EVERY, self._check)
+        hub.on_tick.add(self._on_tick)
+        self._loop_starts += 1
+        self._flush_scheduled = self._flush_soon = False
+        self._abandon_dropped_jobs()
+        self._forget_asked()
+        super().register(hub)
+        self._schedule_flush()
+        self._free_dead()
 
-    def _dispatch(self, request: Any, dispatch: Callable[[], Any]) -> None:
-        try:
-            dispatch()
-        except TaskRevokedError:
-            self.undo(request, requeue=False)
-            self._free_place()
+    def _abandon_dropped_jobs(self) -> None:
+        """When the broker connection is lost, Celery drops jobs that no child has accepted yet.
 
-    def _free_place(self) -> None:
-        """Of the worker's semaphore, from the loop: freed inline, a thousand refusals in a row nest too deep."""
-        release = getattr(self.worker, "_quick_release", None)
-        if release is not None and self.worker.process_task == self.worker._process_task_sem:
-            self.hub.call_soon(release)
+        No callback will report their end. Such a job may still run; so its slot is kept, but renewed no more. Its
+        redelivered message can run once the lease has expired.
+        """
+        jobs = self.worker.pool._pool._cache
+        for delivery in self.core.slots.holding():
+            assert isinstance(delivery, CeleryDelivery)
+            request = delivery.request
+            job = request._apply_result and request._apply_result()
+            if (job is None or job._job not in jobs) and self.core.slots.abandon(delivery) is not None:
+                logger.warning("%s[%s] was let go with its connection", request.name, request.id)
 
-    def try_later(self, request: Any) -> None:
-        request.ask = request.ask and resent(request.ask)
-        if self.accepting:
-            delay = max(self._closed_until - time.monotonic(), OUTAGE[0])
-            self.hub.call_later(delay, self._again, request, self._start)
+    def _on_tick(self) -> None:
+        """Before the loop sleeps: what a timer has added in this iteration must not wait for the next event."""
+        if self._asked or self._urgent:
+            self._flush_scheduled = False
+            self._schedule_flush()
+            self._waker.wake()
 
-    def _again(self, request: Any, start: int) -> None:
-        if self.accepting and start == self._start:
-            self.worker.process_task(request)
+    def _check(self) -> None:
+        self._connection.check_overdue()
+        if len(self.core.outbox):
+            self.flush()
+
+    def _watch(self, fd: int) -> None:
+        self.hub.add_reader(fd, self._connection.readable)
+
+    def _unwatch(self, fd: int) -> None:
+        self.hub.remove_reader(fd)
+
+    def on_shutdown(self) -> None:
+        self.core.slots.free_dead(wait=False)  # the loop will not
+        super().on_shutdown()
+        self.resume()
+        self.drain()  # once more what the store did not confirm: nobody sends it later

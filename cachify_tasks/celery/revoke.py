@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery.utils.log import get_logger
 
-from .._core.commands import Claim, Find, Ticketed
+from .._core.commands import Claim, Find, Found, Heir, Ticketed
+from .._worker.port import HandOver
 from ..errors import CachifyStoreError
-from .envelope import opened
-from .handovers import Ticket
+
+if TYPE_CHECKING:
+    from .gate import Gate
+    from .internals import Consumer
 
 logger = get_logger("cachify_tasks.celery")
 
@@ -19,7 +22,7 @@ CLAIM_MS = 10_000  # all workers hear of it; one acts
 TOGETHER = 200  # ids that are looked for in one script
 
 
-def listen(consumer: Any, gate: Any) -> None:
+def listen(consumer: Consumer, gate: Gate) -> None:
     """Have this worker's `revoke` command look for parked tasks too, after Celery's own has run."""
     box = next((step.box for step in consumer.blueprint.order if hasattr(step, "box")), None)
     if box is None:  # this worker takes no commands
@@ -33,7 +36,7 @@ def listen(consumer: Any, gate: Any) -> None:
     def revoke(state: Any, task_id: Any, **options: Any) -> Any:
         answer = own(state, task_id, **options)
         try:
-            end_parked(gate, consumer, [task_id] if isinstance(task_id, str) else task_id or ())
+            end_parked(gate, [task_id] if isinstance(task_id, str) else task_id or ())
         except Exception as error:  # noqa: BLE001  # at its turn a revoked task is found out all the same
             logger.error("parked tasks could not be looked for: %r", error)
         return answer
@@ -41,7 +44,7 @@ def listen(consumer: Any, gate: Any) -> None:
     node.handlers = {**node.handlers, "revoke": revoke}
 
 
-def end_parked(gate: Any, consumer: Any, ids: Iterable[str]) -> None:
+def end_parked(gate: Gate, ids: Iterable[str]) -> None:
     """End those of these tasks that are parked, as revoked."""
     store, left = gate.runtime.store, tuple(ids)
     pools = store.execute(Ticketed())
@@ -52,16 +55,16 @@ def end_parked(gate: Any, consumer: Any, ids: Iterable[str]) -> None:
                 raise found
             for ticket in found:
                 if ticket.waits:
-                    _end(gate, consumer, pool, ticket)
+                    _end(gate, pool, ticket)
 
 
-def _end(gate: Any, consumer: Any, pool: str, found: Any) -> None:
-    envelope = opened(found.envelope)
-    task = gate.worker.app.tasks.get(envelope.task)
-    if task is None:  # it is left to a worker that knows it
+def _end(gate: Gate, pool: str, found: Found) -> None:
+    envelope = gate.open(found.envelope)
+    if envelope.task not in gate.worker.app.tasks:  # it is left to a worker that knows it
         return
     if not gate.runtime.store.execute(Claim(f"revoke:{found.holder}", CLAIM_MS)):
         return
-    request = gate.heirs.request(envelope, task, consumer)
-    Ticket(gate, pool, found.holder).own(request)
-    request.revoked()  # tells it, and takes it out of the store
+    heir = Heir(holder=found.holder, token=0, envelope=found.envelope, waited_ms=0)
+    gate.deliver(
+        HandOver(pool=pool, heir=heir, message=envelope)
+    )  # ends it if it is revoked, and takes it out of the store

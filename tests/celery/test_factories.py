@@ -96,7 +96,7 @@ UNGATED = """
 def lost(): ...
 
 import cachify_tasks.celery.bootsteps as steps
-steps.gate = lambda task: None  # as if another package put its own Request there
+steps.gate_task = lambda task: None  # as if another package put its own Request there
 """
 SPLIT = """
 cachify = init_cachify(url="redis://127.0.0.1:1/5", is_global=False)

@@ -15,7 +15,7 @@ from celery.worker import request, state, worker
 from celery.worker.consumer import Consumer
 from kombu.asynchronous import hub as hubs
 
-from cachify_tasks.celery.request import gated
+from cachify_tasks.celery.request import gated_class
 
 # The stubs know the promised part of them.
 REQUEST: Any = request
@@ -37,7 +37,7 @@ def generated() -> type:
     def task() -> None: ...
 
     made: type = REQUEST.create_request_cls(
-        gated(OwnRequest), app.tasks["internals.task"], SimpleNamespace(apply_async=None), "h", None
+        gated_class(OwnRequest), app.tasks["internals.task"], SimpleNamespace(apply_async=None), "h", None
     )
     return made
 

@@ -11,7 +11,17 @@ from tests.support.waiting import wait_until
 HOOK = """
 import os, signal
 from pathlib import Path
-from cachify_tasks.celery import gate as gates, handovers as heirs, prefork_gate as hub
+from cachify_tasks._core.commands import StartReserved
+from cachify_tasks._worker.handovers import HandOvers
+from cachify_tasks._worker.held_slots import HeldSlots
+from cachify_tasks._worker.verdicts import Done
+from cachify_tasks._worker.worker import Worker
+from cachify_tasks.celery.gate import Gate
+from cachify_tasks.celery.prefork_gate import PreforkGate
+
+
+def has_a_start(gate):
+    return any(isinstance(entry.command, StartReserved) for entry in gate.core.outbox._entries)
 
 
 def die_at(owner, name, when=lambda *_: True):
@@ -27,17 +37,17 @@ def die_at(owner, name, when=lambda *_: True):
 
 match {point!r}:
     case "parked, not acknowledged":
-        die_at(gates.Gate, "_parked")
+        die_at(Gate, "apply", lambda gate, delivery, verdict: isinstance(verdict, Done))
     case "handed over, not started":
-        die_at(heirs.Heirs, "start")
-    case "bound to its worker, not sent to a process":
-        die_at(gates.Gate, "hold", lambda gate, request, *_: request.ticket is not None)
-    case "begun, the store not told":
-        die_at(hub.HubGate, "flush", lambda gate: gate._begun)
+        die_at(HandOvers, "start")
+    case "reserved for its worker, not sent to a process":
+        die_at(HeldSlots, "hold", lambda slots, delivery, *_: delivery.state.stored is not None)
+    case "started, not reported to the store":
+        die_at(PreforkGate, "flush", has_a_start)
     case "started, not acknowledged":
-        die_at(heirs.Ticket, "_done")
+        die_at(Worker, "on_acknowledged")
     case "ended, not released":
-        die_at(gates.Gate, "free", lambda gate, slot: slot.holder.startswith("heir"))
+        die_at(Worker, "_release", lambda worker, slot, *_: slot.holder.startswith("heir"))
 """
 
 
@@ -47,10 +57,10 @@ match {point!r}:
         ("parked, not acknowledged", "park", 1),
         ("handed over, not started", "park", 1),
         ("handed over, not started", "park_late", 1),
-        ("bound to its worker, not sent to a process", "park", 1),
-        ("bound to its worker, not sent to a process", "park_late", 1),
-        ("begun, the store not told", "park", 2),
-        ("begun, the store not told", "park_late", 2),
+        ("reserved for its worker, not sent to a process", "park", 1),
+        ("reserved for its worker, not sent to a process", "park_late", 1),
+        ("started, not reported to the store", "park", 2),
+        ("started, not reported to the store", "park_late", 2),
         ("started, not acknowledged", "park", 2),
         ("ended, not released", "park", 1),
         ("ended, not released", "park_late", 2),

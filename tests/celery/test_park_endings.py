@@ -2,7 +2,7 @@
 
 import pytest
 
-NO_REAPER = "from cachify_tasks.celery import reaper\nreaper.EVERY = 3600\n"
+NO_REAPER = "from cachify_tasks._worker import reaper\nreaper.EVERY = 3600\n"
 ENDS = ["ok", "error", "retry", "ignore", "reject", "requeue"]
 
 

@@ -10,7 +10,7 @@ from celery import Celery
 from cachify_tasks import pool
 from cachify_tasks._core.commands import Look, Pools
 from cachify_tasks.celery.app import _states, runtime_of
-from cachify_tasks.celery.handovers import Heirs
+from cachify_tasks.celery.gate import Gate
 from tests.celery.conftest import Sent
 from tests.support.apps import embedded_worker
 from tests.support.shop import make_app
@@ -33,8 +33,8 @@ def test_a_solo_worker_calls_the_next_task_before_it_asks_its_broker_for_message
         time.sleep(0.05)  # so long may a broker take
         send(*args)
 
-    send = Heirs.send
-    monkeypatch.setattr(Heirs, "send", slowly)
+    send = Gate.hint
+    monkeypatch.setattr(Gate, "hint", slowly)
     pause = 3.0  # between two looks at an empty queue: twenty of them were far over the time limit below
     app = make_app("memory://", "cache+memory://", "memory://", broker_transport_options={"polling_interval": pause})
     with embedded_worker(app, "solo"):

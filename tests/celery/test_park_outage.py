@@ -1,14 +1,11 @@
 """The store goes away and comes back while tasks are parked and handed over."""
 
 import time
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from cachify_tasks._core.commands import Acquire, Look, Release, StartReserved
 from cachify_tasks.celery.app import runtime_of
-from cachify_tasks.celery.handovers import Heirs
 from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_until
 from tests.support.workers import write_app
@@ -146,7 +143,10 @@ def test_a_task_that_was_parked_and_run_elsewhere_while_the_store_was_away_does_
 
 def test_a_heir_of_whose_beginning_the_store_learns_too_late_has_lost_its_lease(make_shop):
     shop = make_shop(cachify_start_timeout=2, worker_prefetch_multiplier=8)
-    hook = "from cachify_tasks.celery import hub, reaper\nhub.SOON = 6\nreaper.EVERY = 3600\n"
+    hook = (
+        "from cachify_tasks._worker import reaper\nfrom cachify_tasks.celery import prefork_gate\n"
+        "prefork_gate.SOON = 6\nreaper.EVERY = 3600\n"
+    )
     (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + hook)
     store = runtime_of(shop.app).store
     with shop.worker(concurrency=2) as worker:
@@ -189,8 +189,9 @@ def test_a_heir_that_goes_back_leaves_no_slot_though_the_store_had_not_heard_of_
     with FaultProxy(server.port) as proxy:
         write_app(shop.folder, **shop.options | {"store": proxy.url})
         hook = (
-            "from cachify_tasks.celery import gates, hub, reaper\n"
-            "hub.SOON, hub.BEAT, gates.OUTAGE, reaper.EVERY = 3, 5, (0.1, 0.1), 60\n"
+            "from cachify_tasks._worker import outage, reaper\nfrom cachify_tasks.celery import prefork_gate\n"
+            "prefork_gate.SOON, prefork_gate.CHECK_EVERY, reaper.EVERY = 3, 5, 60\n"
+            "outage.FIRST = outage.LONGEST = 0.1\n"
         )
         (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + hook)
         with shop.worker(concurrency=2) as worker:
@@ -231,17 +232,3 @@ def test_other_tasks_run_while_the_store_hangs(make_shop, private_server):
             proxy.heal()
             assert [one.get(timeout=40) for one in held + waiting] == ["ok done"] * 12
             shop.wait_quiet()
-
-
-def test_a_shutdown_gives_no_more_heirs_back_when_the_store_has_not_answered_for_one():
-    tried: list[Any] = []
-    gate = SimpleNamespace(give_back=tried.append)  # answers None: the store did not
-    heirs = Heirs(gate, SimpleNamespace(app=None))
-    waiting: list[Any] = [SimpleNamespace(ticket=SimpleNamespace(holder=str(n))) for n in range(3)]
-    heirs.keep(waiting)
-
-    heirs.pass_on()
-
-    assert tried == waiting[:1]
-    assert [request.passed_on for request in waiting] == [True] * 3
-    assert len(heirs) == 0

@@ -42,7 +42,7 @@ def test_a_worker_without_its_broker_leaves_parked_tasks_to_those_that_can_start
     server = private_server()
     shop = make_shop(broker_url=server.url, backend_url=broker_url, cachify_start_timeout=60)
     store = runtime_of(shop.app).store
-    app, hook = shop.folder / "app.py", "from cachify_tasks.celery import reaper\nreaper.EVERY = {}\n"
+    app, hook = shop.folder / "app.py", "from cachify_tasks._worker import reaper\nreaper.EVERY = {}\n"
     with FaultProxy(server.port) as proxy:
         write_app(shop.folder, **shop.options | {"broker": proxy.url})
         app.write_text(app.read_text() + hook.format(0.2))

@@ -61,9 +61,10 @@ for name in ("park", "park_late"):
         return mode
 """
 CALLED = """
-from cachify_tasks.celery.handovers import Heirs
+from cachify_tasks._worker.port import Refusal
+from cachify_tasks.celery.gate import Gate
 
-Heirs._at_home = lambda *_: False
+Gate.can_run = lambda *_: Refusal.NOT_MINE
 """
 
 

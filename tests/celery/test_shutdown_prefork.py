@@ -13,25 +13,27 @@ from tests.support.workers import write_app
 TELLING = """
 import functools
 
-from cachify_tasks._redis.hub_connection import Pipe
-from cachify_tasks.celery import gate as gates, prefork_gate as hub, reaper
+from cachify_tasks._redis.hub_connection import HubConnection
+from cachify_tasks._worker import outage, reaper
+from cachify_tasks.celery.prefork_gate import PreforkGate
 
-gates.OUTAGE, reaper.EVERY = (120.0, 120.0), 60.0
+outage.FIRST = outage.LONGEST = 120.0
+reaper.EVERY = 60.0
 
 
 def printing(do, text):
     @functools.wraps(do)
-    def done(*args):
+    def done(*args, **kwargs):
         try:
-            return do(*args)
+            return do(*args, **kwargs)
         finally:
             print(text, flush=True)
 
     return done
 
 
-Pipe._connect = printing(Pipe._connect, "has tried to connect")
-hub.HubGate.tell = printing(hub.HubGate.tell, "has told of an end")
+HubConnection._connect = printing(HubConnection._connect, "has tried to connect")
+PreforkGate.send = printing(PreforkGate.send, "has reported an end")
 """
 
 
@@ -172,7 +174,7 @@ def test_tasks_flow_on_after_the_connection_to_the_broker_was_cut(make_shop, pri
 def test_the_slot_of_a_process_that_was_being_killed_is_free_when_the_worker_has_ended(make_shop):
     shop = make_shop()
     app = shop.folder / "app.py"
-    app.write_text(app.read_text() + "from cachify_tasks.celery import hub\nhub.LOOK = 60\n")
+    app.write_text(app.read_text() + "from cachify_tasks.celery import prefork_gate\nprefork_gate.LOOK = 60\n")
     with shop.worker(concurrency=1) as worker:
         shop.send("one", "killed", "hang", time_limit=1)
         wait_until(lambda: "Hard time limit" in worker.logs())
@@ -201,7 +203,7 @@ def test_a_shutdown_waits_once_for_a_store_that_hangs_and_frees_the_slots_if_it_
             proxy.blackhole()
             shop.open("hangs.go")
             assert [one.get() for one in sent] == ["ok done"] * 5
-            wait_until(lambda: worker.logs().count("has told of an end") == 5)
+            wait_until(lambda: worker.logs().count("has reported an end") == 5)
 
             proxy.heal()
             shop.open("last.go")

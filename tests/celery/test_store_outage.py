@@ -94,7 +94,8 @@ def test_a_release_that_fails_is_sent_again_long_before_the_lease_ends(make_shop
 
 def test_a_release_is_sent_again_as_soon_as_the_reaper_finds_the_store(make_shop, store):
     shop = make_shop(store_url=store.url)
-    hook = "from cachify_tasks.celery import gates\ngates.OUTAGE = 120.0, 120.0\n"  # longer than is waited below
+    # Longer than is waited below.
+    hook = "from cachify_tasks._worker import outage\noutage.FIRST = outage.LONGEST = 120.0\n"
     (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + hook)
     with shop.worker() as worker:
         end_while_the_store_is_away(shop, store, worker)

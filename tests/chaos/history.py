@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cachify_tasks._worker.attempt import is_hint
+
 UNACKED = "unacked"
 
 
@@ -84,7 +86,7 @@ class Broker:
         message: Any = json.loads(value)
         tag = message["properties"]["delivery_tag"]
         self.task[tag] = message["headers"]["id"]
-        if str(message["headers"].get("cachify_attempt", "")).rpartition("/")[2].startswith("n"):
+        if is_hint(message["headers"].get("cachify_attempt")):
             self.hints.add(tag)
         self.where[tag] = "queued"
         if left:

@@ -4,6 +4,7 @@ import json
 
 import redis
 
+from cachify_tasks._worker.attempt import Attempt, Header, Hint
 from tests.chaos import judge
 from tests.chaos.history import Broker
 from tests.chaos.judge import Fault, Run
@@ -77,7 +78,7 @@ def test_a_message_that_was_popped_and_never_written_down_is_lost_by_its_broker(
     with redis.Redis.from_url(server.url.removesuffix("/0") + "/1") as client:
         for tag, task in (("t1", "lost"), ("t2", "held"), ("t3", "acked"), ("t4", "restored"), ("t5", "waits")):
             client.lpush("storm", message(tag, task))
-        client.lpush("storm", message("t6", "parked", "parked:0/0/n"))
+        client.lpush("storm", message("t6", "parked", Header(hint=Hint(pool="p")).encode(Attempt("parked"))))
         client.lpush("other", "somebody else's")
         client.rpop("other")
         client.brpop("storm", 1)  # t1

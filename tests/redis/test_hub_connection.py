@@ -11,7 +11,7 @@ import pytest
 
 from cachify_tasks import CachifyStoreError
 from cachify_tasks._core.commands import Acquire, Look, Release, Size, StartReserved, Ticket
-from cachify_tasks._redis.hub_connection import Pipe
+from cachify_tasks._redis.hub_connection import HubConnection
 from cachify_tasks._store.redis_store import RedisStore
 from tests.support.waiting import SOON_S, wait_until
 
@@ -22,7 +22,7 @@ class Loop:
     def __init__(self, url):
         self.store = RedisStore("pipe", url)
         self._selector = selectors.DefaultSelector()
-        self.pipe = Pipe(self.store, self._watch, self._unwatch)
+        self.pipe = HubConnection(self.store, self._watch, self._unwatch)
         self.answers = []
 
     def _watch(self, fd):
@@ -40,7 +40,7 @@ class Loop:
             assert time.monotonic() < until, self.answers
             if self._selector.select(0.05):
                 self.pipe.readable()
-            self.pipe.look()
+            self.pipe.check_overdue()
 
     def select(self):
         return self._selector.select(0.05)
@@ -267,7 +267,7 @@ def test_a_reply_that_came_while_the_process_stood_still_is_not_overdue(loop, pr
     overdue = time.monotonic() + 1.2
     wait_until(lambda: time.monotonic() > overdue)
 
-    loop.pipe.look()
+    loop.pipe.check_overdue()
 
     ((reply,),) = loop.answers[1:]
     assert reply.status == "granted"

@@ -8,7 +8,7 @@ import pytest
 
 from cachify_tasks import CachifyStoreError
 from cachify_tasks._core.commands import Acquire, Release, Size, Ticket, Withdraw
-from cachify_tasks._redis.hub_connection import Pipe
+from cachify_tasks._redis.hub_connection import HubConnection
 from cachify_tasks._store.redis_store import RedisStore
 from tests.support.tls import tls_front
 
@@ -81,7 +81,7 @@ def test_a_loop_that_watches_gets_a_large_heir(store):
         def unwatch(fd: int) -> None:
             selector.unregister(fd)
 
-        pipe = Pipe(store, watch, unwatch)
+        pipe = HubConnection(store, watch, unwatch)
         pipe.send([park("a"), park("b", LARGE)], answers.append)
         while not answers:
             assert selector.select(10)

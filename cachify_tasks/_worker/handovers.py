@@ -1,0 +1,128 @@
+"""Parked tasks whose turn has come: started in this worker, without a way through the broker, or hinted at."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Generic
+
+from .._core.commands import Heir
+from .._runtime.runtime import Runtime
+from .port import Delivery, HandOver, M, WorkerPort
+
+logger = logging.getLogger("cachify_tasks")
+
+HINTS: Final = 3  # of one task by one worker, before they become rare
+HINT_PAUSE: Final = 30.0  # seconds between rare hints; it doubles, up to twenty times as much
+REMEMBERED: Final = 10_000  # tasks
+
+
+class HintThrottle:
+    """Says whether a hint at a parked task is worth sending.
+
+    If no worker consumes a task's queue, the store offers the task again and again. Three hints are enough for a
+    consumer that comes later; after that one is sent rarely, in case a hint got lost.
+
+    Owned by the thread that starts heirs.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._sent: dict[str, tuple[int, float]] = {}  # holder -> hints sent, and when the next one is due
+
+    def allows(self, holder: str) -> bool:
+        """May a hint be sent at this holder's task now? If so, it counts as sent."""
+        count, due = self._sent.pop(holder, (0, 0.0))
+        now = self._clock()
+        if now < due:
+            self._sent[holder] = count, due
+            return False
+        pause = 0.0
+        if count + 1 >= HINTS:
+            pause = min(HINT_PAUSE * 2.0 ** (count + 1 - HINTS), HINT_PAUSE * 20)
+        self._sent[holder] = count + 1, now + pause
+        if len(self._sent) > REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+        return True
+
+
+class HandOvers(Generic[M]):
+    """Starts the heirs that the store names to this worker.
+
+    `_waiting` has the heirs' deliveries that wait here for capacity, by holder. Threads of the worker's pool take
+    deliveries out when their turn comes; all else is done by the thread that starts heirs.
+    """
+
+    def __init__(self, runtime: Runtime, port: WorkerPort[M], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._runtime = runtime
+        self._port = port
+        self._throttle = HintThrottle(clock=clock)
+        self._waiting: dict[str, Delivery] = {}
+
+    def __len__(self) -> int:
+        """How many heirs wait here for capacity."""
+        return len(self._waiting)
+
+    def waiting(self) -> list[Delivery]:
+        return list(self._waiting.values())
+
+    def start(self, pool: str, heirs: Iterable[Heir], *, starter: str = "", sure_until: float = 0.0) -> None:
+        """Start heirs here or hint at them. The store offers one again that nobody starts in time.
+
+        Args:
+            starter: who alone may start them; empty: anybody.
+            sure_until: until then (by the worker's clock) the reservations cannot have ended; 0.0: unknown.
+        """
+        for heir in heirs:
+            try:
+                self._start(pool, heir, starter, sure_until)
+            except Exception as error:  # noqa: BLE001  # its reservation ends, and another worker may do better
+                logger.error("the parked task %s of pool %r could not be started: %r", heir.holder, pool, error)
+
+    def _start(self, pool: str, heir: Heir, starter: str, sure_until: float) -> None:
+        waiting = self._waiting.get(heir.holder)
+        if waiting is not None:  # its reservation had ended; when its turn comes it takes the new one
+            stored = waiting.state.stored
+            assert stored is not None
+            stored.token = heir.token
+            stored.starter = starter
+            stored.sure_until = sure_until
+            return
+        if heir.kind and heir.kind != self._port.kind:  # another framework's: its own workers take it up
+            return
+        message = self._port.open(heir.envelope)
+        handover = HandOver(pool=pool, heir=heir, message=message, starter=starter, sure_until=sure_until)
+        if self._port.can_run(message, len(self._waiting)) is None:
+            delivery = self._port.deliver(handover)
+            if delivery is not None:
+                self._waiting[heir.holder] = delivery  # first: it may begin while `run` starts it
+                self._port.run(delivery)
+        elif self._throttle.allows(heir.holder):
+            self._port.hint(handover)
+
+    def on_turn(self, delivery: Delivery) -> None:
+        """There is capacity for this delivery now: it waits no more."""
+        if delivery.state.stored is not None:
+            self._waiting.pop(delivery.attempt.holder, None)
+
+    def wait_again(self, deliveries: Iterable[Delivery]) -> None:
+        """These were dispatched but never sent to the store: they wait for capacity again."""
+        for delivery in deliveries:
+            if delivery.state.stored is not None:
+                self._waiting[delivery.attempt.holder] = delivery
+
+    def pass_on(self, give_back: Callable[[Delivery], bool]) -> None:
+        """The worker is shutting down: give heirs that have not started back to the queue, for another worker's reaper.
+
+        No hints are sent: this worker may still be asking the broker for messages, and would lose them. While the store
+        is out of reach the reservations end by themselves: a shutdown does not wait for each.
+
+        Args:
+            give_back: ends a reservation. Does the store answer?
+        """
+        answers = True
+        for holder, delivery in list(self._waiting.items()):
+            delivery.state.passed_on = True  # first: a thread of the pool may just begin it
+            if self._waiting.pop(holder, None) is not None and answers:
+                answers = give_back(delivery)

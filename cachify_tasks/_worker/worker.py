@@ -1,0 +1,313 @@
+"""`Worker`: what becomes of each delivery of a worker, from its arrival to the end of its run.
+
+    request(delivery)    the command by which it asks for a slot
+    on_reply(...)        the verdict on it, and the slot if there is one; the adapter acts (`WorkerPort.apply`)
+    on_run_end(...)      the run has ended: free the slot; the store names an heir
+    on_freed(...)        start the heir here, or hint at it
+
+An adapter calls these; how commands reach the store is its choice. `ask_now` and `send_now` block; an adapter with an
+event loop batches the commands of one iteration instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, Generic
+
+from .._core.commands import Heir, Release, Renew, Reply, Withdraw, resent
+from .._core.decisions import FullPool
+from .._runtime.runtime import Runtime
+from .._runtime.slot import Slot
+from ..errors import CachifyStoreError
+from .handovers import HandOvers
+from .held_slots import TOMB_MS, HeldSlots, slot_of
+from .outage import StoreOutage
+from .outbox import Outbox, Report
+from .port import Delivery, M, TaskRequest, WorkerPort
+from .requests import acquire, default_on_full, start_reserved
+from .verdicts import (
+    AskAgain,
+    Discard,
+    Done,
+    Fail,
+    Leave,
+    Revoke,
+    SendLater,
+    Start,
+    StartWith,
+    StartWithoutSlot,
+    Verdict,
+    is_overdue,
+    verdict,
+)
+
+logger = logging.getLogger("cachify_tasks")
+
+SURE: Final = 0.5  # of a reservation's life: counted from before its release was sent, it cannot have ended by then
+
+
+class Worker(Generic[M]):
+    """The state of one worker: slots held, heirs waiting here, commands that the store has not confirmed.
+
+    Each part says in its docstring which thread owns it. `Worker` itself keeps nothing else.
+    """
+
+    def __init__(self, runtime: Runtime, port: WorkerPort[M], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.runtime = runtime
+        self.port = port
+        self.clock = clock
+        self.outage = StoreOutage(clock=clock)
+        self.outbox = Outbox(runtime.lease_ms / 1000, clock=clock)
+        self.slots = HeldSlots(runtime, self._release, clock=clock)
+        self.handovers = HandOvers(runtime, port, clock=clock)
+
+    # Arrival
+
+    def request(self, delivery: Delivery) -> TaskRequest | Fail | None:
+        """The command by which this delivery asks for a slot. It is made once, and names one arrival.
+
+        Returns:
+            None: its task has no limit, and it was not parked: run it. Fail: its arguments do not make a key: apply it.
+        """
+        self.handovers.on_turn(delivery)
+        state = delivery.state
+        if state.command is None:
+            try:
+                if state.stored is not None:
+                    state.command = start_reserved(self.runtime, delivery.policy, delivery, state.stored)
+                elif delivery.policy is not None:
+                    state.command = acquire(self.runtime, delivery.policy, delivery, self.port.kind)
+            except Exception as error:  # noqa: BLE001  # whatever formatting an argument raises fails this task alone
+                return Fail("key", str(error))
+        return state.command
+
+    def ask_now(self, delivery: Delivery) -> None:
+        """Ask the store for this delivery, wait for the answer, and act on it."""
+        command = self.request(delivery)
+        if delivery.state.passed_on:
+            self.port.apply(delivery, Leave())
+            return
+        if command is None or isinstance(command, Fail):
+            self.port.apply(delivery, command or Start(0))
+            return
+        try:
+            reply: Reply | CachifyStoreError = self.runtime.store.execute(command)
+        except CachifyStoreError as error:
+            reply = error
+        self.on_reply(delivery, command, reply)
+
+    def on_reply(self, delivery: Delivery, command: TaskRequest, reply: Reply | CachifyStoreError) -> None:
+        """Act on the store's answer, or on that there is none.
+
+        Nothing is raised: an error here must cost neither the worker nor another delivery.
+        """
+        try:
+            self._on_reply(delivery, command, reply)
+        except Exception:
+            logger.exception("%s could not be handled; trying again", shown(delivery))
+            self.slots.free(delivery, requeue=True)
+            self.ask_again(delivery)
+
+    def _on_reply(self, delivery: Delivery, command: TaskRequest, reply: Reply | CachifyStoreError) -> None:
+        if isinstance(reply, CachifyStoreError):
+            self.runtime.unreachable(reply, "asking for slots")
+        else:
+            self._on_answer(delivery, command, reply)
+        stored = delivery.state.stored
+        decided = verdict(
+            command, reply, policy=delivery.policy, default=default_on_full(self.runtime),
+            on_store_error=self.runtime.settings.on_store_error,
+            deferrals=delivery.header.deferrals, waited_ms=stored.waited_ms if stored else 0,
+        )  # fmt: skip
+        self._tell(delivery, command, decided)
+        if isinstance(reply, Reply) and reply.status == "granted":
+            self.slots.hold(delivery, command, reply.token)
+            if stored is not None and self.port.is_revoked(delivery):
+                self.slots.free(delivery, requeue=False)
+                return
+        self._apply(delivery, decided)
+
+    def _on_answer(self, delivery: Delivery, command: TaskRequest, reply: Reply) -> None:
+        self.outage.on_answer()
+        self.runtime.told(command, reply)
+        self.start_heirs(command.pool, reply.heirs)
+        stored = delivery.state.stored
+        if stored is not None and stored.hinted:  # a hint has done its work once the store has answered
+            self.port.take_over(delivery)
+            stored.hinted = False
+
+    def _apply(self, delivery: Delivery, decided: Verdict) -> None:
+        if isinstance(decided, AskAgain):
+            self.ask_again(delivery)
+            return
+        done = self.port.apply(delivery, decided)
+        if not done:
+            self.ask_again(delivery)
+        if not isinstance(decided, Start | StartWith | StartWithoutSlot | Fail):
+            self.slots.free(delivery, requeue=not done)
+
+    def ask_again(self, delivery: Delivery) -> None:
+        """Keep the message and ask again later, as the same arrival."""
+        state = delivery.state
+        if state.command is not None:
+            state.command = resent(state.command)
+        self.port.apply(delivery, AskAgain())
+
+    def _tell(self, delivery: Delivery, command: TaskRequest, decided: Verdict) -> None:
+        name = delivery.task_name
+        match decided:
+            case Done("parked", limit):
+                self.runtime.full(command.pool, limit, f"{name} is parked")
+            case Done():
+                logger.info("%s is running; a copy of its message is kept aside", shown(delivery))
+            case StartWith(full, decision):
+                self.runtime.full(full.key, full.limit, f"{name} -> {type(decision).__name__}")
+            case Revoke(full):
+                self.runtime.full(full.key, full.limit, f"{name} -> Skip")
+            case SendLater(full=FullPool(key, limit)):
+                self.runtime.full(key, limit, f"{name} -> Defer")
+            case SendLater(seconds):
+                logger.info("%s is running; a copy of its message asks again in %g s", shown(delivery), seconds)
+            case Discard():
+                logger.info("%s has ended already; this copy is dropped", shown(delivery))
+            case _:
+                pass
+
+    # Heirs that start without asking
+
+    def begin_reserved(self, delivery: Delivery, command: TaskRequest) -> bool:
+        """Start an heir at once if its reserved slot is certainly its own; the store hears of it with the next batch.
+
+        Returns:
+            bool: the delivery holds its slot. False: ask the store.
+        """
+        stored = delivery.state.stored
+        if stored is None or not stored.starter or not self.port.accepting or self.clock() >= stored.sure_until:
+            return False
+        policy = delivery.policy
+        if policy is not None and is_overdue(policy, default_on_full(self.runtime), stored.waited_ms):
+            return False
+        self.slots.hold(delivery, command, stored.token)
+        self.outbox.add(command)
+        return True
+
+    # Ends
+
+    def on_run_end(self, delivery: Delivery, *, requeue: bool) -> None:
+        """The run has ended, however. `requeue`: its message was not acknowledged and will be delivered again."""
+        self.slots.free(delivery, requeue=requeue)
+
+    def on_acknowledged(self, delivery: Delivery, *, early: bool) -> None:
+        """A delivery whose message the store keeps is done with it: take the message out of the store.
+
+        Args:
+            early: acknowledged when the run begins, not when it ends.
+        """
+        stored, slot = delivery.state.stored, delivery.state.slot
+        assert stored is not None
+        if slot is None:  # it does not run: revoked, expired, dropped, sent again
+            self.send(
+                Withdraw(
+                    pool=stored.pool, holder=delivery.attempt.holder, start_ms=self.runtime.start_ms, tomb_ms=TOMB_MS,
+                    can_start_heirs=self.port.can_start_heirs,
+                )
+            )  # fmt: skip
+        elif early:  # it has started: with this worker it would be lost, as always with early acknowledgement
+            self.send(Renew(pool=slot.key, holder=slot.holder, token=slot.token, lease_ms=slot.lease_ms, started=True))
+        # Else its run has ended, and the release takes the message out of the store, too.
+
+    def give_back(self, delivery: Delivery) -> bool:
+        """End the reservation of an heir that does not start here: take the slot, and free it for once more.
+
+        Returns:
+            bool: the store answers.
+        """
+        try:
+            command = self.request(delivery)
+            assert not isinstance(command, Fail)
+            assert command is not None
+            command = replace(command, can_start_heirs=False)
+            reply = self.runtime.store.execute(command)
+            if reply.status == "granted":
+                self.runtime.store.execute(slot_of(self.runtime, command, reply.token).release_command(requeue=True))
+        except Exception as error:  # noqa: BLE001  # its reservation ends by itself
+            logger.error("the parked task %s could not be given back: %r", shown(delivery), error)
+            return not isinstance(error, CachifyStoreError)
+        return True
+
+    def release_all(self, is_running: Callable[[Delivery], bool], acknowledged: Callable[[Delivery], bool]) -> None:
+        """The worker has shut down: free the slots of deliveries that it let in and whose runs never began.
+
+        Args:
+            is_running: does its process run? One that does keeps its slot for the rest of its lease.
+            acknowledged: was its message acknowledged?
+        """
+        for delivery in self.slots.holding():
+            if not is_running(delivery):
+                self.slots.free(delivery, requeue=not acknowledged(delivery))
+
+    def _release(self, slot: Slot, requeue: bool) -> None:
+        self.send(
+            slot.release_command(
+                requeue=requeue,
+                can_start_heirs=self.port.can_start_heirs,
+                reserve_for_me=self.port.reserves_for_itself and not requeue,
+            ),
+            at_once=requeue,  # before its message can come again
+        )
+
+    # Reports
+
+    def send(self, command: Report, *, at_once: bool = False) -> None:
+        """Send a command whose answer nobody waits for."""
+        self.port.send(command, at_once=at_once)
+
+    def send_now(self, command: Report) -> None:
+        """Send one command and act on the answer; if the store is out of reach, it goes into the outbox."""
+        since = self.clock()
+        try:
+            reply = self.runtime.store.execute(command)
+        except CachifyStoreError as error:
+            self.runtime.unreachable(error, "releasing slots")
+            self.outbox.add(command)
+        else:
+            self.on_report_reply(command, reply, since)
+
+    def resend(self) -> None:
+        """Send what is in the outbox, in order, until the store does not answer."""
+        for entry in iter(self.outbox.take_one, None):
+            try:
+                reply = self.runtime.store.execute(entry.command)
+            except CachifyStoreError as error:
+                self.runtime.unreachable(error, "releasing slots")
+                self.outbox.put_back([entry])
+                return
+            self.on_report_reply(entry.command, reply, entry.since)
+
+    def on_report_reply(self, command: Report, reply: Reply, since: float) -> None:
+        """The store has answered a command of the outbox, which was added at `since` by the worker's clock."""
+        if isinstance(command, Release | Renew | Withdraw):
+            if reply.status == "lost":
+                logger.warning("the lease of %s on pool %r was lost before its run ended", command.holder, command.pool)
+        elif reply.status != "granted":  # an heir has started, and the store heard of it too late
+            slot = self.slots.lost(command)
+            if slot is not None:
+                self.runtime.lost(slot)
+        if isinstance(command, Release) and command.reserve_for_me:
+            sure_until = since + self.runtime.start_ms / 1000 * SURE
+            self.start_heirs(command.pool, reply.heirs, starter=command.request_id, sure_until=sure_until)
+        else:
+            self.start_heirs(command.pool, reply.heirs)
+
+    def start_heirs(self, pool: str, heirs: Sequence[Heir], *, starter: str = "", sure_until: float = 0.0) -> None:
+        """Start the heirs that a reply names, in the thread that starts heirs."""
+        if heirs:
+            self.port.call_in_worker(lambda: self.handovers.start(pool, heirs, starter=starter, sure_until=sure_until))
+
+
+def shown(delivery: Delivery) -> str:
+    """A delivery as logs show it: the task's name and id."""
+    return f"{delivery.task_name}[{delivery.attempt.task_id}]"
