@@ -141,11 +141,11 @@ def test_a_task_that_was_parked_and_run_elsewhere_while_the_store_was_away_does_
             assert shop.ids("away") == []
 
 
-def test_a_heir_of_whose_beginning_the_store_learns_too_late_has_lost_its_lease(make_shop):
+def test_an_heir_whose_start_is_reported_too_late_has_lost_its_lease(make_shop):
     shop = make_shop(cachify_start_timeout=2, worker_prefetch_multiplier=8)
     hook = (
         "from cachify_tasks._worker import reaper\nfrom cachify_tasks.celery import prefork_gate\n"
-        "prefork_gate.SOON = 6\nreaper.EVERY = 3600\n"
+        "prefork_gate.SOON = 6\nprefork_gate.CHECK_EVERY = reaper.EVERY = 3600\n"
     )
     (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + hook)
     store = runtime_of(shop.app).store
