@@ -133,10 +133,15 @@ class Task(Protocol):
     """A registered task."""
 
     name: str
-    app: Celery
     acks_late: bool
-    Request: str | type
-    run: Callable[..., object]
+    Request: str  # or the class
+
+    @property
+    def app(self) -> Celery: ...
+    @property
+    def run(self) -> Callable[..., object]: ...
+
+    def start_strategy(self, app: Celery, consumer: Consumer) -> Callable[..., object]: ...
 
 
 class Request(Protocol):

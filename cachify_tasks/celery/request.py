@@ -105,20 +105,20 @@ def _on_run_end(request: Gated, *, requeue: bool = False) -> None:
 
 
 @functools.cache
-def gated_class(base: Any) -> type:
+def gated_class(base: type) -> type:
     """A subclass of a Request class whose requests ask for a slot."""
     return type(f"Gated{base.__name__}", (Gated, base), {"__module__": __name__})
 
 
-def request_class(task: Task) -> type:
-    return cast("type", symbol_by_name(task.Request))  # type: ignore[arg-type]  # it takes classes, too
+def request_class(task: Task) -> type[object]:
+    return cast("type[object]", symbol_by_name(task.Request))
 
 
 def gate_task(task: Task) -> None:
     """Have this task's requests ask for a slot, in workers that start from now on."""
-    base: Any = request_class(task)
+    base = request_class(task)
     if not issubclass(base, Gated):
-        task.Request = gated_class(base)
+        setattr(task, "Request", gated_class(base))  # noqa: B010  # its type is that of a name, and a class will do
 
 
 def is_gated(task: Task) -> bool:

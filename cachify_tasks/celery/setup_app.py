@@ -14,7 +14,7 @@ from ..settings import Settings
 from ..strategies import as_strategy
 from . import inspect_pools  # noqa: F401  # registers `inspect pools`
 from .app import PREFIX, AppState, _states, mark, mark_tasks, place
-from .bootsteps import CheckGates, Gates
+from .bootsteps import CheckGates, InstallGate
 from .child_admission import probe
 
 
@@ -56,7 +56,7 @@ def setup(app: Celery, **settings: Any) -> None:
             known.given = {**known.given, **settings}
         return
     _states[app] = AppState(app, settings)
-    app.steps["worker"].add(Gates)
+    app.steps["worker"].add(InstallGate)
     app.steps["consumer"].add(CheckGates)
     app.on_after_finalize.connect(mark_tasks, weak=False)
     _mark_new(app)
