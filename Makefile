@@ -17,10 +17,10 @@ WHEEL := build/wheel-$(VERSION)
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check format bench docs wheel clean
+.PHONY: help demo test chaos check format bench bench-compare docs wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## index the standard library with Celery, two tasks at once per package
 	@$(BIN)/python -m cachify_tasks.demo $(ARGS)
@@ -46,6 +46,9 @@ format: $(READY) ## format, and mend what ruff can mend
 
 bench: $(READY) ## run the benchmarks
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-compare: $(READY) ## compare with another commit, BASE=commit; ARGS names rows, or `workers`
+	@$(BIN)/python -m tests.benchmarks.compare $(BASE) $(ARGS)
 
 docs: $(READY) ## build the documentation into build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/docs

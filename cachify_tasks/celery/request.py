@@ -104,10 +104,14 @@ def _on_run_end(request: Gated, *, requeue: bool = False) -> None:
         delivery.gate.on_run_end(delivery, requeue=requeue or not delivery.request.acknowledged)
 
 
-@functools.cache
+_gated_classes: dict[type, type] = {}
+
+
 def gated_class(base: type) -> type:
-    """A subclass of a Request class whose requests ask for a slot."""
-    return type(f"Gated{base.__name__}", (Gated, base), {"__module__": __name__})
+    """A subclass of a Request class whose requests ask for a slot; one for each class."""
+    if base not in _gated_classes:
+        _gated_classes[base] = type(f"Gated{base.__name__}", (Gated, base), {"__module__": __name__})
+    return _gated_classes[base]
 
 
 def request_class(task: Task) -> type[object]:

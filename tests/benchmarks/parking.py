@@ -31,13 +31,14 @@ class Stamp(NamedTuple):
 class Worker:
     """A prefork worker with its own queue, whose tasks stamp into a file."""
 
-    def __init__(self, folder: Path, broker: str, store: str, concurrency: int) -> None:
-        self.queue, self._stamps = f"bench-c{concurrency}", folder / f"c{concurrency}"
+    def __init__(self, folder: Path, broker: str, store: str, concurrency: int, *, side: str = "", **env: str) -> None:
+        self.queue = f"bench{side}-c{concurrency}"
+        self._stamps = folder / f"c{concurrency}{side}"
         self._app = Celery("bench", broker=broker, set_as_current=False)
         self._broker = redis.Redis.from_url(broker)
         self._process = worker_process(
             "stamped", self.queue, concurrency, BENCH_BROKER=broker, BENCH_STORE=store, BENCH_QUEUE=self.queue,
-            BENCH_STAMPS=str(self._stamps),
+            BENCH_STAMPS=str(self._stamps), **env,
         )  # fmt: skip
 
     @contextmanager
