@@ -35,7 +35,7 @@ def test_a_solo_worker_calls_the_next_task_before_it_asks_its_broker_for_message
 
     send = Gate.hint
     monkeypatch.setattr(Gate, "hint", slowly)
-    pause = 3.0  # between two looks at an empty queue: twenty of them were far over the time limit below
+    pause = 1.0  # between two looks at an empty queue: twenty of them were far over the time limit below
     app = make_app("memory://", "cache+memory://", "memory://", broker_transport_options={"polling_interval": pause})
     with embedded_worker(app, "solo"):
         with pool("park-embedded", max_size=1):
