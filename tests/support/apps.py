@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
@@ -26,7 +27,8 @@ def embedded_worker(app: Celery, pool: str, concurrency: int = 1) -> Iterator[No
                 yield
             finally:
                 # The worker looks at this after its next message, and then takes one more. So it need not wait for any.
-                state.should_terminate = 0
+                ending: Any = state  # the stubs know None alone
+                ending.should_terminate = 0
                 for _ in range(2):
                     app.control.broadcast("clock")
     finally:
