@@ -17,7 +17,7 @@ WHEEL := build/wheel-$(VERSION)
 UV := $(shell command -v uv 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check format bench bench-compare docs wheel clean
+.PHONY: help demo test test-fast chaos check format bench bench-compare docs wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,12 +26,19 @@ demo: $(READY) ## index the standard library with Celery, two tasks at once per 
 	@$(BIN)/python -m cachify_tasks.demo $(ARGS)
 
 # The wheel comes before the source on the path: a file that the wheel lacks fails the tests.
-test: wheel ## run the tests on the built wheel; ARGS='-k word' selects
-	@PYTHONPATH=$(CURDIR)/$(WHEEL)/site PYTHONSAFEPATH=1 CACHIFY_TEST_WHEEL=$(CURDIR)/$(WHEEL)/site \
-	  $(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+ON_WHEEL := PYTHONPATH=$(CURDIR)/$(WHEEL)/site PYTHONSAFEPATH=1 CACHIFY_TEST_WHEEL=$(CURDIR)/$(WHEEL)/site
+# worksteal: a process that has run its share takes tests over from the other one.
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist worksteal
+
+test-fast: wheel ## for every edit: what starts no worker process and takes no seconds by nature
+	@$(ON_WHEEL) $(PYTEST) -m 'not worker and not slow' $(ARGS)
+
+test: wheel ## all that CI runs, on the built wheel; ARGS='-k word' selects
+	@$(ON_WHEEL) $(PYTEST) --cov --cov-report= $(ARGS)
+	@echo "coverage of _core, _store, _worker: $$($(BIN)/coverage report --format=total) % of the lines"
 
 chaos: wheel ## the long versions: storms of kills over thousands of tasks, eight processes for 20 s, with their figures
-	@PYTHONPATH=$(CURDIR)/$(WHEEL)/site PYTHONSAFEPATH=1 CACHIFY_TEST_WHEEL=$(CURDIR)/$(WHEEL)/site CACHIFY_HAMMER_SECONDS=20 CACHIFY_CHAOS=full \
+	@$(ON_WHEEL) CACHIFY_HAMMER_SECONDS=20 CACHIFY_CHAOS=full \
 	  $(BIN)/pytest -p no:xdist -rP tests/chaos tests/cachepool/test_threads.py tests/cachepool/test_coroutines.py tests/pools/connection/test_storm.py tests/pools/advanced/test_stress.py tests/test_hammer.py tests/celery/test_release_prefork.py tests/celery/test_shutdown_prefork.py $(ARGS)
 
 check: $(READY) ## format, lint, types, layers

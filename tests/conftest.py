@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,15 +17,41 @@ from tests.support.leaks import LeakCheck, allowed_leaks
 from tests.support.processes import adopt_orphans
 from tests.support.proxy import FaultProxy
 from tests.support.servers import given_server
+from tests.support.tiers import WorkerGuard, set_markers
+from tests.support.workers import Worker
 
 StartServer = Callable[..., EmbeddedServer]
 
 SHARED_SERVERS = pytest.StashKey[list[EmbeddedServer]]()
+WORKER_GUARD = pytest.StashKey[WorkerGuard]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SHARED_SERVERS] = []
+    config.stash[WORKER_GUARD] = WorkerGuard()
     adopt_orphans()
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    set_markers(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """The guard knows which test runs, its fixtures included."""
+    guard = item.config.stash[WORKER_GUARD]
+    guard.item = item
+    try:
+        return (yield)
+    finally:
+        guard.item = None
+
+
+@pytest.fixture(scope="session")
+def worker_processes() -> type[Worker]:
+    """Starts workers. A test that uses it, by itself or through another fixture, has the marker `worker`."""
+    return Worker
 
 
 @pytest.fixture(autouse=True)

@@ -57,6 +57,7 @@ def test_python_on_a_page_runs(name, tmp_path, redis_url, broker_url):
     run(str(ROOT / "tests/support/pages.py"), str(PAGES[name]), str(tmp_path), redis_url, broker_url)
 
 
+@pytest.mark.usefixtures("worker_processes")
 def test_the_readme_s_first_example_runs_in_a_worker(tmp_path, private_server):
     server = private_server()
     write_files(PAGES["README.md"], tmp_path, server.url, server.url)

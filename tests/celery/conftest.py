@@ -151,7 +151,7 @@ def shared_server() -> Iterator[EmbeddedServer]:
 
 @pytest.fixture(scope="module")
 def make_shared_shop(
-    shared_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
+    worker_processes: type[Worker], shared_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Shop]]:
     """Makes the one shop of a module; when the module ends no key of the store may live for ever."""
     made: list[Shop] = []
@@ -168,8 +168,14 @@ def make_shared_shop(
 
 
 @pytest.fixture
-def make_shop(tmp_path: Path, redis_url: str, broker_url: str) -> Iterator[Callable[..., Shop]]:
-    """Makes a shop for this test alone."""
+def make_shop(worker_processes: type[Worker], make_client_shop: Callable[..., Shop]) -> Callable[..., Shop]:
+    """Makes a shop for this test alone, which starts its workers."""
+    return make_client_shop
+
+
+@pytest.fixture
+def make_client_shop(tmp_path: Path, redis_url: str, broker_url: str) -> Iterator[Callable[..., Shop]]:
+    """Makes a shop for this test alone, which starts no worker."""
     made: list[Shop] = []
 
     def make(**conf: Any) -> Shop:

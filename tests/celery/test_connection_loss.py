@@ -11,6 +11,7 @@ from cachify_tasks.celery.app import runtime_of
 from tests.celery.conftest import Shop
 from tests.support.processes import running_descendants
 from tests.support.waiting import wait_until
+from tests.support.workers import together
 
 
 def cut_connections(url: str) -> None:
@@ -31,7 +32,7 @@ def test_the_slot_of_a_job_that_was_thrown_away_with_the_connection_is_free_agai
 ):
     broker = private_server().url
     shop = make_shop(broker_url=broker, backend_url=broker_url, cachify_lease_ttl=3, cachify_start_timeout=1)
-    with shop.worker(concurrency=1) as worker, shop.worker(name="other", args=["-Q", "other"]):
+    with together(shop.worker(concurrency=1), shop.worker(name="other", args=["-Q", "other"])) as (worker, _):
         (child,) = running_descendants(worker.pid)
         if heir:
             shop.send("park_late", "a", "ok", "a.go", queue="other")

@@ -8,8 +8,8 @@ from tests.celery.conftest import Shop
 
 
 @pytest.fixture
-def shop(make_shop) -> Shop:
-    shop: Shop = make_shop(task_always_eager=True, task_eager_propagates=True)
+def shop(make_client_shop) -> Shop:
+    shop: Shop = make_client_shop(task_always_eager=True, task_eager_propagates=True)
     return shop
 
 

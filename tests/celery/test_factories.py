@@ -109,6 +109,9 @@ TWO_STORES = """init_cachify(url="redis://127.0.0.1:1/5")"""
 UNKNOWN = "app.conf.cachify_leese = 3"
 
 
+pytestmark = pytest.mark.usefixtures("worker_processes")
+
+
 @pytest.fixture
 def client(broker_url) -> Iterator[Celery]:
     app = Celery("client", broker=broker_url, backend=broker_url, set_as_current=False)

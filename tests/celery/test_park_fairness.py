@@ -1,16 +1,15 @@
 """Parked tasks go first, and do not keep others from their places."""
 
 from tests.support.waiting import wait_until
+from tests.support.workers import together
 
 KEYS = "abcd"
 
 
 def test_tasks_of_others_run_between_the_heirs_of_more_pools_than_there_are_places(make_shop):
     shop = make_shop(worker_prefetch_multiplier=8)
-    with (
-        shop.worker(concurrency=2) as worker,
-        shop.worker(name="else", concurrency=4, args=["-Q", "elsewhere"]),
-    ):
+    elsewhere = shop.worker(name="else", concurrency=4, args=["-Q", "elsewhere"])
+    with together(shop.worker(concurrency=2), elsewhere) as (worker, _):
         for key in KEYS:
             shop.send("park", key, "ok", "all.go", queue="elsewhere")
             shop.runs.wait_begun(key)

@@ -15,7 +15,7 @@ from tests.celery.conftest import Sent
 from tests.support.apps import embedded_worker
 from tests.support.shop import make_app
 from tests.support.waiting import PATIENCE_S, wait_until
-from tests.support.workers import Runs, Worker, open_gate, write_app
+from tests.support.workers import Runs, open_gate, write_app
 
 
 def test_a_worker_in_the_same_process_runs_parked_tasks(embedded_app):
@@ -35,7 +35,7 @@ def test_a_solo_worker_calls_the_next_task_before_it_asks_its_broker_for_message
 
     send = Gate.hint
     monkeypatch.setattr(Gate, "hint", slowly)
-    pause = 3.0  # between two looks at an empty queue: twenty of them were far over the time limit below
+    pause = 1.0  # between two looks at an empty queue: twenty of them were far over the time limit below
     app = make_app("memory://", "cache+memory://", "memory://", broker_transport_options={"polling_interval": pause})
     with embedded_worker(app, "solo"):
         with pool("park-embedded", max_size=1):
@@ -45,7 +45,7 @@ def test_a_solo_worker_calls_the_next_task_before_it_asks_its_broker_for_message
 
 
 @pytest.mark.parametrize("kind", ["prefork", "solo", "threads"])
-def test_parked_tasks_run_over_a_broker_of_files(tmp_path, redis_url, broker_url, kind):
+def test_parked_tasks_run_over_a_broker_of_files(worker_processes, tmp_path, redis_url, broker_url, kind):
     for name in ("queue", "control"):
         (tmp_path / name).mkdir()
     options = {
@@ -56,7 +56,7 @@ def test_parked_tasks_run_over_a_broker_of_files(tmp_path, redis_url, broker_url
     write_app(tmp_path, **conf)
     app: Celery = make_app(**conf)
     runs = Runs(tmp_path)
-    with contextlib.closing(app), Worker(tmp_path, pool=kind, args=["--without-gossip"]) as worker:
+    with contextlib.closing(app), worker_processes(tmp_path, pool=kind, args=["--without-gossip"]) as worker:
         gate = "" if kind == "solo" else "files.go"
         first = app.tasks["park"].delay("files", "ok", gate)
         runs.wait_begun("files")

@@ -1,33 +1,40 @@
 """Parking changes nothing of a message, wherever its task then runs."""
 
-import contextlib
 from typing import Any
 
 import pytest
 from celery import chain, chord, group
 
+from tests.support.workers import together
 
-@pytest.fixture(params=["here", "called"])
-def shop(make_shop, request, monkeypatch):
+
+@pytest.fixture(scope="module", params=["here", "called"])
+def shared(make_shared_shop, request):
     """A shop with a worker for the queue that tasks are sent to, and `hold`, which takes the pool's only slot.
 
     "called": the slot is held in a worker that does not consume that queue, so it calls the other one.
     """
-    monkeypatch.setenv("C_FORCE_ROOT", "1")  # else no pickle for root
-    shop = make_shop(accept_content=["json", "yaml", "pickle"], worker_prefetch_multiplier=8)
+    shop = make_shared_shop(accept_content=["json", "yaml", "pickle"], worker_prefetch_multiplier=8)
     queue = "shop" if request.param == "here" else "elsewhere"
-    with contextlib.ExitStack() as workers:
-        workers.enter_context(shop.worker(name="home", concurrency=2))
-        if queue != "shop":
-            workers.enter_context(shop.worker(name="else", concurrency=1, args=["-Q", queue]))
+    workers = [shop.worker(name="home", concurrency=2)]
+    if queue != "shop":
+        workers.append(shop.worker(name="else", concurrency=1, args=["-Q", queue]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("C_FORCE_ROOT", "1")  # else no pickle for root
+        with together(*workers):
 
-        def hold(key):
-            shop.send("park", key, "ok", f"{key}.go", queue=queue)
-            shop.runs.wait_begun(key)
+            def hold(key):
+                shop.send("park", key, "ok", f"{key}.go", queue=queue)
+                shop.runs.wait_begun(key)
 
-        shop.hold = hold
-        yield shop
-        shop.wait_quiet()
+            shop.hold = hold
+            yield shop
+
+
+@pytest.fixture
+def shop(shared):
+    yield shared
+    shared.wait_quiet()
 
 
 def test_a_parked_task_is_told_what_it_would_have_been_told_otherwise(shop):

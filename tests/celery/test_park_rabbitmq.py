@@ -9,6 +9,7 @@ from amqp.exceptions import ResourceLocked
 from kombu import Connection, Exchange, Queue
 
 from tests.support.waiting import wait_until
+from tests.support.workers import together
 
 
 def empty(channel, queue):
@@ -56,7 +57,7 @@ def shop(make_shop, amqp_url, broker_url, request):
 
 
 def test_parked_tasks_run_in_order_wherever_their_slot_comes_from(shop):
-    with (
+    with together(
         shop.worker(name=shop.queue[-12:], concurrency=3, args=["-Q", shop.queue]),
         shop.worker(name=shop.queue[-11:], concurrency=2, args=["-Q", f"{shop.queue}.other"]),
     ):

@@ -1,6 +1,5 @@
 """Parked tasks can be revoked and can expire."""
 
-import contextlib
 import time
 
 import pytest
@@ -9,6 +8,7 @@ from celery import chord
 from cachify_tasks._core.commands import Acquire, Release
 from cachify_tasks.celery.app import runtime_of
 from tests.support.waiting import wait_until
+from tests.support.workers import together
 
 DIES_ENDING_IT = """
 import os, signal
@@ -32,7 +32,7 @@ def hold(shop, key, **options):
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_revoked_tasks_end_at_once_and_are_told_of_once(make_shop, pool):
     shop = make_shop(worker_prefetch_multiplier=16, worker_send_task_events=True)
-    with shop.worker(name="a", pool=pool) as a, shop.worker(name="b", pool=pool) as b:
+    with together(shop.worker(name="a", pool=pool), shop.worker(name="b", pool=pool)) as (a, b):
         hold(shop, "revoked")
         parked = [shop.send("park", "revoked") for _ in range(8)]
         shop.wait_parked(8)
@@ -60,10 +60,10 @@ def test_revoked_tasks_end_at_once_and_are_told_of_once(make_shop, pool):
 def test_a_task_that_expires_while_parked_is_revoked_at_its_turn(make_shop, way):
     shop = make_shop(worker_prefetch_multiplier=16, cachify_start_timeout=1)
     queue = "elsewhere" if way == "called" else "shop"
-    with contextlib.ExitStack() as workers:
-        home = workers.enter_context(shop.worker(pool="prefork" if way == "called" else way))
-        if way == "called":
-            workers.enter_context(shop.worker(name="else", args=["-Q", queue]))
+    workers = [shop.worker(pool="prefork" if way == "called" else way)]
+    if way == "called":
+        workers.append(shop.worker(name="else", args=["-Q", queue]))
+    with together(*workers) as (home, *_):
         hold(shop, "expired", queue=queue)
         expiring = [shop.send("park", "expired", expires=2) for _ in range(3)]
         last = shop.send("park", "expired")
@@ -102,7 +102,7 @@ def test_a_task_whose_revoker_was_killed_half_way_is_revoked_at_its_turn(make_sh
     held = store.execute(
         Acquire(pool="park-half", holder="elsewhere", request_id="e", limit=1, lease_ms=300000, start_ms=10000)
     )
-    with shop.worker(name="a") as a, shop.worker(name="b") as b:
+    with together(shop.worker(name="a"), shop.worker(name="b")) as (a, b):
         parked = shop.send("park", "half")
         shop.wait_parked(1)
         shop.app.control.revoke(parked.id)

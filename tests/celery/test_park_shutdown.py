@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from tests.support.waiting import wait_until
+from tests.support.workers import together
 
 
 def hold(shop, key, task="park", mode="ok", **options):
@@ -72,7 +73,7 @@ Gate.can_run = lambda *_: Refusal.NOT_MINE
 @pytest.mark.parametrize("decorator", ['@pooled(key="new-{key}", max_size=1, on_full=Park())', ""], ids=["key", "pool"])
 def test_what_is_parked_runs_once_after_its_task_was_given_another_key_or_no_pool(make_shop, way, decorator):
     shop = make_shop(worker_prefetch_multiplier=16, cachify_start_timeout=1)
-    with shop.worker(name="first") as first:
+    with shop.worker(name="first", pool="threads") as first:
         hold(shop, "old", mode="sleep-0.5")
         sent = [shop.send(task, "old", task) for task in ("park", "park_late") * 5]
         shop.wait_parked(10)
@@ -94,7 +95,7 @@ def test_what_is_parked_runs_once_after_its_task_was_given_another_key_or_no_poo
 def test_heirs_reserved_for_a_worker_that_is_killed_run_elsewhere(make_shop):
     shop = make_shop(worker_prefetch_multiplier=16, cachify_start_timeout=1, cachify_lease_ttl=3)
     keys = ["0", "1", "2"]
-    with shop.worker(name="first", concurrency=4) as first, shop.worker(name="second", concurrency=4):
+    with together(*(shop.worker(name=name, concurrency=4) for name in ("first", "second"))) as (first, _):
         for key in keys:
             hold(shop, key)
         sent = [shop.send("park_late", key, "sleep-0.02") for key in keys for _ in range(25)]
@@ -114,7 +115,7 @@ def test_heirs_reserved_for_a_worker_that_is_killed_run_elsewhere(make_shop):
 
 def test_a_cold_shutdown_leaves_the_heirs_to_others(make_shop):
     shop = make_shop(worker_prefetch_multiplier=16, cachify_start_timeout=2)
-    with shop.worker(name="first") as first, shop.worker(name="second"):
+    with together(shop.worker(name="first"), shop.worker(name="second")) as (first, _):
         sent = [shop.send("park_late", "cold", "sleep-0.05") for _ in range(30)]
         shop.runs.wait_begun("cold", 5)
         first.kill(signal.SIGQUIT)

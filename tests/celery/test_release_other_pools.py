@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.celery.conftest import Shop
+from tests.celery.conftest import Sent, Shop
 from tests.celery.test_release_prefork import ENDS, assert_followed, assert_freed_promptly, run_two
 from tests.support.waiting import wait_until
+from tests.support.workers import together
 
 POOLS = ["threads", "solo", "gevent"]
 
@@ -103,19 +104,19 @@ def test_a_warm_shutdown_lets_its_task_end_and_frees_the_slot(make_shop, pool):
 @pytest.mark.parametrize("pool", ["threads", "gevent"])
 def test_a_killed_worker_frees_its_slots_within_its_lease(make_shop, pool):
     shop = make_shop(cachify_lease_ttl=3)
-    with shop.worker(name="first", pool=pool, args=["-Q", "first"]) as first:
+    workers = [shop.worker(name=name, pool=pool, args=["-Q", name]) for name in ("first", "second")]
+    with together(*workers) as (first, _):
         shop.send("one", "crash", "hang", queue="first")
         shop.runs.wait_begun("crash")
-        with shop.worker(name="second", pool=pool, args=["-Q", "second"]):
-            waiting = shop.send("one", "crash", queue="second")
-            shop.wait_state(waiting, "RETRY")
+        waiting = shop.send("one", "crash", queue="second")
+        shop.wait_state(waiting, "RETRY")
 
-            first.kill(signal.SIGKILL)
-            first.wait_ended()
+        first.kill(signal.SIGKILL)
+        first.wait_ended()
 
-            assert shop.lease_left("one-crash") <= 3
-            assert waiting.get() == "ok done"
-            wait_until(lambda: shop.size("one", "crash") == 0)
+        assert shop.lease_left("one-crash") <= 3
+        assert waiting.get() == "ok done"
+        wait_until(lambda: shop.size("one", "crash") == 0)
 
 
 def test_threads_take_slots_only_for_tasks_that_run(make_shop):
@@ -133,15 +134,30 @@ def test_threads_take_slots_only_for_tasks_that_run(make_shop):
         wait_until(lambda: shop.size("two", "hoard") == 0)
 
 
-@pytest.mark.parametrize("pool", ["prefork", *POOLS])
-def test_a_run_keeps_its_slot_longer_than_a_lease_lives(make_shop, pool):
-    shop = make_shop(cachify_lease_ttl=2)
-    with shop.worker(pool=pool, args=["-Q", "first"]), shop.worker(name="other", args=["-Q", "second"]):
-        first = shop.send("one", "long", "sleep-4.5", queue="first")
-        shop.runs.wait_begun("long")
-        second = shop.send("one", "long", queue="second")
+@pytest.fixture(scope="module")
+def long_runs(make_shared_shop) -> Iterator[tuple[Shop, dict[str, tuple[Sent, Sent]]]]:
+    """For every pool a run longer than two leases, and a second one of its key that was sent meanwhile.
 
-        assert first.get() == "sleep-4.5 done"
-        assert second.get() == "ok done"
-        assert shop.runs.peak("long") == 1
-        wait_until(lambda: shop.size("one", "long") == 0)
+    They run at the same time, in four workers; a fifth one has all the second runs.
+    """
+    shop = make_shared_shop(cachify_lease_ttl=2)
+    pools = ["prefork", *POOLS]
+    workers = [shop.worker(name=pool, pool=pool, args=["-Q", f"long-{pool}"]) for pool in pools]
+    with together(*workers, shop.worker(name="other", args=["-Q", "others"])):
+        first = {pool: shop.send("one", f"long-{pool}", "sleep-4.5", queue=f"long-{pool}") for pool in pools}
+        for pool in pools:
+            shop.runs.wait_begun(f"long-{pool}")
+        second = {pool: shop.send("one", f"long-{pool}", queue="others") for pool in pools}
+        yield shop, {pool: (first[pool], second[pool]) for pool in pools}
+
+
+@pytest.mark.parametrize("pool", ["prefork", *POOLS])
+def test_a_run_keeps_its_slot_longer_than_a_lease_lives(long_runs, pool):
+    shop, runs = long_runs
+    first, second = runs[pool]
+    key = f"long-{pool}"
+
+    assert first.get() == "sleep-4.5 done"
+    assert second.get() == "ok done"
+    assert shop.runs.peak(key) == 1
+    wait_until(lambda: shop.size("one", key) == 0)

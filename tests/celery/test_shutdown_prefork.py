@@ -8,7 +8,7 @@ import redis
 
 from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_until
-from tests.support.workers import write_app
+from tests.support.workers import together, write_app
 
 TELLING = """
 import functools
@@ -108,25 +108,24 @@ def test_the_task_of_a_worker_that_is_shut_down_hard_runs_again_elsewhere(make_s
 
 def test_a_killed_worker_frees_its_slots_within_its_lease(make_shop):
     shop = make_shop(cachify_lease_ttl=3)
-    with shop.worker(name="first", args=["-Q", "first"]) as first:
+    with together(*(shop.worker(name=name, args=["-Q", name]) for name in ("first", "second"))) as (first, _):
         doomed = shop.send("one", "crash", "hang", queue="first")
         shop.runs.wait_begun("crash")
-        with shop.worker(name="second", args=["-Q", "second"]):
-            waiting = shop.send("one", "crash", queue="second")
-            shop.wait_state(waiting, "RETRY")
+        waiting = shop.send("one", "crash", queue="second")
+        shop.wait_state(waiting, "RETRY")
 
-            killed_at = time.monotonic()
-            first.kill(signal.SIGKILL)
-            first.wait_ended()
+        killed_at = time.monotonic()
+        first.kill(signal.SIGKILL)
+        first.wait_ended()
 
-            assert shop.lease_left("one-crash") <= 3
-            assert waiting.get() == "ok done"
-            begun = shop.runs.begun("crash")[-1]
-            gap = begun["t"] - killed_at
-            print(f"kill -9 of a worker with lease_ttl=3 -> next holder: {gap:.2f} s")  # noqa: T201  # asked for
-            assert gap <= 3 + 2
-            assert last_tick(shop, doomed) < begun["t"]
-            wait_until(lambda: shop.size("one", "crash") == 0)
+        assert shop.lease_left("one-crash") <= 3
+        assert waiting.get() == "ok done"
+        begun = shop.runs.begun("crash")[-1]
+        gap = begun["t"] - killed_at
+        print(f"kill -9 of a worker with lease_ttl=3 -> next holder: {gap:.2f} s")  # noqa: T201  # asked for
+        assert gap <= 3 + 2
+        assert last_tick(shop, doomed) < begun["t"]
+        wait_until(lambda: shop.size("one", "crash") == 0)
 
 
 def cut_connections(url: str) -> None:

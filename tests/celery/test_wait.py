@@ -28,6 +28,7 @@ sys.exit(worker.exitcode)
 """
 
 
+@pytest.mark.usefixtures("worker_processes")
 @pytest.mark.parametrize(
     ("default", "on_full", "named"),
     [

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
+from celery.worker import state
 
 from cachify_tasks._runtime.runtime import set_global_runtime
 from cachify_tasks.celery.app import _states
@@ -21,7 +23,14 @@ def embedded_worker(app: Celery, pool: str, concurrency: int = 1) -> Iterator[No
     level, handlers = root.level, root.handlers[:]
     try:
         with start_worker(app, concurrency, pool, "ERROR", perform_ping_check=False, shutdown_timeout=PATIENCE_S):
-            yield
+            try:
+                yield
+            finally:
+                # The worker looks at this after its next message, and then takes one more. So it need not wait for any.
+                ending: Any = state  # the stubs know None alone
+                ending.should_terminate = 0
+                for _ in range(2):
+                    app.control.broadcast("clock")
     finally:
         root.setLevel(level)
         root.handlers[:] = handlers

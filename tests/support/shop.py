@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from celery import Celery, current_task, shared_task
+from celery.concurrency.asynpool import AsynPool
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from kombu.transport import filesystem
 from kombu.utils.json import dumps
@@ -115,6 +116,12 @@ def _stay(task: Any, seconds: float) -> None:
             continue
 
 
+def supervise_often() -> None:
+    """Celery looks for prefork processes that have ended every 5 s; the workers of the tests do so more often."""
+    pool: Any = AsynPool
+    pool.timers = property(lambda self: {self.maintain_pool: 0.25})
+
+
 def whole_files() -> None:
     """A message over files has its name when it is whole: kombu ends a worker that reads one being written."""
 
@@ -135,7 +142,10 @@ def make_app(broker: str, backend: str, store: str | None = None, *, gated: bool
         broker_connection_retry_on_startup=True, result_expires=300, worker_hijack_root_logger=False,
         worker_send_task_events=False, task_default_queue=conf.pop("queue", "shop"),
     )  # fmt: skip
+    if broker == "memory://":  # between two looks at an empty queue
+        conf.setdefault("broker_transport_options", {"polling_interval": 0.02})
     app.conf.update(conf)
+    supervise_often()
     if broker.startswith("filesystem:"):
         whole_files()
     if gated:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -57,8 +57,11 @@ class Worker:
                 self._command, cwd=self.folder, env=env, stdout=log, stderr=log, start_new_session=True
             )
         if ready:
-            wait_until(self._is_ready, PATIENCE_S, f"{self.name} is ready")
+            self.wait_ready()
         return self
+
+    def wait_ready(self) -> None:
+        wait_until(self._is_ready, PATIENCE_S, f"{self.name} is ready")
 
     def _is_ready(self) -> bool:
         if self.exit_code is not None:
@@ -104,6 +107,18 @@ class Worker:
         if exc is not None:
             print(f"--- log of {self.name}\n{self.logs()[-6000:]}")  # noqa: T201  # shown with the failure
         self.end()
+
+
+@contextlib.contextmanager
+def together(*workers: Worker) -> Iterator[tuple[Worker, ...]]:
+    """These workers, started at the same time; all are ready in the block."""
+    with contextlib.ExitStack() as started:
+        for worker in workers:
+            worker.start(ready=False)
+            started.enter_context(worker)
+        for worker in workers:
+            worker.wait_ready()
+        yield workers
 
 
 class Runs:
