@@ -95,6 +95,7 @@ GOOD = {"attempt": "t:0", "deferrals": 1, "handovers": 1}
 )  # fmt: skip
 def test_a_forged_header_counts_as_an_empty_one(forged):
     assert Header.decode(json.dumps(forged), FIRST) == Header()
+    assert not is_hint(json.dumps(forged))
 
 
 @pytest.mark.parametrize(
