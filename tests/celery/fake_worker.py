@@ -15,10 +15,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.backends import cache
 from celery.exceptions import TaskRevokedError
 from celery.worker import request as requests
 from celery.worker import state
-from kombu import Message
+from kombu import Connection, Message
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from cachify_tasks._core.commands import Acquire, Command, Heir, Look, Release
@@ -32,6 +33,7 @@ from cachify_tasks.settings import Settings
 from tests.worker.fakes import DOWN, Clock, FlakyStore
 
 REQUESTS: Any = requests
+CACHE: Any = cache
 RUN: Any = bootsteps.RUN  # type: ignore[attr-defined]  # the stubs leave it out
 CLOSE: Any = bootsteps.CLOSE  # type: ignore[attr-defined]
 QUEUE = "celery"
@@ -216,7 +218,6 @@ class HandWorker:
 
     Attributes:
         app: its broker and results are in memory; so is its store, behind a network that can be taken away.
-        runs: keys of the tasks that have run.
     """
 
     def __init__(self, pool_cls: type[Any], *, size: int = 2, loop: bool = True, **conf: Any) -> None:
@@ -250,7 +251,6 @@ class HandWorker:
             ),
         )  # fmt: skip
         self.gate: Any = None
-        self.runs: list[str] = []
 
     def gated_by(self, gate: Any) -> None:
         self.gate = self.pool.cachify_gate = gate
@@ -335,5 +335,7 @@ class HandWorker:
         for fd in self.gate._waker._pipe or ():
             os.close(fd)
         state.reset_state()
-        self.app.control.purge()  # the memory broker is one for all apps of this process
+        with Connection("memory://") as connection:  # one broker, and one result backend, for all apps of this process
+            connection.SimpleQueue(QUEUE).clear()
+        CACHE._DUMMY_CLIENT_CACHE.clear()
         self.app.close()

@@ -48,6 +48,7 @@ class FlakyStore:
 
     Attributes:
         down: no command reaches the store.
+        fail_on: no command of this type does.
         sent: every command that was tried, in order.
     """
 
@@ -57,11 +58,12 @@ class FlakyStore:
     def __init__(self, clock: Clock) -> None:
         self.memory = MemoryStore(clock.microseconds)
         self.down = False
+        self.fail_on: type[Any] | None = None
         self.sent: list[Command] = []
 
     def execute(self, command: Command) -> Any:
         self.sent.append(command)
-        if self.down:
+        if self.down or (self.fail_on is not None and isinstance(command, self.fail_on)):
             raise DOWN
         return self.memory.execute(command)
 

@@ -160,7 +160,7 @@ def test_an_abandoned_slot_is_neither_renewed_nor_freed(held):
 
 
 def test_a_start_that_was_reported_too_late_stops_the_renewal_of_its_own_slot_alone(held):
-    late, other = held.hold("late"), held.hold("other")
+    other, late = held.hold("other"), held.hold("late")
 
     assert held.slots.lost(late.state.command) is late.state.slot
 
