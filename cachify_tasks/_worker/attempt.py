@@ -94,7 +94,7 @@ def _loads(text: object) -> dict[str, object]:
     if isinstance(text, str | bytes):
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):  # nested too deep: forged
             return {}
         if isinstance(value, dict):
             return value

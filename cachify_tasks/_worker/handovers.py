@@ -40,7 +40,8 @@ class HintThrottle:
             return False
         pause = 0.0
         if count + 1 >= HINTS:
-            pause = min(HINT_PAUSE * 2.0 ** (count + 1 - HINTS), HINT_PAUSE * 20)
+            doublings = min(count + 1 - HINTS, 10)  # a task may wait for years: the power must stay a float
+            pause = min(HINT_PAUSE * 2.0**doublings, HINT_PAUSE * 20)
         self._sent[holder] = count + 1, now + pause
         if len(self._sent) > REMEMBERED:
             del self._sent[next(iter(self._sent))]

@@ -108,8 +108,14 @@ class Worker(Generic[M]):
             self._on_reply(delivery, command, reply)
         except Exception:
             logger.exception("%s could not be handled; trying again", shown(delivery))
+            self._try_again(delivery)
+
+    def _try_again(self, delivery: Delivery) -> None:
+        try:
             self.slots.free(delivery, requeue=True)
             self.ask_again(delivery)
+        except Exception:  # its message is not acknowledged: the broker or the store will deliver it again
+            logger.exception("%s could not be tried again", shown(delivery))
 
     def _on_reply(self, delivery: Delivery, command: TaskRequest, reply: Reply | CachifyStoreError) -> None:
         if isinstance(reply, CachifyStoreError):
@@ -289,18 +295,31 @@ class Worker(Generic[M]):
 
     def on_report_reply(self, command: Report, reply: Reply, since: float) -> None:
         """The store has answered a command of the outbox, which was added at `since` by the worker's clock."""
-        if isinstance(command, Release | Renew | Withdraw):
-            if reply.status == "lost":
-                logger.warning("the lease of %s on pool %r was lost before its run ended", command.holder, command.pool)
-        elif reply.status != "granted":  # an heir has started, and the store heard of it too late
-            slot = self.slots.lost(command)
-            if slot is not None:
-                self.runtime.lost(slot)
+        match command:
+            case Release():
+                if reply.status == "lost":
+                    self._on_lost(command)
+            case Renew() | Withdraw():  # a lost lease is the lease renewer's business; or the run has ended since
+                pass
+            case _ if reply.status != "granted":  # an heir has started, and the store heard of it too late
+                slot = self.slots.lost(command)
+                if slot is not None:
+                    self.runtime.lost(slot)
         if isinstance(command, Release) and command.reserve_for_me:
             sure_until = since + self.runtime.start_ms / 1000 * SURE
             self.start_heirs(command.pool, reply.heirs, starter=command.request_id, sure_until=sure_until)
         else:
             self.start_heirs(command.pool, reply.heirs)
+
+    def _on_lost(self, command: Release) -> None:
+        """The slot of a run that has ended is not its own any more.
+
+        If it was the run of an heir that started without asking, its reservation may have ended before the store heard
+        of the start. The store has granted it another slot then: free that one, by the request id of the start.
+        """
+        if command.token:
+            logger.warning("the lease of %s on pool %r was lost before its run ended", command.holder, command.pool)
+            self.send(replace(command, token=0))
 
     def start_heirs(self, pool: str, heirs: Sequence[Heir], *, starter: str = "", sure_until: float = 0.0) -> None:
         """Start the heirs that a reply names, in the thread that starts heirs."""
