@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from redis import exceptions
 
+from .clients import new_connection
 from .resp import Replies
-from .sync_connection import DENIED, LOST, PAUSES
+from .retry import DENIED, LOST, PAUSES, another_server, means_another_server
 
 T = TypeVar("T")
 Then = Callable[[Any], None]  # takes the reply; an error, the server's or the connection's, is a value
@@ -60,6 +62,9 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for reply in self._replies.feed(data):
+                if isinstance(reply, Exception) and means_another_server(reply):
+                    self.fail(another_server(reply))
+                    return
                 self._waiting[0][0](reply)
                 self._waiting.popleft()  # not before: where telling it fails, it is still one of those to be told
         except Exception as error:  # noqa: BLE001  # more than was asked for, or what is no answer to it
@@ -99,7 +104,7 @@ class AsyncWire:
     """Sends packed commands over one line of an asyncio client's making, which it makes anew when it breaks."""
 
     def __init__(self, client: Any) -> None:
-        self._make = client.connection_pool.make_connection
+        self._make = partial(new_connection, client)
         self._line: Line | None = None
         self._making: asyncio.Future[Line] | None = None
 

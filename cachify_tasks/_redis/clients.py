@@ -133,6 +133,15 @@ def async_like(client: Any) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_pool(redis.asyncio.BlockingConnectionPool(**kwargs))
 
 
+def new_connection(client: Any) -> Any:
+    """A connection to where this client goes, not connected yet, for us alone.
+
+    The client's own pool does not know of it: it counts neither against its `max_connections` nor is it lent to others.
+    """
+    pool = client.connection_pool
+    return pool.connection_class(**pool.connection_kwargs)
+
+
 def decodes(client: Any) -> bool:
     """Does this client turn replies into text? Then pickled values cannot pass through it."""
     kwargs = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})

@@ -19,6 +19,7 @@ from redis.retry import Retry
 from .._core.commands import Command, resent
 from ..errors import CachifyStoreError
 from .resp import Replies
+from .retry import another_server, means_another_server
 
 Then = Callable[[list[Any] | CachifyStoreError], None]
 
@@ -93,15 +94,20 @@ class HubConnection:
             if pending is None or not pending():
                 break
         answered = []
-        while self._waiting and len(self._replies) >= len(self._waiting[0].commands):
-            batch = self._waiting.popleft()
-            count = len(batch.commands)
-            answered.append((batch, self._replies[:count]))
+        elsewhere = None
+        while self._waiting and len(self._replies) >= (count := len(self._waiting[0].commands)):
+            replies = self._replies[:count]
+            elsewhere = next((reply for reply in replies if means_another_server(reply)), None)
+            if elsewhere is not None:
+                break
+            answered.append((self._waiting.popleft(), replies))
             del self._replies[:count]
         if self._replies and not self._waiting:  # more than was asked: the next batch must not take them for its own
             self.hang_up()
         for batch, replies in answered:
             batch.then(self._store.answers(batch.commands, replies))
+        if elsewhere is not None:
+            raise another_server(elsewhere)
 
     def check_overdue(self) -> None:
         """To be called now and then: gives up a connection on which a reply is overdue.

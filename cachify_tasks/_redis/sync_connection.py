@@ -10,15 +10,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import redis
 import redis.asyncio
 from redis import exceptions
 
-LOST: Final = exceptions.ConnectionError, exceptions.TimeoutError
-DENIED: Final = exceptions.AuthenticationError, exceptions.AuthorizationError
-PAUSES: Final = 0.02, 0.1  # seconds before the second and the third try
+from .clients import new_connection
+from .retry import DENIED, LOST, PAUSES, another_server, means_another_server
+
+IDLE_S: Final = 10.0  # a connection that was idle for longer is closed when another one is given back
 
 
 def packed(args: tuple[Any, ...]) -> bytes:
@@ -43,8 +45,8 @@ class Wire:
     """
 
     def __init__(self, client: Any) -> None:
-        self._make = client.connection_pool.make_connection
-        self._idle: deque[Any] = deque()
+        self._make = partial(new_connection, client)
+        self._idle: deque[tuple[Any, float]] = deque()  # with the time since when; the last one is used first
 
     def call(self, data: bytes, replies: int = 1, again: Callable[[], bytes] | None = None) -> list[Any]:
         """Send commands in one write; the answer to each is its value, or the error that the server gave.
@@ -71,28 +73,43 @@ class Wire:
     def _hang_up(self) -> None:
         for _ in range(len(self._idle)):
             with suppress(IndexError):  # other threads take some
-                connection = self._idle.popleft()
+                connection, since = self._idle.popleft()
                 connection.disconnect()
-                self._idle.append(connection)
+                self._idle.append((connection, since))
 
     def _once(self, data: bytes, replies: int) -> list[Any]:
         try:
-            connection = self._idle.pop()
+            connection, _ = self._idle.pop()
         except IndexError:
             connection = self._make()
         try:
             connection.send_packed_command((data,))
             answers = [_read(connection) for _ in range(replies)]
+            for answer in answers:
+                if isinstance(answer, Exception) and means_another_server(answer):
+                    raise another_server(answer)
         except BaseException:
             connection.disconnect()  # what it would say next is the answer to something else
-            self._idle.appendleft(connection)  # it connects when it is used again
+            self._idle.appendleft((connection, time.monotonic()))  # it connects when it is used again
             raise
-        self._idle.append(connection)
+        now = time.monotonic()
+        self._idle.append((connection, now))
+        if self._idle[0][1] < now - IDLE_S:
+            self._close_oldest(now)
         return answers
+
+    def _close_oldest(self, now: float) -> None:
+        """More threads asked at once than do now: close the connection that was idle for longest."""
+        with suppress(IndexError):  # other threads take some
+            connection, since = self._idle.popleft()
+            if since < now - IDLE_S:
+                connection.disconnect()
+            else:
+                self._idle.appendleft((connection, since))
 
     def close(self) -> None:
         while self._idle:
-            self._idle.pop().disconnect()
+            self._idle.pop()[0].disconnect()
 
     def reset_after_fork(self) -> None:
         """In the child: the connections are the parent's."""

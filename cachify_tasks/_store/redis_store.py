@@ -180,7 +180,7 @@ class RedisStore:
 
     def make_connection(self) -> Any:
         """A redis-py connection for the caller alone, not connected yet."""
-        return self.client.connection_pool.make_connection()
+        return clients.new_connection(self.client)
 
     @property
     def wakeups(self) -> Wakeups:
