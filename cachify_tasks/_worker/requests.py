@@ -62,7 +62,10 @@ def ask_for(
     if envelope:
         max_parked = parking.max_parked if parking else 0
         park = parking is not None
-        ticket = Ticket(kind="", envelope=envelope, park=park, priority=priority, max_parked=max_parked)
+        ticket = Ticket(
+            kind="task/celery", envelope=envelope, task_id=holder.rpartition(":")[0], park=park, priority=priority,
+            max_parked=max_parked,
+        )  # fmt: skip
     return Acquire(
         pool=key, holder=holder, request_id=names.next(), limit=policy.max_size, lease_ms=runtime.lease_ms,
         start_ms=runtime.start_ms, slot_exp_ms=_slot_exp_ms(runtime, policy), label=label,

@@ -10,7 +10,7 @@ from celery import bootsteps, signals
 from celery.exceptions import ImproperlyConfigured
 from celery.utils.log import get_logger
 
-from .._core.commands import Size
+from .._core.commands import Ping
 from .._core.decisions import waiting_of
 from .._store.redis_store import denied
 from .._worker.requests import default_on_full
@@ -74,7 +74,7 @@ class Gates(bootsteps.StartStopStep):
     def _greet(self, runtime: Any) -> None:
         """Wrong credentials end the worker now; a store that is out of reach does not."""
         try:
-            runtime.store.execute(Size("cachify-worker-start"))
+            runtime.store.execute(Ping())
         except CachifyStoreError as error:
             if denied(error.__cause__):
                 raise ImproperlyConfigured(f"cachify_url: {error}") from None

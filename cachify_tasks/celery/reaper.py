@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import Any, Final
 
-from .._core.commands import Claim, Due, Sweep
+from .._core.commands import Claim, Due, Ping, Sweep
 from ..errors import CachifyStoreError
 
 logger = logging.getLogger("cachify_tasks.celery")
@@ -35,7 +35,7 @@ class Reaper:
         while not self._stopped.wait(EVERY):
             try:
                 if self._gate.closed:
-                    self._runtime.store.execute(Due())
+                    self._runtime.store.execute(Ping())
                     self._gate.reopen()
                 self._gate.tell_again()
                 if self._gate.has_capacity and self._runtime.store.execute(Claim("reaper", round(EVERY * 900))):
@@ -46,7 +46,7 @@ class Reaper:
                 logger.exception("looking for parked tasks failed; trying again")
 
     def round(self) -> None:
-        """Look once at all pools."""
+        """Inspect once at all pools."""
         store, start_ms = self._runtime.store, self._runtime.start_ms
         for pool in store.execute(Due()):
             reply = store.execute(Sweep(pool=pool, start_ms=start_ms))

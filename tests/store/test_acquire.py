@@ -20,7 +20,7 @@ def test_a_full_pool_refuses_who_cannot_wait(store):
 
     assert reply == Reply("full", token=0, held=1, limit=1)
     assert store.running() == ["a"]
-    assert store.look().waiting == 0
+    assert store.inspect().waiting == 0
 
 
 def test_a_full_pool_parks_who_can_wait_and_keeps_the_message(store):
@@ -29,7 +29,7 @@ def test_a_full_pool_parks_who_can_wait_and_keeps_the_message(store):
     reply = store.acquire("b", envelope=b"\x00\xff|any bytes")
 
     assert reply == Reply("parked", token=0, held=1, limit=1)
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1
     assert store.envelopes() == {"b": b"\x00\xff|any bytes"}
 
 
@@ -58,7 +58,7 @@ def test_a_parked_acquire_that_is_sent_again_waits_once(store):
     again = store.acquire("b", request_id="r")
 
     assert again == first
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1
 
 
 def test_a_second_delivery_of_a_waiting_task_waits_once(store):
@@ -66,7 +66,7 @@ def test_a_second_delivery_of_a_waiting_task_waits_once(store):
     store.acquire("b", request_id="first")
 
     assert store.acquire("b", request_id="second").status == "parked"
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1
 
 
 def test_a_second_delivery_of_a_running_task_is_kept_aside(store):
@@ -132,7 +132,7 @@ def test_a_nudge_for_a_waiting_task_leaves_it_waiting(store):
     store.acquire("b")
 
     assert store.start_reserved("b").status == "parked"
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1
 
 
 def test_a_nudge_starts_a_reserved_task(store):
@@ -171,11 +171,11 @@ def test_a_start_turns_the_short_deadline_into_a_lease(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.release("a", token)
-    assert store.look().holders[0].expires_in == START
+    assert store.inspect().holders[0].expires_in == START
 
     store.acquire("b", label="the task")
 
-    (view,) = store.look().holders
+    (view,) = store.inspect().holders
     assert (view.expires_in, view.label, view.reserved) == (LEASE, "the task", False)
 
 
@@ -187,7 +187,7 @@ def test_nobody_overtakes_those_who_wait(store):
 
     assert store.plain("hasty", limit=1).status == "full"
     assert store.acquire("c", can_start_heirs=False).status == "parked"
-    assert store.look().waiting == 2
+    assert store.inspect().waiting == 2
 
 
 def test_a_newcomer_that_can_start_heirs_is_told_of_the_oldest(store):
@@ -225,7 +225,7 @@ def test_a_late_copy_of_a_task_that_has_ended_is_dropped_from_a_full_pool_too(st
     store.acquire("b")
 
     assert store.acquire("a").status == "dropped"
-    assert store.look().waiting == 0
+    assert store.inspect().waiting == 0
 
 
 def test_a_tombstone_has_a_life(store):
@@ -283,7 +283,7 @@ def test_tokens_grow_though_the_store_has_forgotten_all(store):
 def test_another_limit_for_one_pool_is_told_once_and_the_last_one_counts(store):
     assert store.plain("a", limit=1).previous_limit == 0
     assert store.plain("b", limit=2) == Reply(
-        "granted", store.look().holders[-1].token, held=2, limit=2, previous_limit=1
+        "granted", store.inspect().holders[-1].token, held=2, limit=2, previous_limit=1
     )
     assert store.plain("c", limit=2).previous_limit == 0
 

@@ -79,7 +79,7 @@ def test_a_cluster_answers_for_pools_of_all_its_slots(private_server):
                     limit=1,
                     lease_ms=60000,
                     start_ms=60000,
-                    ticket=Ticket(kind="task/test", envelope=b"\xff"),
+                    ticket=Ticket(kind="task/test", envelope=b"\xff", task_id="t"),
                 )
             )
             store.execute(Release(pool=pool, holder="a", token=token, request_id="a", start_ms=60000, tomb_ms=60000))

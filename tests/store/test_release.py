@@ -32,7 +32,7 @@ def test_a_heir_has_its_slot_before_it_starts(store):
     reply = store.release("a", token)
 
     assert reply == Reply(
-        "released", token, held=1, limit=1, heirs=(Heir("b", reply.heirs[0].token, b"message of b", 0),)
+        "released", token, held=1, limit=1, heirs=(Heir("b", reply.heirs[0].token, b"message of b", 0, "task/test"),)
     )
     assert store.reserved() == ["b"]
     assert store.acquire("c").status == "parked"
@@ -256,4 +256,4 @@ def test_a_withdraw_that_can_start_nobody_reserves_nothing(store):
 
     assert store.withdraw("b", can_start_heirs=False).heirs == ()
     assert store.size() == 0
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1

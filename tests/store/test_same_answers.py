@@ -115,7 +115,7 @@ class TwoStores(RuleBasedStateMachine):
         if leaves:
             self.send(Withdraw(pool=POOL, holder=holder, start_ms=10000, tomb_ms=10000))
             return
-        held = {view.holder: view for view in self.memory.look().holders}
+        held = {view.holder: view for view in self.memory.inspect().holders}
         reply = self.send(waits[-1])
 
         if holder in held and held[holder].reserved:
@@ -187,7 +187,7 @@ class TwoStores(RuleBasedStateMachine):
         assert self.send(ask, lost=lost).token == view.token
 
     def views(self, *, reserved: bool) -> list[HolderView]:
-        return [view for view in self.memory.look().holders if view.reserved == reserved]
+        return [view for view in self.memory.inspect().holders if view.reserved == reserved]
 
     @rule(holder=holders, which=st.integers(0, 9), acked=flags, lost=flags)
     def renew(self, holder: str, which: int, acked: bool, lost: bool) -> None:
@@ -241,7 +241,7 @@ class TwoStores(RuleBasedStateMachine):
     def sweep(self, lost: bool) -> None:
         reply = self.send(Sweep(pool=POOL, start_ms=10000), lost=lost)
 
-        assert reply.held >= reply.limit or self.memory.look().waiting == 0
+        assert reply.held >= reply.limit or self.memory.inspect().waiting == 0
 
     @rule(limit=st.sampled_from([None, None, 0, 1, 2, 3]), can_start_heirs=flags)
     def configure(self, limit: int | None, can_start_heirs: bool) -> None:
@@ -297,7 +297,7 @@ class TwoStores(RuleBasedStateMachine):
         if isinstance(
             command, SlotRequest | Sweep | Configure
         ):  # these leave no free slot beside a function that waits
-            first = min(self.memory.places().items(), key=lambda item: item[1], default=("", 0))[0]
+            first = min(self.memory.ranks().items(), key=lambda item: item[1], default=("", 0))[0]
             waits = self.memory.envelopes().get(first, b"").startswith(b"~")
             assert not waits or reply.held >= reply.limit
         assert not any(heir.envelope.startswith(b"~") for heir in reply.heirs)
@@ -318,10 +318,10 @@ class TwoStores(RuleBasedStateMachine):
 
     @invariant()
     def both_show_the_same(self) -> None:
-        assert self.redis.look() == self.memory.look()
+        assert self.redis.inspect() == self.memory.inspect()
         assert self.redis.size() == self.memory.size()
         assert self.redis.envelopes() == self.memory.envelopes()
-        assert self.redis.places() == self.memory.places()
+        assert self.redis.ranks() == self.memory.ranks()
         assert self.redis.due_at() == self.memory.due_at()
 
     @invariant()
@@ -336,7 +336,7 @@ class TwoStores(RuleBasedStateMachine):
 
     @invariant()
     def a_reaper_is_due_at_a_free_slot_and_a_ticket(self) -> None:
-        view, due = self.memory.look(), self.memory.due_at()
+        view, due = self.memory.inspect(), self.memory.due_at()
         held = len(self.memory.store._pools[POOL].slots) if self.memory.envelopes() else 0
 
         if view.waiting and held < view.limit:
@@ -345,8 +345,8 @@ class TwoStores(RuleBasedStateMachine):
 
     @invariant()
     def who_waits_has_a_message_and_no_slot(self) -> None:
-        waiting, envelopes = self.memory.places().keys(), self.memory.envelopes().keys()
-        views = self.memory.look().holders
+        waiting, envelopes = self.memory.ranks().keys(), self.memory.envelopes().keys()
+        views = self.memory.inspect().holders
 
         assert not waiting & {view.holder for view in views}
         assert waiting | {view.holder for view in views if view.reserved} <= envelopes

@@ -55,7 +55,7 @@ def test_a_limit_set_at_run_time_outlives_idleness(store):
     store.configure(5)
     store.later(30 * 86400)
 
-    assert store.look().limit == 5
+    assert store.inspect().limit == 5
     assert store.plain("a", limit=1).limit == 5
 
 
@@ -67,7 +67,7 @@ def test_look_tells_who_holds_what(store):
     heir = store.release("b", other).heirs[0]
     store.acquire("d", limit=2)
 
-    view = store.look()
+    view = store.inspect()
 
     assert (view.name, view.limit, view.waiting) == (POOL, 2, 1)
     assert [tuple(holder) for holder in view.holders] == [
@@ -82,12 +82,12 @@ def test_a_dead_run_is_neither_counted_nor_shown(store):
     store.send(Delete("unrelated"))
 
     assert store.size() == 0
-    assert store.look().holders == ()
+    assert store.inspect().holders == ()
 
 
 def test_a_pool_never_seen_is_empty(store):
     assert store.size() == 0
-    assert tuple(store.look()) == (POOL, 0, 0, ())
+    assert tuple(store.inspect()) == (POOL, 0, 0, ())
     assert store.pools() == []
 
 

@@ -1,3 +1,5 @@
 -- size: how many slots are held now, expired ones not counted. Writes nothing.
 -- reply: an integer
-return call('ZCOUNT', SLOTS, now, '+inf')
+-- include records
+-- include pool
+return call('ZCOUNT', SLOTS, now_text, '+inf')
