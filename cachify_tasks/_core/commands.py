@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
-A = TypeVar("A", covariant=True)
+A_co = TypeVar("A_co", covariant=True)
 
 WAITER: Final = "waiter"  # the kind of a ticket of a function that waits; kinds of tasks begin with "task/"
 
 
-class StoreCommand(Generic[A]):
-    """A command whose answer is an `A`."""
+class StoreCommand(Generic[A_co]):
+    """A command whose answer is an `A_co`."""
 
     __slots__ = ()
 

@@ -2,8 +2,9 @@
 
 One script updates a pool and the indexes of pools, so in a Redis Cluster their keys must lie in one slot: they share a
 hash tag. There are two layouts. "single", for one server or Sentinel, has one tag and so one index of pools.
-"cluster" spreads the pools over 256 tags by their names, each with an index of its own. docs/explanation/keys-in-redis.md
-lists the keys and what they hold.
+"cluster" spreads the pools over 256 tags by their names, each with an index of its own.
+
+docs/explanation/keys-in-redis.md lists the keys and what they hold.
 """
 
 from __future__ import annotations

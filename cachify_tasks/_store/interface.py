@@ -15,9 +15,9 @@ A = TypeVar("A")
 class Store(Protocol):
     """Holds slots, tickets and cached values. `RedisStore` and `MemoryStore` are the two.
 
-    All methods may be called in any thread; `aexecute`, `begin` and `aclose` in any event loop. An answer that does not
-    come is a `CachifyStoreError`: then nobody knows whether the command ran. Every command may be sent again: it has the
-    same answer, and no second effect.
+    All methods may be called in any thread; `aexecute`, `begin` and `aclose` in any event loop. When no answer comes
+    they raise `CachifyStoreError`: then nobody knows whether the command ran. Every command may be sent again: it has
+    the same answer, and no second effect.
     """
 
     @property
@@ -40,7 +40,7 @@ class Store(Protocol):
         """`execute` for code in an event loop. A cancelled caller does not know whether the command ran."""
 
     def begin(self, command: StoreCommand[A]) -> Awaitable[A]:
-        """Send a command now; the answer can be awaited. It cannot be cancelled: a cancellation waits for the answer."""
+        """Send a command now; await the answer. A cancellation of the caller is delivered after the answer."""
 
     def execute_many(self, commands: Sequence[StoreCommand[A]]) -> list[A | CachifyStoreError]:
         """Run scripts in their order, in one round trip; an error of one is the answer to it alone.

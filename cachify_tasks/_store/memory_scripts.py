@@ -309,7 +309,7 @@ class Script:
         self.pool.queue[holder] = rank
 
     def draw(self) -> int:
-        """A token or rank: greater than all before. The clock makes it grow even when the store has lost the counter."""
+        """A token or rank: greater than all before, even when the store has lost the counter."""
         self.pool.counter = self.next_number()
         return self.pool.counter
 

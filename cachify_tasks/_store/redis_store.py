@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .._core.commands import Command, KeyCommand, Ping, Reply, ScriptCommand, SlotRequest, StoreCommand, resent
+from .._core.commands import Command, KeyCommand, Ping, Reply, SlotRequest, StoreCommand, resent
 from .._core.keys import Schema
 from .._redis import clients
 from .._redis.asyncio_connection import Answer, AsyncWire
@@ -31,7 +31,6 @@ from .key_commands import aask, ask, check_version, ping
 from .scripts import arguments, decoded, evalsha, packed_command, script, text, whole
 from .wakeup_listener import Listener
 from .wakeups import Wakeups
-
 
 A = TypeVar("A")
 

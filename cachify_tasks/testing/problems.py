@@ -57,7 +57,7 @@ class Problem:
 
     @property
     def note(self) -> bool:
-        """Perhaps it is in order: the store cannot tell a pool that drains after its limit was lowered from a full one."""
+        """Perhaps it is in order: a pool that drains after its limit was lowered looks like one that is over it."""
         return self.kind in NOTES
 
     def __str__(self) -> str:

@@ -56,7 +56,7 @@ def test_a_task_that_is_withdrawn_is_found_no_more(store):
     assert store.find("t") is None
 
 
-def test_a_heir_whose_message_went_when_it_started_is_found_no_more(store):
+def test_an_heir_whose_message_went_when_it_started_is_found_no_more(store):
     token = store.acquire("a").token
     store.acquire("t:0")
     store.release("a", token)

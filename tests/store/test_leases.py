@@ -4,7 +4,7 @@ from cachify_tasks._core.commands import Reply
 from tests.support.stores import LEASE, START
 
 
-def test_renew_puts_the_deadline_off(store):
+def test_renew_extends_the_lease(store):
     token = store.acquire("a").token
     for _ in range(5):
         store.later(LEASE - 1)
@@ -13,7 +13,7 @@ def test_renew_puts_the_deadline_off(store):
     assert store.acquire("b").status == "parked"
 
 
-def test_renew_saves_a_slot_just_passed_that_nobody_has_noticed(store):
+def test_renew_saves_a_slot_whose_expiry_nobody_has_noticed(store):
     token = store.acquire("a").token
     store.later(LEASE + 1)
     assert store.size() == 0
@@ -95,7 +95,7 @@ def test_a_slot_past_its_hard_limit_is_not_renewed_though_nobody_has_noticed(sto
     assert store.renew("a", token).status == "lost"
 
 
-def test_the_hard_limit_of_a_heir_counts_from_its_start(store):
+def test_the_hard_limit_of_an_heir_counts_from_its_start(store):
     token = store.acquire("a").token
     store.acquire("b", slot_exp_ms=5_000)
     store.release("a", token)
@@ -138,7 +138,7 @@ def test_a_slot_is_valid_up_to_and_with_its_deadline(store):
     assert store.sweep().held == 0
 
 
-def test_a_heir_that_does_not_start_in_time_is_offered_again(store):
+def test_an_heir_that_does_not_start_in_time_is_offered_again(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.acquire("c")
@@ -151,7 +151,7 @@ def test_a_heir_that_does_not_start_in_time_is_offered_again(store):
     assert second.token > first.token
 
 
-def test_a_heir_that_nobody_can_start_does_not_block_the_others(store):
+def test_an_heir_that_nobody_can_start_does_not_block_the_others(store):
     token = store.acquire("a").token
     store.acquire("poison")
     store.acquire("c")

@@ -15,7 +15,7 @@ def memory_store():
         store.drain()
 
 
-def test_a_waiter_is_called_when_the_store_is_free_for_others(memory_store):
+def test_a_waiter_is_notified_when_the_store_is_free_for_others(memory_store):
     answered = []
 
     def ask_from_another_thread(holder, token):
@@ -34,7 +34,7 @@ def test_a_waiter_is_called_when_the_store_is_free_for_others(memory_store):
     assert answered == [True]
 
 
-def test_an_error_of_a_waiter_does_not_reach_who_freed_the_slot(memory_store, caplog):
+def test_an_error_of_a_waiter_does_not_reach_the_caller_that_freed_the_slot(memory_store, caplog):
     def fail(holder, token):
         raise RuntimeError("its loop is closed")
 
@@ -50,7 +50,7 @@ def test_an_error_of_a_waiter_does_not_reach_who_freed_the_slot(memory_store, ca
     assert "its loop is closed" in caplog.text
 
 
-def test_a_forked_child_calls_no_waiter_of_its_parent(memory_store):
+def test_a_forked_child_notifies_no_waiter_of_its_parent(memory_store):
     memory_store.listen("here")
     token = memory_store.plain("a").token
     memory_store.wait("w")

@@ -20,7 +20,7 @@ from tests.support.stores import POOL, opened
 from tests.support.waiting import wait_until
 
 
-async def test_when_a_reaper_is_due_is_told_by_the_servers_clock(redis_url):
+async def test_the_servers_clock_decides_when_a_reaper_is_due(redis_url):
     store = RedisStore("t", redis_url)
     token = store.execute(Acquire(pool=POOL, holder="a", request_id="a", limit=1, lease_ms=2000, start_ms=1000)).token
     store.execute(
@@ -46,7 +46,7 @@ async def test_when_a_reaper_is_due_is_told_by_the_servers_clock(redis_url):
     store.close()
 
 
-def test_a_user_who_may_not_publish_still_has_slots_reserved_for_those_who_wait(private_server):
+def test_slots_are_reserved_for_waiters_of_a_user_who_may_not_publish(private_server):
     server = private_server()
     with redis.Redis.from_url(server.url) as client:
         client.execute_command("ACL", "SETUSER", "app", "on", "nopass", "~*", "+@all", "resetchannels")

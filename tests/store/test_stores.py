@@ -29,7 +29,7 @@ def test_a_limit_of_zero_pauses_a_pool(store):
     assert [heir.holder for heir in store.sweep().heirs] == ["c"]
 
 
-def test_a_limit_set_at_run_time_stands_above_those_of_acquires(store):
+def test_an_override_counts_more_than_the_limits_of_acquires(store):
     store.plain("a", limit=1)
     store.configure(3)
 
@@ -51,7 +51,7 @@ def test_a_lowered_limit_drains(store):
 
 
 @pytest.mark.leaks("keys", reason="a limit set at run time stays until it is taken back")
-def test_a_limit_set_at_run_time_outlives_idleness(store):
+def test_an_override_outlives_idleness(store):
     store.configure(5)
     store.later(30 * 86400)
 
@@ -59,7 +59,7 @@ def test_a_limit_set_at_run_time_outlives_idleness(store):
     assert store.plain("a", limit=1).limit == 5
 
 
-def test_look_tells_who_holds_what(store):
+def test_inspect_shows_who_holds_what(store):
     token = store.acquire("a", limit=2, label="app.sync @worker|1\n").token
     store.later(5)
     other = store.acquire("b", limit=2).token
@@ -91,7 +91,7 @@ def test_a_pool_never_seen_is_empty(store):
     assert store.pools() == []
 
 
-def test_pools_names_those_with_holders_or_tickets(store):
+def test_pools_lists_those_with_holders_or_tickets(store):
     token = store.acquire("a", pool="one").token
     store.acquire("b", pool="two")
     store.acquire("c", pool="two")

@@ -11,7 +11,7 @@ def listening(store):
     store.listen(*CHANNELS)
 
 
-def test_a_waiter_is_called_when_a_slot_is_free_and_takes_it(store):
+def test_a_waiter_is_notified_when_a_slot_is_free_and_takes_it(store):
     token = store.plain("a").token
     assert store.wait("w", request_id="r").status == "parked"
 
@@ -26,7 +26,7 @@ def test_a_waiter_is_called_when_a_slot_is_free_and_takes_it(store):
     assert store.running() == ["w"]
 
 
-def test_a_waiter_is_called_where_it_listens_whoever_frees_the_slot(store):
+def test_a_waiter_is_notified_where_it_listens_whoever_frees_the_slot(store):
     token = store.acquire("a", limit=2).token
     store.plain("b", limit=2)
     store.wait("v", limit=2, channel="here")
@@ -77,7 +77,7 @@ def test_a_waiter_behind_a_task_waits_until_the_task_has_been_served(store):
     assert [call[1] for call in store.heard()] == ["w"]
 
 
-def test_waiters_before_a_task_are_called_by_who_cannot_start_the_task(store):
+def test_a_caller_that_cannot_start_a_task_serves_the_waiters_before_it(store):
     store.acquire("a")
     store.wait("v")
     store.wait("w")
@@ -92,7 +92,7 @@ def test_waiters_before_a_task_are_called_by_who_cannot_start_the_task(store):
     store.configure(None)
 
 
-def test_who_can_start_tasks_serves_tasks_and_waiters_in_their_order(store):
+def test_a_caller_that_can_start_tasks_serves_tasks_and_waiters_in_their_order(store):
     store.acquire("a")
     store.wait("v")
     store.acquire("task", priority=1)
@@ -108,7 +108,7 @@ def test_who_can_start_tasks_serves_tasks_and_waiters_in_their_order(store):
     store.configure(None)
 
 
-def test_a_limit_given_back_calls_waiters(store):
+def test_an_override_that_ends_notifies_waiters(store):
     store.configure(0)
     store.wait("w")
 
@@ -116,7 +116,7 @@ def test_a_limit_given_back_calls_waiters(store):
     assert [call[1] for call in store.heard()] == ["w"]
 
 
-def test_a_waiter_that_does_not_come_is_forgotten_and_the_next_one_is_called(store):
+def test_a_waiter_that_does_not_come_is_forgotten_and_the_next_one_is_notified(store):
     token = store.plain("a").token
     store.wait("dead")
     store.wait("w")
@@ -131,7 +131,7 @@ def test_a_waiter_that_does_not_come_is_forgotten_and_the_next_one_is_called(sto
     assert store.reserved() == ["w"]
 
 
-def test_a_waiter_that_asks_again_serves_who_is_before_it(store):
+def test_a_waiter_that_asks_again_serves_the_waiter_before_it(store):
     store.plain("dead")
     store.wait("v", request_id="v")
     store.wait("w", request_id="w")
@@ -141,7 +141,7 @@ def test_a_waiter_that_asks_again_serves_who_is_before_it(store):
     assert [call[1] for call in store.heard()] == ["v"]
 
 
-def test_a_waiter_that_finds_its_slot_by_asking_is_not_called(store):
+def test_a_waiter_that_finds_its_slot_by_asking_is_not_notified(store):
     store.plain("dead")
     store.wait("w", request_id="r")
     store.later(LEASE + 1)
@@ -150,7 +150,7 @@ def test_a_waiter_that_finds_its_slot_by_asking_is_not_called(store):
     assert store.heard() == []
 
 
-def test_a_waiter_that_leaves_the_queue_is_not_called(store):
+def test_a_waiter_that_leaves_the_queue_is_not_notified(store):
     token = store.plain("a").token
     store.wait("v")
     store.wait("w")
@@ -173,7 +173,7 @@ def test_a_waiter_that_leaves_gives_its_reserved_slot_to_the_next(store):
     assert store.reserved() == ["w"]
 
 
-def test_a_release_that_is_sent_again_calls_nobody_again(store):
+def test_a_release_that_is_sent_again_notifies_nobody_again(store):
     token = store.plain("a").token
     store.wait("w")
     first = store.release("a", token, can_start_heirs=False)

@@ -1,8 +1,10 @@
 -- acquire: ask for a slot; when the pool is full, wait in its queue if there is a ticket that says so.
 -- KEYS 7 tombstone
+-- ARGV 3 holder
 -- ARGV 10 first_delivery, 11 can_start_heirs
 -- ARGV 12 kind, 13 envelope, 14 task_id, 15 park, 16 priority, 17 max_parked: of the ticket; not sent without one
 -- reply: granted token | parked | standby | dropped | full, with the heirs that it reserved slots for
+local holder = ARGV[3]
 -- include records
 -- include pool
 -- include request

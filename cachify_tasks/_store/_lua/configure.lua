@@ -1,6 +1,7 @@
 -- configure: override the limit at run time. A raised limit is filled, a lowered one drains, 0 pauses the pool.
 -- ARGV 3 limit (empty: back to the one that acquires give), 4 start_ms, 5 can_start_heirs
 -- reply: configured, with the heirs that it reserved slots for
+local holder = ''
 -- include records
 -- include pool
 local new_limit, start_ms, can_start_heirs = ARGV[3], ARGV[4], ARGV[5] == '1'

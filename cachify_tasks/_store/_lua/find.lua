@@ -1,6 +1,7 @@
 -- find: the tickets of some tasks. Writes nothing.
 -- ARGV 3 tasks: their ids, one an argument
 -- reply: of each that has a ticket: holder, envelope, 1 if it waits for a slot or its start, else 0, kind
+local holder = ''
 -- include records
 -- include pool
 local names, found = {}, {}

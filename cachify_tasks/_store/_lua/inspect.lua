@@ -1,5 +1,6 @@
 -- inspect: who holds what. Writes nothing.
 -- reply: limit, tickets in the queue, now; then of each holder its name, its slot's record and its deadline
+local holder = ''
 -- include records
 -- include pool
 local reply = { override or given_limit, text(call('ZCARD', QUEUE)), now_text }

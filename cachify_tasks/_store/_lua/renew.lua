@@ -1,9 +1,10 @@
 -- renew: extend a lease, also one that has just expired and that no script has noticed. It never re-creates a slot.
 -- ARGV 3 holder, 4 token, 5 lease_ms, 6 started
 -- reply: renewed token | lost token
+local holder = ARGV[3]
 -- include records
 -- include pool
-local holder, token, lease_ms, started = HOLDER, ARGV[4], ARGV[5], ARGV[6] == '1'
+local token, lease_ms, started = ARGV[4], ARGV[5], ARGV[6] == '1'
 
 -- include tickets
 local status, heirs = 'lost', nil

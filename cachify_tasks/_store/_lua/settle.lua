@@ -7,7 +7,7 @@ if held > 0 then
   for i = 1, #expired do
     local expired_record = tickets and call('HGET', STATE, SLOT .. expired[i])
     drop_slot(expired[i])
-    if expired[i] == HOLDER then record = false end
+    if expired[i] == holder then record = false end
     if expired_record then
       local _, slot_request_id = string.match(expired_record, SLOT_OWNER_PATTERN)
       return_to_queue(expired[i], slot_request_id == '')

@@ -1,6 +1,7 @@
 -- sweep: forget expired leases, and reserve free slots for the oldest tickets. Any worker may do it at any time.
 -- ARGV 3 start_ms, 4 can_start_heirs
 -- reply: swept, with the heirs that it reserved slots for
+local holder = ''
 -- include records
 -- include pool
 local start_ms, can_start_heirs = ARGV[3], ARGV[4] == '1'

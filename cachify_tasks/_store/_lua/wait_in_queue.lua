@@ -1,7 +1,9 @@
 -- wait_in_queue: ask for a slot for a function that waits, and stay in the queue until there is one.
 -- KEYS 7 tombstone
+-- ARGV 3 holder
 -- ARGV 10 channel
 -- reply: granted token | parked | dropped
+local holder = ARGV[3]
 -- include records
 -- include pool
 -- include request

@@ -2,10 +2,11 @@
 -- KEYS 7 tombstone
 -- ARGV 3 holder, 4 start_ms, 5 tomb_ms, 6 can_start_heirs
 -- reply: withdrawn, with the heirs that it reserved slots for
+local holder = ARGV[3]
 -- include records
 -- include pool
 local TOMBSTONE = KEYS[7]
-local holder, start_ms, tomb_ms, can_start_heirs = HOLDER, ARGV[4], ARGV[5], ARGV[6] == '1'
+local start_ms, tomb_ms, can_start_heirs = ARGV[4], ARGV[5], ARGV[6] == '1'
 
 local reads_tombstone = true
 -- include tickets
