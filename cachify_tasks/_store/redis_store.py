@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from redis.exceptions import (
     AuthenticationError,
@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .._core.commands import Command, KeyCommand, Ping, Reply, SlotRequest, StoreCommand, resent
+from .._core.commands import Command, KeyCommand, Ping, ScriptCommand, SlotRequest, StoreCommand, resent
 from .._core.keys import Schema
 from .._redis import clients
 from .._redis.asyncio_connection import Answer, AsyncWire
@@ -99,10 +99,12 @@ class RedisStore:
             if time.monotonic() >= self._ping_at or isinstance(command, Ping):
                 self._check_schema(client)
             if isinstance(command, KeyCommand):
-                return ask(client, command, self.schema, self._now())
-            return self._run(client, command)
+                answer: Any = ask(client, command, self.schema, self._now())
+            else:
+                answer = self._run(client, command)  # type: ignore[arg-type]  # no other kinds are executed
         except RedisError as error:
             raise _wrapped(error, self.shown) from error
+        return cast("A", answer)
 
     def _check_schema(self, client: Any) -> None:
         """Ping, at the first use and every minute: the store may have been emptied, and others use other keys in it."""
@@ -119,9 +121,9 @@ class RedisStore:
         check_version(self.schema, text(reply))
         self._ping_at = time.monotonic() + PING_EVERY
 
-    def _run(self, client: Any, command: Any) -> Any:
+    def _run(self, client: Any, command: ScriptCommand) -> Any:
         def again() -> tuple[Any, ...]:
-            return arguments(resent(command), self.schema, self._now())  # type: ignore[arg-type]
+            return arguments(resent(command), self.schema, self._now())
 
         args = arguments(command, self.schema, self._now())
         code, keys = script(command.script), self.schema.pool(command.pool)
@@ -141,7 +143,7 @@ class RedisStore:
     def _now(self) -> str:
         return str(self._clock()) if self._clock else ""
 
-    def execute_many(self, commands: Sequence[Command]) -> list[Any]:
+    def execute_many(self, commands: Sequence[StoreCommand[A]]) -> list[A | CachifyStoreError]:
         """Run scripts in one round trip; an answer that is an error is given as a value.
 
         Raises:
@@ -160,7 +162,7 @@ class RedisStore:
                 for command in commands:
                     pipe.execute_command(
                         "EVALSHA",
-                        script(command.script).sha,  # type: ignore[union-attr]
+                        script(command.script).sha,  # type: ignore[attr-defined]
                         *arguments(command, self.schema, now),  # type: ignore[arg-type]
                     )
                 replies = pipe.execute(raise_on_error=False)
@@ -168,15 +170,15 @@ class RedisStore:
             raise _wrapped(error, self.shown) from error
         return self.answers(commands, replies)
 
-    def packed(self, commands: Sequence[Command]) -> bytes:
+    def packed(self, commands: Sequence[StoreCommand[Any]]) -> bytes:
         """Scripts as they go over the wire."""
         now, schema = self._now(), self.schema
         return b"".join(
-            evalsha(script(c.script), arguments(c, schema, now), schema.pool(c.pool))  # type: ignore[arg-type, union-attr]
+            evalsha(script(c.script), arguments(c, schema, now), schema.pool(c.pool))  # type: ignore[arg-type, attr-defined]
             for c in commands
         )
 
-    def answers(self, commands: Sequence[Command], replies: Sequence[Any]) -> list[Any]:
+    def answers(self, commands: Sequence[StoreCommand[Any]], replies: Sequence[Any]) -> list[Any]:
         """What the replies to these scripts mean; one that is an error is given as a value."""
         answers: list[Any] = []
         for command, reply in zip(commands, replies, strict=True):
@@ -186,14 +188,14 @@ class RedisStore:
             if isinstance(reply, Exception):
                 answers.append(self.failure(reply))
             else:
-                answers.append(decoded(command, reply))  # type: ignore[arg-type]
+                answers.append(decoded(command, reply))
         return answers
 
-    def _once_more(self, command: Command, reply: Any) -> Any:
+    def _once_more(self, command: StoreCommand[Any], reply: Any) -> Any:
         """But what was parked is: where its slot was reserved meanwhile, it would be taken for a copy of itself."""
         if isinstance(command, SlotRequest) and not isinstance(reply, Exception):
             told = decoded(command, reply)
-            if isinstance(told, Reply) and told.status == "parked":
+            if told.status == "parked":
                 return told
         try:
             return self.execute(command)
@@ -223,9 +225,14 @@ class RedisStore:
     def begin(self, command: StoreCommand[A]) -> asyncio.Future[A]:
         """The answer to come. What has been sent cannot be cancelled: the answer comes before the cancellation does."""
         loop, home = asyncio.get_running_loop(), self._loops.peek()
-        direct_way = home is not None and home.life is not None and time.monotonic() < self._ping_at
-        if not direct_way or home is None or home.wire is None or isinstance(command, KeyCommand):
+        if home is None or home.life is None or home.wire is None or isinstance(command, KeyCommand):
             return loop.create_task(self.aexecute(command))
+        if time.monotonic() >= self._ping_at:
+            return loop.create_task(self.aexecute(command))
+        return self._begin(home, home.wire, command)  # type: ignore[arg-type]  # no other kinds are executed
+
+    def _begin(self, home: Home, wire: AsyncWire, command: ScriptCommand) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
         answer: Answer[Any] = Answer(loop=loop)
 
         def then(reply: Any) -> None:
@@ -236,12 +243,13 @@ class RedisStore:
                 loop.create_task(again).add_done_callback(partial(_copy, answer))
 
         args = arguments(command, self.schema, self._now())
-        if home.wire.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
+        if wire.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
             return answer
         return loop.create_task(self.aexecute(command))
 
     async def aexecute(self, command: StoreCommand[A]) -> A:
-        return await self._aexecute(self._loops.here(), command)
+        answer: Any = await self._aexecute(self._loops.here(), command)  # type: ignore[arg-type]
+        return cast("A", answer)
 
     async def _aexecute(self, home: Home, command: Command, *, waited: bool = False) -> Any:
         home.users += 1
