@@ -32,7 +32,7 @@ test: wheel ## run the tests on the built wheel; ARGS='-k word' selects
 
 chaos: wheel ## the long versions: storms of kills over thousands of tasks, eight processes for 20 s, with their figures
 	@PYTHONPATH=$(CURDIR)/$(WHEEL)/site PYTHONSAFEPATH=1 CACHIFY_TEST_WHEEL=$(CURDIR)/$(WHEEL)/site CACHIFY_HAMMER_SECONDS=20 CACHIFY_CHAOS=full \
-	  $(BIN)/pytest -p no:xdist -rP tests/chaos tests/cachepool/test_threads.py tests/cachepool/test_coroutines.py tests/pools/connection/test_storm.py tests/pools/advanced/test_stress.py tests/test_hammer.py tests/celery/test_release_prefork.py tests/celery/test_shutdown_prefork.py $(ARGS)
+	  $(BIN)/pytest -p no:xdist -rP tests/chaos tests/protocol_model tests/cachepool/test_threads.py tests/cachepool/test_coroutines.py tests/pools/connection/test_storm.py tests/pools/advanced/test_stress.py tests/test_hammer.py tests/celery/test_release_prefork.py tests/celery/test_shutdown_prefork.py $(ARGS)
 
 check: $(READY) ## format, lint, types, layers
 	@$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""The store in memory and the Lua scripts answer the same to any history of commands."""
+"""The protocol's model, the store in memory and the Lua scripts answer the same to any history of commands."""
 
 import itertools
 import os
@@ -31,6 +31,8 @@ from cachify_tasks._core.commands import (
     WaitInQueue,
     Withdraw,
 )
+from cachify_tasks._store.memory_pool import Pool
+from tests.protocol_model.comparison import Comparison
 from tests.support.stores import BEGIN, CHANNELS, POOL, Store, opened
 
 # CACHIFY_EXAMPLES=1000 looks longer, and at random.
@@ -53,7 +55,7 @@ flags = st.booleans()
 
 
 class TwoStores(RuleBasedStateMachine):
-    """Sends every command to both stores, now and then twice, as after a lost reply."""
+    """Sends every command to both stores and to the model, now and then twice, as after a lost reply."""
 
     def __init__(self, memory: Store, redis_store: Store) -> None:
         super().__init__()
@@ -66,6 +68,8 @@ class TwoStores(RuleBasedStateMachine):
         self.override: int | None = None
         self.starters: set[int] = set()  # tokens of heirs whose slots only who names the bond may start
         self.notified: list[tuple[str, int]] = []  # waiters, each with its token
+        self.heard: list[tuple[str, int]] = []
+        self.comparison = Comparison()
         memory.listen(*CHANNELS)
         redis_store.listen(*CHANNELS)
 
@@ -74,6 +78,7 @@ class TwoStores(RuleBasedStateMachine):
         for store in (self.memory, self.redis):
             store.forget()
             store.now = BEGIN
+        self.comparison = Comparison()
         self.memory.store._until_purge = 10**9  # Redis remembers an idle pool's limit longer
 
     @rule(
@@ -147,10 +152,10 @@ class TwoStores(RuleBasedStateMachine):
         which=st.integers(0, 3),
         requeue=st.sampled_from([False, False, True]),
         can_start_heirs=flags,
-        binds=flags,
+        reserve_for_me=flags,
         lost=flags,
     )
-    def a_run_ends(self, which: int, requeue: bool, can_start_heirs: bool, binds: bool, lost: bool) -> None:
+    def a_run_ends(self, which: int, requeue: bool, can_start_heirs: bool, reserve_for_me: bool, lost: bool) -> None:
         views = self.views(reserved=False)
         view = views[which % len(views)]
         command = Release(
@@ -162,10 +167,10 @@ class TwoStores(RuleBasedStateMachine):
             tomb_ms=10000,
             requeue=requeue,
             can_start_heirs=can_start_heirs,
-            reserve_for_me=binds,
+            reserve_for_me=reserve_for_me,
         )
         reply = self.send(command, lost=lost)
-        if binds:
+        if reserve_for_me:
             self.starters.update(heir.token for heir in reply.heirs)
 
     @precondition(lambda self: self.views(reserved=True))
@@ -174,7 +179,7 @@ class TwoStores(RuleBasedStateMachine):
         views = self.views(reserved=True)
         view = views[which % len(views)]
         request_id = f"rid{next(self.request_ids)}"
-        bound = "none" if view.token in self.starters else ""
+        starter = "none" if view.token in self.starters else ""
         ask = StartReserved(
             pool=POOL,
             holder=view.holder,
@@ -183,20 +188,20 @@ class TwoStores(RuleBasedStateMachine):
             lease_ms=30000,
             start_ms=10000,
             can_start_heirs=True,
-            starter=bound,
+            starter=starter,
         )
-        if bound:
+        if starter:
             assert self.send(replace(ask, request_id=f"{request_id}-foreign", starter="other")).status == "dropped"
         assert self.send(ask, lost=lost).token == view.token
 
     def views(self, *, reserved: bool) -> list[HolderView]:
         return [view for view in self.memory.inspect().holders if view.reserved == reserved]
 
-    @rule(holder=holders, which=st.integers(0, 9), acked=flags, lost=flags)
-    def renew(self, holder: str, which: int, acked: bool, lost: bool) -> None:
-        acked = acked and self.token(holder, which) in self.started  # a heir tells its start, having started
+    @rule(holder=holders, which=st.integers(0, 9), started=flags, lost=flags)
+    def renew(self, holder: str, which: int, started: bool, lost: bool) -> None:
+        started = started and self.token(holder, which) in self.started  # a heir tells its start, having started
         self.send(
-            Renew(pool=POOL, holder=holder, token=self.token(holder, which), lease_ms=30000, started=acked), lost=lost
+            Renew(pool=POOL, holder=holder, token=self.token(holder, which), lease_ms=30000, started=started), lost=lost
         )
 
     @rule(holder=holders, which=st.sampled_from([0, 0, 0, 0, 1, 2]), requeue=flags, can_start_heirs=flags, lost=flags)
@@ -264,6 +269,27 @@ class TwoStores(RuleBasedStateMachine):
         for store in (self.memory, self.redis):
             store.later(seconds)
 
+    @precondition(lambda self: self.views(reserved=True))
+    @rule(times=st.integers(1, 5))
+    def nobody_starts_what_is_reserved(self, times: int) -> None:
+        for _ in range(times):
+            self.time_passes(100)
+            self.sweep(lost=False)
+
+    @precondition(lambda self: self.memory.channels())
+    @rule(seconds=st.sampled_from([0, 11, 31]))
+    def a_waiter_asks_without_a_notification(self, seconds: float) -> None:
+        self.time_passes(seconds)
+        holder = min(self.memory.channels(), key=lambda holder: self.memory.tickets()[holder].rank)
+        self.send([c for c in self.sent if isinstance(c, WaitInQueue) and c.holder == holder][-1])
+
+    @precondition(lambda self: self.memory.ranks() and self.views(reserved=False))
+    @rule(holder=st.sampled_from(TASKS), priority=st.sampled_from([0, 1, 2, 255]))
+    def a_newcomer_finds_a_free_slot_that_nobody_has_reserved(self, holder: str, priority: int) -> None:
+        self.a_run_ends(0, requeue=False, can_start_heirs=False, reserve_for_me=False, lost=False)
+        ticket = Ticket(kind="task/test", envelope=b"new", task_id=holder.rpartition(":")[0], priority=priority)
+        self.send(Acquire(**self.request(holder, 1, "new", {"first_delivery": True}), ticket=ticket))
+
     @rule()
     def the_pools_are_listed(self) -> None:
         assert self.redis.pools() == self.memory.pools()
@@ -294,8 +320,13 @@ class TwoStores(RuleBasedStateMachine):
         return reply
 
     def both(self, command: PoolCommand) -> Reply:
+        self.comparison.before(self.memory.store._pools.get(POOL) or Pool(), self.memory.now)
         reply: Reply = self.memory.send(command)
         assert self.redis.send(command) == reply
+        heard = self.memory.heard()
+        assert self.redis.heard() == heard
+        self.heard += [call[1:] for call in heard]
+        self.comparison.after(command, reply, self.memory.store._pools[POOL], [call[1:] for call in heard])
 
         if isinstance(
             command, SlotRequest | Sweep | Configure
@@ -309,10 +340,9 @@ class TwoStores(RuleBasedStateMachine):
 
     def notifications(self) -> list[tuple[str, int]]:
         """The waiters notified since the last look."""
-        heard = self.memory.heard()
-        assert self.redis.heard() == heard
-        self.notified += [call[1:] for call in heard]
-        return [call[1:] for call in heard]
+        heard, self.heard = self.heard, []
+        self.notified += heard
+        return heard
 
     def token(self, holder: str, which: int) -> int:
         known = self.tokens.get(holder, [1])

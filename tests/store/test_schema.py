@@ -149,7 +149,9 @@ def test_a_ping_asks_the_server_each_time(client, redis_url):
     store = RedisStore("t", redis_url)
     before = pings(client)
 
-    assert [store.execute(Ping()) for _ in range(3)] == [None, None, None]
+    for _ in range(3):
+        store.execute(Ping())
+
     assert pings(client) - before == 3
     store.close()
 
@@ -158,7 +160,9 @@ async def test_an_asynchronous_ping_asks_the_server_each_time(client, redis_url)
     store = RedisStore("t", redis_url)
     before = pings(client)
 
-    assert [await store.aexecute(Ping()) for _ in range(3)] == [None, None, None]
+    for _ in range(3):
+        await store.aexecute(Ping())
+
     assert pings(client) - before == 3
     await store.aclose()
     store.close()
