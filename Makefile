@@ -39,7 +39,7 @@ test: wheel ## all that CI runs, on the built wheel; ARGS='-k word' selects
 
 chaos: wheel ## the long versions: storms of kills over thousands of tasks, eight processes for 20 s, with their figures
 	@$(ON_WHEEL) CACHIFY_HAMMER_SECONDS=20 CACHIFY_CHAOS=full \
-	  $(BIN)/pytest -p no:xdist -rP tests/chaos tests/cachepool/test_threads.py tests/cachepool/test_coroutines.py tests/pools/connection/test_storm.py tests/pools/advanced/test_stress.py tests/test_hammer.py tests/celery/test_release_prefork.py tests/celery/test_shutdown_prefork.py $(ARGS)
+	  $(BIN)/pytest -p no:xdist -rP tests/chaos tests/protocol_model tests/cachepool/test_threads.py tests/cachepool/test_coroutines.py tests/pools/connection/test_storm.py tests/pools/advanced/test_stress.py tests/test_hammer.py tests/celery/test_release_prefork.py tests/celery/test_shutdown_prefork.py $(ARGS)
 
 check: $(READY) ## format, lint, types, layers
 	@$(BIN)/ruff format --check .

@@ -143,7 +143,7 @@ def test_defect_13_every_key_of_a_pool_has_a_life(redis_url):
     with redis.Redis.from_url(redis_url) as client:
         keys = Schema("PYC-").pool("p-0")
         assert client.exists(keys.slots) == 0
-        tombs = list(client.scan_iter(f"{keys.done}*"))
+        tombs = list(client.scan_iter(f"{keys.tombstone}*"))
         assert all(0 < client.pttl(key) <= 5000 for key in tombs)
     cachify.close()
 

@@ -10,6 +10,7 @@ import pytest
 
 from cachify_tasks import CachifyPoolFullError, Wait, pool, pooled
 from cachify_tasks._core.commands import SlotRequest, WaitInQueue
+from cachify_tasks._store.records import CHANNEL, TICKET
 from tests.support.meddling import Struck, interrupting, meddled
 from tests.support.queues import nothing_is_left, queued, waiting
 from tests.support.waiting import await_until
@@ -22,10 +23,11 @@ def forget(store, holder):
     if hasattr(store, "_pools"):
         store._pools["p"].queue.pop(holder)
         store._pools["p"].tickets.pop(holder)
+        store._pools["p"].channels.pop(holder)
     else:
         keys = store.schema.pool("p")
         store.client.zrem(keys.queue, holder)
-        store.client.hdel(keys.tickets, holder)
+        store.client.hdel(keys.tickets, TICKET + holder, CHANNEL + holder)
 
 
 def test_an_exception_in_the_body_lets_the_next_one_in(cachify, threads):

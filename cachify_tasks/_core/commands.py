@@ -1,4 +1,4 @@
-"""What can be asked of a store, and what it answers.
+"""The commands that a store takes, and its answers.
 
 Each pool command is one atomic script: `_store/_lua/<name>.lua` in Redis, a method of the same name in memory. A
 command is a value: sent twice (its reply was lost), it gets the same answer and changes nothing the second time.
@@ -7,7 +7,18 @@ command is a value: sent twice (its reply was lost), it gets the same answer and
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import ClassVar, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+
+A_co = TypeVar("A_co", covariant=True)
+
+WAITER: Final = "waiter"  # the kind of a ticket of a function that waits; kinds of tasks begin with "task/"
+
+
+class StoreCommand(Generic[A_co]):
+    """A command whose answer is an `A_co`."""
+
+    __slots__ = ()
+
 
 Status: TypeAlias = Literal[
     "granted",
@@ -31,9 +42,8 @@ class Heir(NamedTuple):
         holder: names the attempt of the task.
         token: the fencing token of the reserved slot.
         envelope: the task's message, as it was parked.
-        waited_ms: from its arrival until the slot was reserved; for a ticket that went back to the end of the queue,
-            from that moment.
-        kind: says which framework wrote the envelope ("task/celery").
+        waited_ms: from the task's arrival until the slot was reserved.
+        kind: which framework wrote the envelope ("task/celery"). A worker starts only what it can read.
     """
 
     holder: str
@@ -68,6 +78,7 @@ class Ticket:
     Attributes:
         kind: which framework wrote the envelope and can read it ("task/celery").
         envelope: the message.
+        task_id: `Find` finds the ticket by it; empty: nothing does.
         park: wait in the queue when the pool is full. False: keep the message only as a standby copy, while the first
             delivery of the same attempt holds a slot.
         priority: 0 to 255. A higher one goes first; within one, the order is that of arrival. Each step is a head start
@@ -78,13 +89,14 @@ class Ticket:
 
     kind: str
     envelope: bytes
+    task_id: str = ""
     park: bool = True
     priority: int = 0
     max_parked: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Acquire:
+class Acquire(StoreCommand[Reply]):
     """Ask for a slot; when the pool is full, wait in its queue if there is a ticket that says so.
 
     Attributes:
@@ -116,7 +128,7 @@ class Acquire:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartReserved:
+class StartReserved(StoreCommand[Reply]):
     """Take the slot that is reserved for a parked task. The store owns the task's message.
 
     The reply is "granted"; "parked": its turn has not come yet; or "dropped": it is running already, has ended, or may
@@ -128,7 +140,7 @@ class StartReserved:
         limit: as in `Acquire`; 0: leave the pool's limit as it is.
     """
 
-    script: ClassVar[str] = "acquire"
+    script: ClassVar[str] = "start_reserved"
     pool: str
     holder: str
     request_id: str
@@ -142,7 +154,7 @@ class StartReserved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WaitInQueue:
+class WaitInQueue(StoreCommand[Reply]):
     """Ask for a slot for a function that waits, and stay in the queue until there is one.
 
     When a slot has been reserved for it, the store publishes "holder token" on the channel, and the function sends this
@@ -153,7 +165,7 @@ class WaitInQueue:
         channel: the pub/sub channel to which the function listens.
     """
 
-    script: ClassVar[str] = "acquire"
+    script: ClassVar[str] = "wait_in_queue"
     pool: str
     holder: str
     request_id: str
@@ -169,7 +181,7 @@ SlotRequest: TypeAlias = Acquire | StartReserved | WaitInQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Renew:
+class Renew(StoreCommand[Reply]):
     """Extend a slot's lease.
 
     Attributes:
@@ -185,7 +197,7 @@ class Renew:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class Release(StoreCommand[Reply]):
     """Free a slot after a run, and reserve it for the oldest ticket.
 
     Attributes:
@@ -212,7 +224,7 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Withdraw:
+class Withdraw(StoreCommand[Reply]):
     """Remove a ticket (revoked, expired, tired of waiting): no delivery of this attempt starts from now on."""
 
     script: ClassVar[str] = "withdraw"
@@ -224,16 +236,21 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
-    """Forget expired leases, and reserve free slots for the oldest tickets."""
+class Sweep(StoreCommand[Reply]):
+    """Forget expired leases, and reserve free slots for the oldest tickets.
+
+    Attributes:
+        can_start_heirs: as in `Acquire`.
+    """
 
     script: ClassVar[str] = "sweep"
     pool: str
     start_ms: int
+    can_start_heirs: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Configure:
+class Configure(StoreCommand[Reply]):
     """Override the limit at run time (0 pauses the pool), or with None return to the one that acquires give.
 
     Attributes:
@@ -251,39 +268,11 @@ PoolCommand: TypeAlias = SlotRequest | Renew | Release | Withdraw | Sweep | Conf
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """How many slots are held. Answer: int."""
+class Size(StoreCommand[int]):
+    """How many slots are held."""
 
     script: ClassVar[str] = "size"
     pool: str
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Who holds what. Answer: `PoolView`."""
-
-    script: ClassVar[str] = "look"
-    pool: str
-
-
-class Found(NamedTuple):
-    """A task with a ticket. waits: for a slot or for its start; else it runs, and a copy of its message is kept."""
-
-    holder: str
-    envelope: bytes
-    waits: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Find:
-    """The tickets of some tasks; of several attempts with one, that of the last to get it. Answer: list of `Found`.
-
-    tasks: holders' names up to their last colons.
-    """
-
-    script: ClassVar[str] = "find"
-    pool: str
-    tasks: tuple[str, ...]
 
 
 class HolderView(NamedTuple):
@@ -303,25 +292,68 @@ class PoolView(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pools:
-    """Names of the pools that have leases or tickets. Answer: list of str."""
+class Inspect(StoreCommand[PoolView]):
+    """Who holds what."""
+
+    script: ClassVar[str] = "inspect"
+    pool: str
+
+
+class Found(NamedTuple):
+    """A task with a ticket.
+
+    Attributes:
+        waits: for a slot or for its start. False: it runs, and a copy of its message is kept.
+        kind: which framework wrote the envelope.
+    """
+
+    holder: str
+    envelope: bytes
+    waits: bool
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Ticketed:
-    """Names of the pools that have tickets. Answer: list of str."""
+class Find(StoreCommand[list[Found]]):
+    """The tickets of some tasks. If several attempts of a task have one, the newest is found.
+
+    Attributes:
+        tasks: their ids (`Ticket.task_id`).
+    """
+
+    script: ClassVar[str] = "find"
+    pool: str
+    tasks: tuple[str, ...]
+
+
+ScriptCommand: TypeAlias = PoolCommand | Size | Inspect | Find
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """Names of the pools with something to do for a reaper now: `Sweep` them. Answer: list of str."""
+class Ping(StoreCommand[None]):
+    """Nothing, if the store answers and speaks this client's version of the schema; else an error."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """Be the one to do something in the time to come, as walking the indexes. Answer: bool.
+class Pools(StoreCommand[list[str]]):
+    """Names of the pools that have leases or tickets."""
 
-    Nobody else is granted the claim for ttl_ms. Sent twice (a lost reply), the second answer is no: one turn is missed.
+
+@dataclass(frozen=True, slots=True)
+class Ticketed(StoreCommand[list[str]]):
+    """Names of the pools that have tickets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due(StoreCommand[list[str]]):
+    """Names of the pools in which a reaper has something to do now: `Sweep` them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(StoreCommand[bool]):
+    """Claim a job, for example the reaper's next round. The answer says whether the caller got it.
+
+    Nobody else gets the claim for ttl_ms. Sent twice (a lost reply), the second answer is no: one turn is missed.
     """
 
     name: str
@@ -329,15 +361,15 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Get:
-    """A cached value. Answer: bytes, or None."""
+class Get(StoreCommand[bytes | None]):
+    """A cached value; None: there is none."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
-    """Keep a value; ttl_ms None: until it is deleted. Answer: None."""
+class Put(StoreCommand[None]):
+    """Keep a value; ttl_ms None: until it is deleted."""
 
     key: str
     value: bytes
@@ -345,16 +377,16 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
-class Delete:
-    """Forget a cached value. Answer: None."""
+class Delete(StoreCommand[None]):
+    """Forget a cached value."""
 
     key: str
 
 
-Index: TypeAlias = Pools | Ticketed | Due
-Command: TypeAlias = PoolCommand | Size | Look | Find | Index | Claim | Get | Put | Delete
+KeyCommand: TypeAlias = Ping | Pools | Ticketed | Due | Claim | Get | Put | Delete
+Command: TypeAlias = ScriptCommand | KeyCommand
 
-C = TypeVar("C", bound=Command)
+C = TypeVar("C", bound=StoreCommand[object])
 
 
 def resent(command: C) -> C:
@@ -362,4 +394,6 @@ def resent(command: C) -> C:
 
     The first try may have parked a task that has run to its end by now, so the store must look for a tombstone.
     """
-    return replace(command, first_delivery=False) if isinstance(command, Acquire) else command
+    if isinstance(command, Acquire):
+        return replace(command, first_delivery=False)
+    return command

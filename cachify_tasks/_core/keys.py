@@ -1,68 +1,102 @@
-"""Where things live in Redis: the key schema, version 1.
+"""Names of the keys in Redis: the key schema, version 1.
 
-All keys of a pool carry the hash tag of its bucket, `{prefix:b17}`, so that one script can update a pool and its
-bucket's indexes on a Redis Cluster too. The bucket comes from the pool's name; there are 256.
+One script updates a pool and the indexes of pools, so in a Redis Cluster their keys must lie in one slot: they share a
+hash tag. There are two layouts. "single", for one server or Sentinel, has one tag and so one index of pools.
+"cluster" spreads the pools over 256 tags by their names, each with an index of its own.
+
+docs/explanation/keys-in-redis.md lists the keys and what they hold.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 from zlib import crc32
 
-BUCKETS: Final = 256
+BUCKETS: Final = 256  # hash tags on a cluster
 VERSION: Final = 1
+
+Layout: TypeAlias = Literal["single", "cluster"]
 
 
 class PoolKeys(NamedTuple):
-    slots: str  # ZSET holder -> deadline in µs of the server's clock
-    state: str  # HASH counter, limit (the last acquire's), override (given at run time), lives (ms; -1: for ever), and
-    # "=holder" -> "token|place|rid|hard|since|label", no rid: reserved for a heir; "@task" -> its holder with a ticket
-    # "%holder" -> how often a reservation of its ticket ended unused
-    queue: str  # ZSET holder -> place: when it arrived, in µs, less 2^40 for each priority; + 0.5: it has come back
-    tickets: str  # HASH holder -> envelope; "~channel": a function that waits, to be told there
-    waiting: str  # ZSET of the bucket: pools with tickets -> when a reaper is due, in µs
-    leased: str  # ZSET of the bucket: pools with leases -> the last deadline, in µs
-    done: str  # prefix of STRINGs: holder -> the last reply about it (tombstone)
+    slots: str  # ZSET: holder -> deadline in µs of the server's clock
+    state: str  # HASH: the pool's numbers, and the record of each slot (fields: `_store/records.py`)
+    queue: str  # ZSET: holder -> rank
+    tickets: str  # HASH: of each ticket its record and its envelope or channel (fields: `_store/records.py`)
+    waiting: str  # ZSET, an index: pools with tickets -> when a reaper is due, in µs
+    leased: str  # ZSET, an index: pools with leases -> the last deadline, in µs
+    tombstone: str  # prefix of STRINGs: holder -> the last answer about it
+
+
+class Indexes(NamedTuple):
+    waiting: str
+    leased: str
 
 
 class Schema:
-    """Names of keys under one prefix."""
+    """Names of keys under one prefix.
 
-    def __init__(self, prefix: str) -> None:
+    Args:
+        layout: "cluster" for clients of a Redis Cluster, else "single".
+    """
+
+    def __init__(self, prefix: str, layout: Layout = "single") -> None:
         self.prefix = prefix
+        self.layout = layout
         self.pool = lru_cache(maxsize=4096)(self._pool)
 
+    @property
+    def version(self) -> str:
+        """What clients must agree on; the store keeps it under `marker`."""
+        return f"{VERSION} {self.layout}"
+
+    @property
+    def marker(self) -> str:
+        """The key that says which version and layout the keys of this prefix have; its own name never changes."""
+        return f"{{{self.prefix}}}:schema"
+
     def _pool(self, name: str) -> PoolKeys:
-        bucket = self.bucket(crc32(name.encode()) % BUCKETS)
-        pool = f"{bucket}:pool:{name}:"
+        base = self.base(name)
+        pool = f"{base}:pool:{name}:"
         return PoolKeys(
             slots=f"{pool}slots",
             state=f"{pool}state",
             queue=f"{pool}queue",
             tickets=f"{pool}tickets",
-            waiting=f"{bucket}:waiting",
-            leased=f"{bucket}:leased",
-            done=f"{pool}done:",
+            waiting=f"{base}:waiting",
+            leased=f"{base}:leased",
+            tombstone=f"{pool}tombstone:",
         )
 
-    def bucket(self, number: int) -> str:
-        return f"{{{self.prefix}:b{number}}}:{VERSION}"
+    def base(self, pool: str) -> str:
+        """How the keys of a pool and of its indexes begin.
 
-    def leased(self) -> list[str]:
-        """The indexes of pools with leases, one a bucket."""
-        return [f"{self.bucket(number)}:leased" for number in range(BUCKETS)]
+        On a cluster, pools whose names are equal up to the first "::" share a hash tag.
+        """
+        if self.layout == "single":
+            return self._tagged("")
+        group = pool.partition("::")[0]
+        return self._tagged(f":b{crc32(group.encode('utf-8', 'surrogatepass')) % BUCKETS}")
 
-    def waiting(self) -> list[str]:
-        """The indexes of pools with tickets, one a bucket."""
-        return [f"{self.bucket(number)}:waiting" for number in range(BUCKETS)]
+    def indexes(self) -> list[Indexes]:
+        """The indexes of pools, one pair for each hash tag."""
+        tags = [""] if self.layout == "single" else [f":b{number}" for number in range(BUCKETS)]
+        return [Indexes(f"{base}:waiting", f"{base}:leased") for base in map(self._tagged, tags)]
+
+    def _tagged(self, suffix: str) -> str:
+        return f"{{{self.prefix}{suffix}}}:{VERSION}"
 
     def cache(self, key: str) -> str:
-        return f"{self.prefix}:{VERSION}:cache:{key}"
-
-    def calls(self, process: str) -> str:
-        """The pub/sub channel on which that process is told of slots that are reserved for its waiters."""
-        return f"{self.prefix}:{VERSION}:calls:{process}"
+        return f"{self._other()}:cache:{key}"
 
     def claim(self, name: str) -> str:
-        return f"{self.prefix}:{VERSION}:{name}"
+        return f"{self._other()}:claim:{name}"
+
+    def _other(self) -> str:
+        """How keys begin that belong to no pool. On a cluster they have no tag, so that they are spread."""
+        return self._tagged("") if self.layout == "single" else f"{self.prefix}:{VERSION}"
+
+    def wakeups(self, process: str) -> str:
+        """The pub/sub channel on which that process learns of slots that are reserved for its waiters."""
+        return f"{self.prefix}:{VERSION}:wakeups:{process}"

@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from .._core.keys import Layout
 from ..errors import CachifyInitError, CachifySettingError
 from ..settings import hide_password
 
@@ -146,6 +147,12 @@ def decodes(client: Any) -> bool:
     """Does this client turn replies into text? Then pickled values cannot pass through it."""
     kwargs = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
     return bool(kwargs.get("decode_responses"))
+
+
+def layout_of(*given: Any) -> Layout:
+    """Where the keys of a store are, by the kind of its clients. Those not given are None."""
+    kinds = (redis.RedisCluster, redis.asyncio.RedisCluster)
+    return "cluster" if any(isinstance(client, kinds) for client in given) else "single"
 
 
 def check_client(name: str, client: Any, *, is_async: bool) -> None:

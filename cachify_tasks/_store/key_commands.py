@@ -1,83 +1,111 @@
-"""The commands that need no script: what is sent for them, and what the replies mean.
-
-Both are written once, as a generator: it yields the calls of a trip, and is sent their replies.
-"""
+"""The commands that need no script of a pool: what is sent for each, and what the replies mean."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Any, TypeAlias, assert_never
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias, TypeVar, assert_never, cast
 
-from .._core.commands import Claim, Delete, Due, Get, Index, Pools, Put, Ticketed
+from .._core.commands import Claim, Delete, Due, Get, KeyCommand, Ping, Pools, Put, StoreCommand, Ticketed
 from .._core.keys import Schema
-from .scripts import text
+from ..errors import CachifyInitError
+from .scripts import script, text
 
-PlainCommand: TypeAlias = Get | Put | Delete | Claim | Index
-Trips: TypeAlias = Generator[list[tuple[Any, ...]], Sequence[Any], Any]
+A = TypeVar("A")
+Call: TypeAlias = tuple[Any, ...]
 
-
-def ask(client: Any, command: PlainCommand, schema: Schema, now: str) -> Any:
-    """The answer to a command. now: the time in microseconds; empty: the server's."""
-    trips = _trips(command, schema, now)
-    try:
-        calls = next(trips)
-        while True:
-            if len(calls) == 1:
-                replies = [client.execute_command(*calls[0])]
-            else:
-                replies = _pipeline(client, calls).execute()
-            calls = trips.send(replies)
-    except StopIteration as end:
-        return end.value
+MARKER_TTL_MS: Final = 90 * 86_400_000  # each process that uses the store renews it, a worker every minute
 
 
-async def aask(client: Any, command: PlainCommand, schema: Schema, now: str) -> Any:
+def ask(client: Any, command: StoreCommand[A], schema: Schema, now: str) -> A:
+    """The answer to a `KeyCommand`. now: the time in microseconds; empty: the server's."""
+    calls = calls_of(cast("KeyCommand", command), schema, now)
+    if len(calls) == 1:
+        replies = [client.execute_command(*calls[0])]
+    else:
+        replies = _pipeline(client, calls).execute()
+    return answer(command, replies)
+
+
+async def aask(client: Any, command: StoreCommand[A], schema: Schema, now: str) -> A:
     """`ask` by an asynchronous client."""
-    trips = _trips(command, schema, now)
-    try:
-        calls = next(trips)
-        while True:
-            if len(calls) == 1:
-                replies = [await client.execute_command(*calls[0])]
-            else:
-                replies = await _pipeline(client, calls).execute()
-            calls = trips.send(replies)
-    except StopIteration as end:
-        return end.value
+    calls = calls_of(cast("KeyCommand", command), schema, now)
+    if len(calls) == 1:
+        replies = [await client.execute_command(*calls[0])]
+    else:
+        replies = await _pipeline(client, calls).execute()
+    return answer(command, replies)
 
 
-def _pipeline(client: Any, calls: Sequence[tuple[Any, ...]]) -> Any:
+def _pipeline(client: Any, calls: Sequence[Call]) -> Any:
     pipe = client.pipeline(transaction=False)
     for call in calls:
         pipe.execute_command(*call)
     return pipe
 
 
-def _trips(command: PlainCommand, schema: Schema, now: str) -> Trips:
+def calls_of(command: KeyCommand, schema: Schema, now: str = "") -> list[Call]:
+    """What is sent. Commands about all pools read each index: there is one, on a cluster one for each hash tag."""
     match command:
+        case Ping():  # the store has just pinged: it does at the first use, too
+            return []
         case Get(key):
-            (value,) = yield [("GET", schema.cache(key))]
-            return value
+            return [("GET", schema.cache(key))]
         case Put(key, value, ttl_ms):
-            life = () if ttl_ms is None else ("PX", ttl_ms)
-            yield [("SET", schema.cache(key), value, *life)]
+            ttl = () if ttl_ms is None else ("PX", ttl_ms)
+            return [("SET", schema.cache(key), value, *ttl)]
         case Delete(key):
-            yield [("DEL", schema.cache(key))]
+            return [("DEL", schema.cache(key))]
         case Claim(name, ttl_ms):
-            (granted,) = yield [("SET", schema.claim(name), "", "NX", "PX", ttl_ms)]
-            return bool(granted)
+            return [("SET", schema.claim(name), "", "NX", "PX", ttl_ms)]
         case Pools():
-            return _names((yield [("ZRANGE", key, 0, -1) for key in schema.leased() + schema.waiting()]))
+            return [("ZUNION", 2, index.leased, index.waiting) for index in schema.indexes()]
         case Ticketed():
-            return _names((yield [("ZRANGE", key, 0, -1) for key in schema.waiting()]))
+            return [("ZRANGE", index.waiting, 0, -1) for index in schema.indexes()]
         case Due():
-            if not now:  # of a cluster, one server's
-                ((seconds, rest),) = yield [("EVAL", "return redis.call('TIME')", 1, schema.waiting()[0])]
-                now = str(int(seconds) * 1_000_000 + int(rest))
-            return _names((yield [("ZRANGEBYSCORE", key, "-inf", now) for key in schema.waiting()]))
+            return [("EVAL", script("due").text, 1, index.waiting, now) for index in schema.indexes()]
         case _:
             assert_never(command)
 
 
-def _names(replies: Sequence[Sequence[bytes | str]]) -> list[str]:
-    return sorted({text(name) for reply in replies for name in reply})
+def answer(command: StoreCommand[A], replies: Sequence[Any]) -> A:
+    """The answer that the replies stand for."""
+    value: Any
+    match command:
+        case Get():
+            (value,) = replies
+        case Claim():
+            value = bool(replies[0])
+        case Pools() | Ticketed() | Due():
+            value = sorted({text(name) for reply in replies for name in reply})
+        case _:
+            value = None
+    return cast("A", value)
+
+
+def ping(schema: Schema) -> Call:
+    """The call that asks for the version of the store's keys, and writes it down where there is none."""
+    return "EVAL", script("ping").text, 1, schema.marker, schema.version, MARKER_TTL_MS
+
+
+def check_version(schema: Schema, found: str) -> None:
+    """Refuse to work beside clients that keep the same pools in other keys: together they would exceed the limits.
+
+    Args:
+        found: the reply to `ping`.
+
+    Raises:
+        CachifyInitError: it is another version or layout than the client's.
+    """
+    if found == schema.version:
+        return
+    version, _, layout = found.partition(" ")
+    ours, _, our_layout = schema.version.partition(" ")
+    if version != ours:
+        raise CachifyInitError(
+            f"the keys under the prefix {schema.prefix!r} have schema version {version}, and this cachify_tasks has "
+            f"{ours}: use one version of it everywhere, or another prefix"
+        )
+    raise CachifyInitError(
+        f"the keys under the prefix {schema.prefix!r} have the layout {layout!r}, and this client uses "
+        f"{our_layout!r}: give all programs a RedisCluster client, or none of them, or use another prefix"
+    )

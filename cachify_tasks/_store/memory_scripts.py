@@ -1,14 +1,15 @@
-"""One pool in memory, and the twin of the Lua files."""
+"""The scripts in memory: the twin of the Lua files, name by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias, assert_never
+import heapq
+from typing import Final, TypeAlias, assert_never
 
 from .._core.commands import (
+    WAITER,
     Acquire,
     Configure,
+    Find,
     Found,
     Heir,
     HolderView,
@@ -25,106 +26,35 @@ from .._core.commands import (
     WaitInQueue,
     Withdraw,
 )
+from .memory_pool import NEVER, Pool, Tombstone
+from .records import BATCH, DOUBLINGS, LEVEL, SlotRecord, TicketRecord
 
-WAITER: Final = b"~"  # begins the envelope of a function that waits
-BATCH: Final = 64  # these as in common.lua
-PATIENCE: Final = 3
-LEVEL: Final = 2**40
-AHEAD: Final = 2**32
 MARGIN: Final = 86_400_000_000  # µs
-NEVER: Final = 2**63
+NOTHING: Final = Tombstone()
 
-Call: TypeAlias = tuple[str, str, int]  # channel, holder, token: a slot has been reserved for a waiter
-
-
-class Slot(NamedTuple):
-    token: int
-    place: float
-    request_id: str  # empty: reserved for a heir that has not started
-    deadline: int
-    hard: int
-    since: int
-    label: str  # of a reserved one: whom it is bound to
-
-
-class Last(NamedTuple):
-    """The last reply about a holder that has left."""
-
-    final: bool = False
-    token: int = -1
-    status: Status | None = None
-    heirs: tuple[tuple[str, int], ...] = ()  # their holders and tokens
-    until: int = 0
-
-
-@dataclass(slots=True)
-class Pool:
-    counter: int = 0
-    given: int = 0
-    earliest: int = 0  # no deadline lies before it
-    due: int = 0  # with tickets: when a reaper is due
-    override: int | None = None
-    slots: dict[str, Slot] = field(default_factory=dict)
-    queue: dict[str, float] = field(default_factory=dict)
-    tickets: dict[str, bytes] = field(default_factory=dict)
-    found: dict[str, str] = field(default_factory=dict)  # task -> its holder with a ticket
-    missed: dict[str, int] = field(default_factory=dict)  # holder -> its reservations that ended unused
-    done: dict[str, Last] = field(default_factory=dict)
-
-    @property
-    def limit(self) -> int:
-        return self.given if self.override is None else self.override
-
-    @property
-    def idle(self) -> bool:
-        return not (self.slots or self.tickets or self.done or self.override is not None)
-
-
-class _Request(NamedTuple):
-    """The three commands that ask for a slot, in one form."""
-
-    holder: str
-    request_id: str
-    limit: int
-    lease_ms: int
-    start_ms: int
-    hard_ms: int
-    label: str
-    first_delivery: bool = False
-    can_start_heirs: bool = False
-    nudge: bool = False
-    bound: str = ""
-    envelope: bytes = b""
-    park: bool = False
-    priority: int = 0
-    max_parked: int = 0
-
-
-def _request(c: SlotRequest) -> _Request:
-    common = (c.holder, c.request_id, c.limit, c.lease_ms, c.start_ms, c.slot_exp_ms, c.label)
-    match c:
-        case WaitInQueue():
-            return _Request(*common, envelope=WAITER + c.channel.encode(), park=True)
-        case StartReserved():
-            return _Request(*common, can_start_heirs=c.can_start_heirs, nudge=True, bound=c.starter)
-        case Acquire(ticket=ticket):
-            kept = ticket or Ticket(kind="", envelope=b"", park=False)
-            return _Request(
-                *common, c.first_delivery, c.can_start_heirs,
-                envelope=kept.envelope, park=kept.park, priority=kept.priority, max_parked=kept.max_parked,
-            )  # fmt: skip
+Notification: TypeAlias = tuple[str, str, int]  # channel, holder, token: a slot has been reserved for a waiter
 
 
 class Script:
-    """One command on one pool at one moment; the twin of the Lua files, name by name."""
+    """One command on one pool at one moment. It runs while its thread holds the store's lock.
 
-    def __init__(self, pool: Pool, now: int, calls: list[Call]) -> None:
-        self.pool, self.now, self.calls = pool, now, calls
+    Args:
+        notifications: the script appends those of the waiters for which it reserves slots.
+    """
+
+    def __init__(self, pool: Pool, now: int, notifications: list[Notification]) -> None:
+        self.pool = pool
+        self.now = now
+        self.notifications = notifications
 
     def run(self, command: PoolCommand) -> Reply:
         match command:
-            case Acquire() | StartReserved() | WaitInQueue():
-                return self.acquire(_request(command))
+            case Acquire():
+                return self.acquire(command)
+            case StartReserved():
+                return self.start_reserved(command)
+            case WaitInQueue():
+                return self.wait_in_queue(command)
             case Renew():
                 return self.renew(command)
             case Release():
@@ -132,227 +62,308 @@ class Script:
             case Withdraw():
                 return self.withdraw(command)
             case Sweep():
-                return self.end("swept", 0, heirs=self.settle(command.start_ms, can_start_heirs=True))
+                return self.sweep(command)
             case Configure():
-                self.pool.override = command.limit
-                return self.end("configured", 0, heirs=self.settle(command.start_ms, command.can_start_heirs))
+                return self.configure(command)
             case _:
                 assert_never(command)
 
-    def acquire(self, c: _Request) -> Reply:
-        pool, previous_limit = self.pool, 0
-        if c.limit > 0 and pool.given != c.limit:
-            previous_limit, pool.given = pool.given, c.limit
-        heirs = self.settle(c.start_ms, c.can_start_heirs, c.holder)
-        slot, status, token = pool.slots.get(c.holder), "granted", 0
+    def acquire(self, c: Acquire) -> Reply:
+        pool, ticket = self.pool, c.ticket
+        previous_limit = self.set_limit(c)
+        heirs = self.settle(c.start_ms, c.can_start_heirs, asker=c.holder)
+        slot, status, token = pool.slots.get(c.holder), _GRANTED, 0
         if slot and slot.request_id == c.request_id:  # sent again: the reply was lost
             token = slot.token
-        elif slot and not slot.request_id and slot.label in ("", c.bound):  # reserved: whoever comes first starts it
-            token = self.take(c, slot.token, slot.place)
-            if c.envelope.startswith(WAITER):  # there is no message to be kept until the end
-                self.drop_ticket(c.holder)
+        elif slot and slot.reserved and not slot.starter:  # the holder's reserved slot: the first to come starts it
+            token = self.take(c, slot.token)
         elif c.holder in pool.queue:
             status = "parked"
+        elif not c.first_delivery and self.tombstone(c.holder).final:
+            status = "dropped"
+        elif slot:  # it runs elsewhere, or is about to, or did until a crash that nobody has noticed: keep this copy
+            status = "standby"
+            if ticket is not None and c.holder not in pool.tickets:
+                self.put_task(c.holder, ticket, slot.token - ticket.priority * LEVEL)
+        elif len(pool.slots) < pool.limit and self.goes_first(ticket):
+            token = self.take(c, self.draw())
+        elif ticket is not None and ticket.park and (not ticket.max_parked or len(pool.queue) < ticket.max_parked):
+            status = "parked"
+            rank = self.draw() - ticket.priority * LEVEL
+            self.put_task(c.holder, ticket, rank)
+            pool.queue[c.holder] = rank
         else:
-            barred = c.nudge or (not c.first_delivery and self.last(c.holder).final)
-            if slot:  # runs elsewhere or is about to, or did until a crash that nobody has noticed
-                status = "dropped" if barred else "standby"
-                if not barred and c.envelope and c.holder not in pool.tickets:
-                    self.put_ticket(c.holder, c.envelope)
-            elif barred:
-                status = "dropped"
-            elif len(pool.slots) < pool.limit and self.goes_first(c):
-                drawn = self.draw()
-                token = self.take(c, drawn, drawn - c.priority * LEVEL)
-            elif c.park and (not c.max_parked or len(pool.queue) < c.max_parked):
-                status = "parked"
-                self.put_ticket(c.holder, c.envelope)
-                pool.queue[c.holder] = self.draw() - c.priority * LEVEL
-            else:
-                status = "full"
-        return self.end(status, token, previous_limit, heirs)  # type: ignore[arg-type]
+            status = "full"
+        return self.keep(status, token, heirs, previous_limit)
 
-    def goes_first(self, c: _Request) -> bool:
-        """With tickets in the queue a slot is left free only by who could not start the first of them."""
+    def goes_first(self, ticket: Ticket | None) -> bool:
+        """A slot is free beside tickets only if nobody could start the first; only a higher priority goes before it."""
+        queue = self.pool.queue
+        if not queue:
+            return True
+        return ticket is not None and self.next_number() - ticket.priority * LEVEL < min(queue.values())
+
+    def start_reserved(self, c: StartReserved) -> Reply:
+        previous_limit = self.set_limit(c)
+        heirs = self.settle(c.start_ms, c.can_start_heirs, asker=c.holder)
+        slot, token = self.pool.slots.get(c.holder), 0
+        status: Status = "dropped"
+        if slot and slot.request_id == c.request_id:  # sent again: the reply was lost
+            status, token = "granted", slot.token
+        elif slot and slot.reserved and slot.starter in ("", c.starter):
+            status, token = "granted", self.take(c, slot.token)
+        elif c.holder in self.pool.queue:
+            status = "parked"
+        return self.keep(status, token, heirs, previous_limit)
+
+    def wait_in_queue(self, c: WaitInQueue) -> Reply:
         pool = self.pool
-        return not pool.queue or max(pool.counter + 1, self.now) - c.priority * LEVEL < min(pool.queue.values())
+        previous_limit = self.set_limit(c)
+        self.settle(c.start_ms, can_start_heirs=False, asker=c.holder)
+        slot, status, token = pool.slots.get(c.holder), _GRANTED, 0
+        if slot and slot.request_id == c.request_id:  # sent again: the reply was lost
+            token = slot.token
+        elif slot and slot.reserved and not slot.starter:  # its slot. No message has to be kept until it ends
+            token = self.take(c, slot.token)
+            self.drop_ticket(c.holder)
+        elif c.holder in pool.queue:
+            status = "parked"
+        elif slot or self.tombstone(c.holder).final:  # it has stopped waiting
+            status = "dropped"
+        elif len(pool.slots) < pool.limit and not pool.queue:
+            token = self.take(c, self.draw())
+        else:
+            status = "parked"
+            rank = self.draw()
+            pool.tickets[c.holder] = TicketRecord(WAITER, 0, rank, self.now)
+            pool.channels[c.holder] = c.channel
+            pool.queue[c.holder] = rank
+        return self.keep(status, token, (), previous_limit)
 
-    def take(self, c: _Request, token: int, place: float) -> int:
-        lease, hard = c.lease_ms * 1000, c.hard_ms * 1000
-        deadline = self.now + (min(lease, hard) if hard else lease)
-        limit = self.now + hard if hard else 0
-        self.put(c.holder, Slot(token, place, c.request_id, deadline, limit, self.now, c.label))
+    def set_limit(self, c: SlotRequest) -> int:
+        """Take over the limit that an acquire gives; return the one before it, if that was another, else 0."""
+        pool, previous = self.pool, self.pool.given_limit
+        if c.limit <= 0 or previous == c.limit:
+            return 0
+        pool.given_limit = c.limit
+        return previous
+
+    def take(self, c: SlotRequest, token: int) -> int:
+        """Give the holder a slot that it runs in; return its token."""
+        deadline, hard_limit = self.now + c.lease_ms * 1000, 0
+        if c.slot_exp_ms:
+            hard_limit = self.now + c.slot_exp_ms * 1000
+            deadline = min(deadline, hard_limit)
+        self.put_slot(c.holder, SlotRecord(token, c.request_id, "", hard_limit, self.now, c.label), deadline)
         return token
 
     def renew(self, c: Renew) -> Reply:
-        slot, status = self.pool.slots.get(c.holder), "lost"
-        if slot and slot.token == c.token and (not slot.hard or self.now < slot.hard):
+        pool, slot = self.pool, self.pool.slots.get(c.holder)
+        status: Status = "lost"
+        if slot and slot.token == c.token and (not slot.hard_limit or self.now < slot.hard_limit):
+            status = "renewed"
             deadline = self.now + c.lease_ms * 1000
-            deadline = min(deadline, slot.hard) if slot.hard else deadline
-            self.put(c.holder, slot._replace(deadline=deadline))
+            deadline = min(deadline, slot.hard_limit) if slot.hard_limit else deadline
+            pool.deadlines[c.holder] = deadline
+            pool.earliest = min(pool.earliest, deadline)
             if c.started:
                 self.drop_ticket(c.holder)
-            status = "renewed"
-        return self.end(status, c.token)  # type: ignore[arg-type]
+        return self.keep(status, c.token)
 
     def release(self, c: Release) -> Reply:
-        pool, slot, last, token = self.pool, self.pool.slots.get(c.holder), self.last(c.holder), c.token
-        requeue, status = c.requeue and not last.final, "released"
-        if slot and slot.request_id and (slot.token == token or (not token and slot.request_id == c.request_id)):
+        pool, slot, last, token = self.pool, self.pool.slots.get(c.holder), self.tombstone(c.holder), c.token
+        requeue = c.requeue and not last.final  # final: it was revoked while it ran
+        runs = slot is not None and not slot.reserved
+        status: Status = "released"
+        if slot and runs and (slot.token == token or (not token and slot.request_id == c.request_id)):
             token = slot.token
-            self.bury(
-                c.holder, c.tomb_ms, Last(not requeue, token, "released")
-            )  # first: a signal can strike in between
-            del pool.slots[c.holder]
+            self.bury(c.holder, c.tomb_ms, "released", token, (), final=not requeue)  # now: a signal may strike below
+            self.drop_slot(c.holder)
             if requeue:
-                self.back(c.holder, slot.place)
+                self.return_to_queue(c.holder)
             else:
                 self.drop_ticket(c.holder)
         elif last.token == token and last.status:  # sent again
-            return self.answer(last.status, token, heirs=self.waiting(last.heirs))
-        elif requeue or last.final or (slot and slot.request_id):  # another run has it
+            return self.answer(last.status, token, self.heirs_still_reserved(last.heirs))
+        elif requeue or last.final or runs:  # another run has the slot, or nothing is left to do
             return self.answer("lost", token)
-        else:  # the lease was lost, yet the run reached its end and no second one has started: none shall
+        else:  # the lease was lost, but the run reached its end and no second one has started: none may start now
             status = "lost"
-            pool.slots.pop(c.holder, None)
+            self.drop_slot(c.holder)
             pool.queue.pop(c.holder, None)
             self.drop_ticket(c.holder)
         heirs = self.settle(c.start_ms, c.can_start_heirs, starter=c.request_id if c.reserve_for_me else "")
-        self.bury(c.holder, c.tomb_ms, Last(not requeue, token, status, _names(heirs)))  # type: ignore[arg-type]
-        return self.end(status, token, heirs=heirs)  # type: ignore[arg-type]
+        self.bury(c.holder, c.tomb_ms, status, token, heirs, final=not requeue)
+        return self.keep(status, token, heirs)
 
     def withdraw(self, c: Withdraw) -> Reply:
-        pool, last, slot = self.pool, self.last(c.holder), self.pool.slots.get(c.holder)
-        if last.final:  # sent again, or it has left already
-            return self.answer("withdrawn", 0, heirs=self.waiting(last.heirs))
-        if slot and not slot.request_id:
-            del pool.slots[c.holder]
+        pool, slot, last = self.pool, self.pool.slots.get(c.holder), self.tombstone(c.holder)
+        if last.final:  # sent again, or it has ended already
+            return self.answer("withdrawn", 0, self.heirs_still_reserved(last.heirs))
+        if slot and slot.reserved:
+            self.drop_slot(c.holder)
         pool.queue.pop(c.holder, None)
         self.drop_ticket(c.holder)
         heirs = self.settle(c.start_ms, c.can_start_heirs)
-        self.bury(c.holder, c.tomb_ms, Last(True, 0, "withdrawn", _names(heirs)))
-        return self.end("withdrawn", 0, heirs=heirs)
+        self.bury(c.holder, c.tomb_ms, "withdrawn", 0, heirs, final=True)
+        return self.keep("withdrawn", 0, heirs)
+
+    def sweep(self, c: Sweep) -> Reply:
+        return self.keep("swept", 0, self.settle(c.start_ms, c.can_start_heirs))
+
+    def configure(self, c: Configure) -> Reply:
+        self.pool.override = c.limit
+        return self.keep("configured", 0, self.settle(c.start_ms, c.can_start_heirs))
 
     def settle(
-        self, start_ms: int, can_start_heirs: bool, asker: str | None = None, starter: str = ""
+        self, start_ms: int, can_start_heirs: bool, *, asker: str | None = None, starter: str = ""
     ) -> tuple[Heir, ...]:
+        """Forget expired slots, and reserve free ones for the oldest tickets."""
         pool = self.pool
         if self.now > pool.earliest:
-            for _, holder in sorted((s.deadline, h) for h, s in pool.slots.items() if s.deadline < self.now):
-                slot = pool.slots.pop(holder)
-                self.back(holder, slot.place, unused=not slot.request_id)
-            pool.earliest = min((s.deadline for s in pool.slots.values()), default=NEVER)
+            for _, holder in sorted((at, holder) for holder, at in pool.deadlines.items() if at < self.now):
+                slot = pool.slots[holder]
+                self.drop_slot(holder)
+                self.return_to_queue(holder, unused=slot.reserved)
+            pool.earliest = min(pool.deadlines.values(), default=NEVER)
         return self.reserve(start_ms, can_start_heirs, asker, starter) if pool.queue else ()
 
     def reserve(self, start_ms: int, can_start_heirs: bool, asker: str | None, starter: str) -> tuple[Heir, ...]:
-        pool, heirs = self.pool, []
+        """Reserve free slots for the oldest tickets. Waiters are notified; tasks are heirs for the caller to start.
+
+        A caller that cannot start them serves the waiters before the first task and no further.
+        """
+        pool, heirs = self.pool, list[Heir]()
         free = min(pool.limit - len(pool.slots), BATCH)
         if free < 1:
             return ()
-        for holder in sorted(pool.queue, key=lambda h: (pool.queue[h], h))[:free]:
-            envelope = pool.tickets[holder]
-            waits = envelope.startswith(WAITER)
+        for rank, holder in heapq.nsmallest(free, [(rank, holder) for holder, rank in pool.queue.items()]):
+            ticket = pool.tickets.get(holder) or TicketRecord("", 0, rank, self.now)
+            waits = ticket.kind == WAITER
             if not (waits or can_start_heirs):
                 break
-            token, place = self.draw(), pool.queue.pop(holder)
-            patience = min(pool.missed.get(holder, 0), PATIENCE) if place % 1 else 0
-            deadline = self.now + start_ms * 1000 * 2**patience
-            self.put(holder, Slot(token, place, "", deadline, 0, self.now, "" if waits else starter))
-            if holder == asker:
-                continue
-            if waits:
-                self.calls.append((envelope[1:].decode(), holder, token))
-            else:
-                heirs.append(self.tell(holder))
+            token = self.draw()
+            del pool.queue[holder]
+            life = start_ms * 1000 * 2 ** min(ticket.unused, DOUBLINGS)
+            slot = SlotRecord(token, "", "" if waits else starter, 0, self.now, "")
+            self.put_slot(holder, slot, self.now + life)
+            if waits and holder != asker:
+                self.notifications.append((pool.channels[holder], holder, token))
+            elif holder != asker:
+                heirs.append(self.heir(holder, slot))
         return tuple(heirs)
 
-    def tell(self, holder: str) -> Heir:
-        slot = self.pool.slots[holder]
-        waited = (slot.since - slot.place + AHEAD) % LEVEL - AHEAD
-        return Heir(holder, slot.token, self.pool.tickets[holder], max(0, int((waited + 500) // 1000)))
+    def heir(self, holder: str, slot: SlotRecord) -> Heir:
+        ticket = self.pool.tickets.get(holder) or TicketRecord("", 0, 0, slot.since)
+        waited_ms = max(0, (slot.since - ticket.arrived + 500) // 1000)
+        return Heir(holder, slot.token, self.pool.envelopes.get(holder, b""), waited_ms, ticket.kind)
 
-    def put(self, holder: str, slot: Slot) -> None:
-        self.pool.slots[holder] = slot
-        self.pool.earliest = min(self.pool.earliest, slot.deadline)
+    def heirs_still_reserved(self, names: tuple[tuple[str, int], ...]) -> tuple[Heir, ...]:
+        """Of the heirs that a tombstone remembers, those that still wait for their start."""
+        known = ((holder, token, self.pool.slots.get(holder)) for holder, token in names)
+        return tuple(
+            self.heir(holder, slot) for holder, token, slot in known if slot and slot.reserved and slot.token == token
+        )
 
-    def put_ticket(self, holder: str, envelope: bytes) -> None:
-        self.pool.tickets[holder] = envelope
-        task, colon, _ = holder.rpartition(":")
-        if colon:
-            self.pool.found[task] = holder
+    def put_slot(self, holder: str, slot: SlotRecord, deadline: int) -> None:
+        pool = self.pool
+        pool.slots[holder] = slot
+        pool.deadlines[holder] = deadline
+        pool.earliest = min(pool.earliest, deadline)
+
+    def drop_slot(self, holder: str) -> None:
+        self.pool.slots.pop(holder, None)
+        self.pool.deadlines.pop(holder, None)
+
+    def put_task(self, holder: str, ticket: Ticket, rank: int) -> None:
+        pool = self.pool
+        pool.tickets[holder] = TicketRecord(ticket.kind, ticket.priority, rank, self.now, task_id=ticket.task_id)
+        pool.envelopes[holder] = ticket.envelope
+        if ticket.task_id:
+            pool.tasks[ticket.task_id] = holder
 
     def drop_ticket(self, holder: str) -> None:
-        self.pool.missed.pop(holder, None)
-        if self.pool.tickets.pop(holder, None) is None:
+        pool = self.pool
+        ticket = pool.tickets.pop(holder, None)
+        if ticket is None:
             return
-        task = holder.rpartition(":")[0]
-        if self.pool.found.get(task) == holder:
-            del self.pool.found[task]
+        pool.envelopes.pop(holder, None)
+        pool.channels.pop(holder, None)
+        if pool.tasks.get(ticket.task_id) == holder:
+            del pool.tasks[ticket.task_id]
 
-    def back(self, holder: str, place: float, *, unused: bool = False) -> None:
-        envelope = self.pool.tickets.get(holder)
-        if envelope is None:
+    def return_to_queue(self, holder: str, *, unused: bool = False) -> None:
+        """A slot is gone and its task has not ended: the ticket, if there is one, returns to the queue.
+
+        It keeps its rank once; after that it goes to the end of its priority, so that a task that nobody can start does
+        not block the others. A waiter's ticket is dropped: its process is dead, or it will ask again.
+        """
+        ticket = self.pool.tickets.get(holder)
+        if ticket is None:
             return
-        if envelope.startswith(WAITER):
+        if ticket.kind == WAITER:
             self.drop_ticket(holder)
             return
-        if place % 1:
-            drawn = self.draw()
-            place = drawn - (drawn - place) // LEVEL * LEVEL
-        self.pool.queue[holder] = place + 0.5
-        if unused:
-            self.pool.missed[holder] = self.pool.missed.get(holder, 0) + 1
+        rank = self.draw() - ticket.priority * LEVEL if ticket.returned else ticket.rank
+        self.pool.tickets[holder] = ticket._replace(rank=rank, returned=True, unused=ticket.unused + unused)
+        self.pool.queue[holder] = rank
 
     def draw(self) -> int:
-        self.pool.counter = max(self.pool.counter + 1, self.now)
+        """A token or rank: greater than all before, even when the store has lost the counter."""
+        self.pool.counter = self.next_number()
         return self.pool.counter
 
-    def last(self, holder: str) -> Last:
-        last = self.pool.done.get(holder, Last())
-        return last if last.until > self.now else Last()
+    def next_number(self) -> int:
+        return max(self.pool.counter + 1, self.now)
 
-    def bury(self, holder: str, life_ms: int, last: Last) -> None:
-        self.pool.done[holder] = last._replace(until=self.now + life_ms * 1000)
+    def tombstone(self, holder: str) -> Tombstone:
+        found = self.pool.tombstones.get(holder, NOTHING)
+        return found if found.until > self.now else NOTHING
 
-    def waiting(self, names: tuple[tuple[str, int], ...]) -> tuple[Heir, ...]:
-        slots = self.pool.slots
-        return tuple(self.tell(holder) for holder, token in names if holder in slots and _waits(slots[holder], token))
+    def bury(
+        self, holder: str, tomb_ms: int, status: Status, token: int, heirs: tuple[Heir, ...], *, final: bool
+    ) -> None:
+        names = tuple([(heir.holder, heir.token) for heir in heirs]) if heirs else ()
+        self.pool.tombstones[holder] = Tombstone(final, token, status, names, self.now + tomb_ms * 1000)
 
-    def end(self, status: Status, token: int, previous_limit: int = 0, heirs: tuple[Heir, ...] = ()) -> Reply:
+    def keep(self, status: Status, token: int, heirs: tuple[Heir, ...] = (), previous_limit: int = 0) -> Reply:
+        """End a script that may have changed the pool: keep the time true at which a reaper is due."""
         pool = self.pool
         if pool.tickets:
             if pool.queue and len(pool.slots) < pool.limit:
                 pool.due = self.now
             else:
-                pool.due = min((s.deadline for s in pool.slots.values()), default=self.now + MARGIN)
-        return self.answer(status, token, previous_limit, heirs)
+                pool.due = min(pool.deadlines.values(), default=self.now + MARGIN)
+        return self.answer(status, token, heirs, previous_limit)
 
-    def answer(self, status: Status, token: int, previous_limit: int = 0, heirs: tuple[Heir, ...] = ()) -> Reply:
+    def answer(self, status: Status, token: int, heirs: tuple[Heir, ...] = (), previous_limit: int = 0) -> Reply:
         return Reply(status, token, len(self.pool.slots), self.pool.limit, previous_limit, heirs)
 
 
-def _names(heirs: tuple[Heir, ...]) -> tuple[tuple[str, int], ...]:
-    return tuple([(heir.holder, heir.token) for heir in heirs]) if heirs else ()
+_GRANTED: Final[Status] = "granted"
 
 
-def _waits(slot: Slot, token: int) -> bool:
-    return not slot.request_id and slot.token == token
+def size(pool: Pool, now: int) -> int:
+    """How many slots are held now, expired ones not counted."""
+    return sum(deadline >= now for deadline in pool.deadlines.values())
 
 
-def found(pool: Pool, tasks: Iterable[str]) -> list[Found]:
-    """What `find.lua` answers."""
-    holders = [pool.found[task] for task in tasks if task in pool.found]
-    slots = [pool.slots.get(holder) for holder in holders]
-    return [
-        Found(holder, pool.tickets.get(holder, b""), not (slot and slot.request_id))
-        for holder, slot in zip(holders, slots, strict=True)
-    ]
+def find(pool: Pool, command: Find) -> list[Found]:
+    """The tickets of some tasks."""
+    found = []
+    for holder in [pool.tasks[task] for task in command.tasks if task in pool.tasks]:
+        slot = pool.slots.get(holder)
+        waits = slot is None or slot.reserved
+        found.append(Found(holder, pool.envelopes.get(holder, b""), waits, pool.tickets[holder].kind))
+    return found
 
 
-def view(name: str, pool: Pool, now: int) -> PoolView:
-    live = sorted((s.deadline, h, s) for h, s in pool.slots.items() if s.deadline >= now)
-    holders = (
-        HolderView(h, s.token, s.label if s.request_id else "", not s.request_id, s.since / 1e6, (deadline - now) / 1e6)
-        for deadline, h, s in live
-    )
+def inspect(name: str, pool: Pool, now: int) -> PoolView:
+    """Who holds what."""
+    live = sorted((deadline, holder) for holder, deadline in pool.deadlines.items() if deadline >= now)
+    holders = []
+    for deadline, holder in live:
+        slot = pool.slots[holder]
+        expires_in = (deadline - now) / 1e6
+        holders.append(HolderView(holder, slot.token, slot.label, slot.reserved, slot.since / 1e6, expires_in))
     return PoolView(name, pool.limit, len(pool.queue), tuple(holders))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar, cast
 
 from .._core.commands import (
     Claim,
@@ -15,19 +16,24 @@ from .._core.commands import (
     Due,
     Find,
     Get,
-    Look,
+    Inspect,
+    Ping,
     Pools,
     Put,
     Size,
+    StoreCommand,
     Ticketed,
 )
-from .memory_scripts import Call, Pool, Script, found, view
+from ..errors import CachifyStoreError
+from .memory_pool import Pool
+from .memory_scripts import Notification, Script, find, inspect, size
 from .wakeups import Wakeups
 
+A = TypeVar("A")
 logger = logging.getLogger("cachify_tasks")
 
-KEEP: Final = 86_400_000_000  # µs that a lease which no script has noticed outlives its deadline, as keys in Redis do
-PURGE_EVERY: Final = 256  # commands at least between two looks for what has had its time
+KEEP: Final = 86_400_000_000  # µs that an expired lease which no script has noticed is kept, as its keys are in Redis
+PURGE_EVERY: Final = 256  # commands at least between two searches for what has expired
 
 _EPOCH: Final = time.time_ns() // 1000 - time.monotonic_ns() // 1000
 
@@ -40,12 +46,16 @@ def _server_time() -> int:
 class MemoryStore:
     """Slots and cached values in this process; for tests, and for programs that are one process.
 
+    Every thread may use it. A thread that holds `_lock` owns the pools, values and claims; a command holds it from its
+    beginning to its end. `_notifications` is appended under the lock and emptied without it, by any thread: a waiter's
+    callback may use the store.
+
     Args:
         clock: the time in microseconds; tests pass one that they move.
     """
 
     shown = "memory"
-    local = True  # answers at once: no thread, no loop, no outage
+    local = True
 
     def __init__(self, clock: Callable[[], int] | None = None) -> None:
         self._clock = clock or _server_time
@@ -54,67 +64,75 @@ class MemoryStore:
         self._values: dict[str, tuple[bytes, int | None]] = {}
         self._claims: dict[str, int] = {}
         self._listeners: dict[str, Callable[[str, int], None]] = {}
-        self._calls: list[Call] = []  # of waiters; made when nobody holds the lock
+        self._notifications: list[Notification] = []
         self._until_purge = PURGE_EVERY
-        self.wakeups = Wakeups("calls:{}".format, self.execute)
-        self.listen(self.wakeups.channel, self.wakeups.notify)
+        self._wakeups = Wakeups("wakeups:{}".format, self.execute)
+        self.listen(self._wakeups.channel, self._wakeups.notify)
 
-    def execute(self, command: Command) -> Any:
+    @property
+    def wakeups(self) -> Wakeups:
+        return self._wakeups
+
+    def execute(self, command: StoreCommand[A]) -> A:
         with self._lock:
             now = self._clock()
             self._until_purge -= 1
             if self._until_purge < 0:
                 self._purge(now)
-            answer = self._answer(command, now)
-        if self._calls:
-            self._call_waiters()
-        return answer
+            answer = self._answer(cast("Command", command), now)
+        if self._notifications:
+            self._notify_waiters()
+        return cast("A", answer)
 
-    async def aexecute(self, command: Command) -> Any:
+    async def aexecute(self, command: StoreCommand[A]) -> A:
         return self.execute(command)
 
-    def execute_many(self, commands: list[Command]) -> list[Any]:
+    def begin(self, command: StoreCommand[A]) -> asyncio.Future[A]:
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        answer.set_result(self.execute(command))
+        return answer
+
+    def execute_many(self, commands: Sequence[StoreCommand[A]]) -> list[A | CachifyStoreError]:
         return [self.execute(command) for command in commands]
 
     def listen(self, channel: str, callback: Callable[[str, int], None]) -> None:
-        """Have each waiter of that channel called: callback(holder, token), in whichever thread reserved its slot."""
+        """Call callback(holder, token) for each waiter of that channel, in the thread that has reserved its slot."""
         self._listeners[channel] = callback
 
-    def unlisten(self, channel: str) -> None:
-        self._listeners.pop(channel, None)
-
-    def _call_waiters(self) -> None:
-        while self._calls:
+    def _notify_waiters(self) -> None:
+        while self._notifications:
             try:
-                channel, holder, token = self._calls.pop(0)
-            except IndexError:  # another thread has made the last call
+                channel, holder, token = self._notifications.pop(0)
+            except IndexError:  # another thread has taken the last one
                 return
             callback = self._listeners.get(channel)
             try:
                 if callback is not None:
                     callback(holder, token)
-            except Exception:  # who reserved the slot has done nothing wrong
+            except Exception:  # the caller, which freed the slot, has done nothing wrong
                 logger.exception("a waiter for a slot could not be called: %r on %r", holder, channel)
 
     def eviction(self) -> str:
-        """Nothing is evicted."""
         return "noeviction"
 
     def close(self) -> None:
-        """Nothing is open; for symmetry with other stores."""
+        """Nothing is open."""
 
     async def aclose(self) -> None:
-        """Nothing is open; for symmetry with other stores."""
+        """Nothing is open."""
 
     def reset_after_fork(self) -> None:
-        """In the child: who waits and listens is the parent's."""
+        """In the child: the waiters and listeners are the parent's."""
         self._lock = threading.RLock()
-        self._listeners, self._calls = {}, []
-        self.wakeups.renew()
-        self.listen(self.wakeups.channel, self.wakeups.notify)
+        self._listeners = {}
+        self._notifications = []
+        self._wakeups.renew()
+        self.listen(self._wakeups.channel, self._wakeups.notify)
 
     def _answer(self, command: Command, now: int) -> Any:
         match command:
+            case Ping():
+                return None
             case Get(key):
                 value, until = self._values.get(key, (None, None))
                 return None if until is not None and until <= now else value
@@ -135,30 +153,31 @@ class MemoryStore:
                 if free:
                     self._claims[name] = now + ttl_ms * 1000
                 return free
-            case Find(name, tasks):
-                return found(self._pool(name), tasks)
+            case Find(name):
+                return find(self._pool(name), command)
             case Size(name):
-                return sum(slot.deadline >= now for slot in self._pool(name).slots.values())
-            case Look(name):
-                return view(name, self._pool(name), now)
+                return size(self._pool(name), now)
+            case Inspect(name):
+                return inspect(name, self._pool(name), now)
             case _:
-                return Script(self._pools.setdefault(command.pool, Pool()), now, self._calls).run(command)
+                return Script(self._pools.setdefault(command.pool, Pool()), now, self._notifications).run(command)
 
     def _pool(self, name: str) -> Pool:
         return self._pools.get(name) or Pool()
 
     def _purge(self, now: int) -> None:
-        """Forget what nobody may ask for again; and again after as many commands as there are things that stay."""
+        """Forget what has expired. The next purge comes after as many commands as there are things that stay."""
         for key in [k for k, (_, until) in self._values.items() if until is not None and until <= now]:
             del self._values[key]
         stay = len(self._values)
         for name, pool in list(self._pools.items()):
-            for holder in [h for h, last in pool.done.items() if last.until <= now]:
-                del pool.done[holder]
-            for holder in [h for h, s in pool.slots.items() if s.deadline + KEEP < now and h not in pool.tickets]:
+            for holder in [h for h, last in pool.tombstones.items() if last.until <= now]:
+                del pool.tombstones[holder]
+            for holder in [h for h, at in pool.deadlines.items() if at + KEEP < now and h not in pool.tickets]:
                 del pool.slots[holder]
+                del pool.deadlines[holder]
             if pool.idle:
                 del self._pools[name]
             else:
-                stay += 1 + len(pool.done) + len(pool.slots)
+                stay += 1 + len(pool.tombstones) + len(pool.slots)
         self._until_purge = max(PURGE_EVERY, stay)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final, TypeVar, cast
 
 from redis.exceptions import (
     AuthenticationError,
@@ -18,7 +19,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .._core.commands import Command, Reply, SlotRequest, resent
+from .._core.commands import Command, KeyCommand, Ping, ScriptCommand, SlotRequest, StoreCommand, resent
 from .._core.keys import Schema
 from .._redis import clients
 from .._redis.asyncio_connection import Answer, AsyncWire
@@ -26,10 +27,14 @@ from .._redis.loop_clients import Home, Loops
 from .._redis.sync_connection import Wire, direct
 from ..errors import CachifyStoreError
 from ..settings import hide_password
-from .key_commands import PlainCommand, aask, ask
-from .scripts import ScriptCommand, arguments, decoded, evalsha, script, whole
+from .key_commands import aask, ask, check_version, ping
+from .scripts import arguments, decoded, evalsha, packed_command, script, text, whole
 from .wakeup_listener import Listener
 from .wakeups import Wakeups
+
+A = TypeVar("A")
+
+PING_EVERY: Final = 60.0  # seconds
 
 
 def denied(error: BaseException | None) -> bool:
@@ -65,7 +70,8 @@ class RedisStore:
         async_client: Any = None,
         clock: Callable[[], int] | None = None,
     ) -> None:
-        self.schema = Schema(prefix)
+        self.schema = Schema(prefix, clients.layout_of(sync_client, async_client))
+        self._ping_at = 0.0  # monotonic seconds: when `_check_schema` is due; a race costs one ping more
         self._url, self._clock = url, clock
         self._given_sync, self._given_async = sync_client, async_client
         self._sync = sync_client if sync_client is not None and not clients.decodes(sync_client) else None
@@ -87,14 +93,33 @@ class RedisStore:
                     self._sync = client
         return self._sync
 
-    def execute(self, command: Command) -> Any:
+    def execute(self, command: StoreCommand[A]) -> A:
         client = self._sync or self.client
         try:
-            if isinstance(command, PlainCommand):
-                return ask(client, command, self.schema, self._now())
-            return self._run(client, command)
+            if time.monotonic() >= self._ping_at or isinstance(command, Ping):
+                self._check_schema(client)
+            if isinstance(command, KeyCommand):
+                answer: Any = ask(client, command, self.schema, self._now())
+            else:
+                answer = self._run(client, command)  # type: ignore[arg-type]  # no other kinds are executed
         except RedisError as error:
             raise _wrapped(error, self.shown) from error
+        return cast("A", answer)
+
+    def _check_schema(self, client: Any) -> None:
+        """Ping, at the first use and every minute: the store may have been emptied, and others use other keys in it."""
+        call = ping(self.schema)
+        self._pinged(client.execute_command(*call) if self._wire is None else self._wire.call(packed_command(call))[0])
+
+    async def _acheck_schema(self, client: Any, wire: AsyncWire | None) -> None:
+        call = ping(self.schema)
+        self._pinged(await (client.execute_command(*call) if wire is None else wire.call(packed_command(call))))
+
+    def _pinged(self, reply: Any) -> None:
+        if isinstance(reply, Exception):
+            raise reply
+        check_version(self.schema, text(reply))
+        self._ping_at = time.monotonic() + PING_EVERY
 
     def _run(self, client: Any, command: ScriptCommand) -> Any:
         def again() -> tuple[Any, ...]:
@@ -118,7 +143,7 @@ class RedisStore:
     def _now(self) -> str:
         return str(self._clock()) if self._clock else ""
 
-    def execute_many(self, commands: Sequence[Command]) -> list[Any]:
+    def execute_many(self, commands: Sequence[StoreCommand[A]]) -> list[A | CachifyStoreError]:
         """Run scripts in one round trip; an answer that is an error is given as a value.
 
         Raises:
@@ -128,6 +153,8 @@ class RedisStore:
             return [self.execute(commands[0])]
         client = self.client
         try:
+            if time.monotonic() >= self._ping_at:
+                self._check_schema(client)
             if self._wire is not None:
                 replies = self._wire.call(self.packed(commands), len(commands))
             else:
@@ -135,7 +162,7 @@ class RedisStore:
                 for command in commands:
                     pipe.execute_command(
                         "EVALSHA",
-                        script(command.script).sha,  # type: ignore[union-attr]
+                        script(command.script).sha,  # type: ignore[attr-defined]
                         *arguments(command, self.schema, now),  # type: ignore[arg-type]
                     )
                 replies = pipe.execute(raise_on_error=False)
@@ -143,15 +170,15 @@ class RedisStore:
             raise _wrapped(error, self.shown) from error
         return self.answers(commands, replies)
 
-    def packed(self, commands: Sequence[Command]) -> bytes:
+    def packed(self, commands: Sequence[StoreCommand[Any]]) -> bytes:
         """Scripts as they go over the wire."""
         now, schema = self._now(), self.schema
         return b"".join(
-            evalsha(script(c.script), arguments(c, schema, now), schema.pool(c.pool))  # type: ignore[arg-type, union-attr]
+            evalsha(script(c.script), arguments(c, schema, now), schema.pool(c.pool))  # type: ignore[arg-type, attr-defined]
             for c in commands
         )
 
-    def answers(self, commands: Sequence[Command], replies: Sequence[Any]) -> list[Any]:
+    def answers(self, commands: Sequence[StoreCommand[Any]], replies: Sequence[Any]) -> list[Any]:
         """What the replies to these scripts mean; one that is an error is given as a value."""
         answers: list[Any] = []
         for command, reply in zip(commands, replies, strict=True):
@@ -161,14 +188,14 @@ class RedisStore:
             if isinstance(reply, Exception):
                 answers.append(self.failure(reply))
             else:
-                answers.append(decoded(command, reply))  # type: ignore[arg-type]
+                answers.append(decoded(command, reply))
         return answers
 
-    def _once_more(self, command: Command, reply: Any) -> Any:
+    def _once_more(self, command: StoreCommand[Any], reply: Any) -> Any:
         """But what was parked is: where its slot was reserved meanwhile, it would be taken for a copy of itself."""
         if isinstance(command, SlotRequest) and not isinstance(reply, Exception):
             told = decoded(command, reply)
-            if isinstance(told, Reply) and told.status == "parked":
+            if told.status == "parked":
                 return told
         try:
             return self.execute(command)
@@ -188,18 +215,24 @@ class RedisStore:
         if self._wakeups is None:
             with self._lock:
                 if self._wakeups is None:
-                    self._wakeups = Listener(self.make_connection, self.schema.calls, self.execute, self.shown)
+                    self._wakeups = Listener(self.make_connection, self.schema.wakeups, self.execute, self.shown)
         return self._wakeups
 
     def _async_client(self) -> Any:
         given = self._given_async if self._given_async is not None else self._given_sync
         return clients.async_from_url(self._url) if self._url else clients.async_like(given)
 
-    def begin(self, command: Command) -> asyncio.Future[Any]:
+    def begin(self, command: StoreCommand[A]) -> asyncio.Future[A]:
         """The answer to come. What has been sent cannot be cancelled: the answer comes before the cancellation does."""
         loop, home = asyncio.get_running_loop(), self._loops.peek()
-        if home is None or home.life is None or home.wire is None or isinstance(command, PlainCommand):
+        if home is None or home.life is None or home.wire is None or isinstance(command, KeyCommand):
             return loop.create_task(self.aexecute(command))
+        if time.monotonic() >= self._ping_at:
+            return loop.create_task(self.aexecute(command))
+        return self._begin(home, home.wire, command)  # type: ignore[arg-type]  # no other kinds are executed
+
+    def _begin(self, home: Home, wire: AsyncWire, command: ScriptCommand) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
         answer: Answer[Any] = Answer(loop=loop)
 
         def then(reply: Any) -> None:
@@ -210,12 +243,13 @@ class RedisStore:
                 loop.create_task(again).add_done_callback(partial(_copy, answer))
 
         args = arguments(command, self.schema, self._now())
-        if home.wire.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
+        if wire.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
             return answer
         return loop.create_task(self.aexecute(command))
 
-    async def aexecute(self, command: Command) -> Any:
-        return await self._aexecute(self._loops.here(), command)
+    async def aexecute(self, command: StoreCommand[A]) -> A:
+        answer: Any = await self._aexecute(self._loops.here(), command)  # type: ignore[arg-type]
+        return cast("A", answer)
 
     async def _aexecute(self, home: Home, command: Command, *, waited: bool = False) -> Any:
         home.users += 1
@@ -227,7 +261,9 @@ class RedisStore:
 
     async def _arun(self, client: Any, wire: AsyncWire | None, command: Command, waited: bool) -> Any:
         try:
-            if isinstance(command, PlainCommand):
+            if time.monotonic() >= self._ping_at or isinstance(command, Ping):
+                await self._acheck_schema(client, wire)
+            if isinstance(command, KeyCommand):
                 return await aask(client, command, self.schema, self._now())
             args = arguments(command, self.schema, self._now())
             code = script(command.script)

@@ -1,13 +1,14 @@
-"""The Lua scripts: their text, how a command becomes their arguments, how their reply becomes a value."""
+"""The Lua scripts: their text, how a command becomes their arguments, how their reply becomes an answer."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import starmap
-from typing import Any, Final, NamedTuple, assert_never, cast
+from typing import Any, Final, NamedTuple, TypeVar, assert_never, cast
 
 from .._core.commands import (
     Acquire,
@@ -16,25 +17,32 @@ from .._core.commands import (
     Found,
     Heir,
     HolderView,
-    Look,
-    PoolCommand,
+    Inspect,
     PoolView,
     Release,
     Renew,
     Reply,
+    ScriptCommand,
     Size,
     StartReserved,
     Status,
+    StoreCommand,
     Sweep,
+    Ticket,
     WaitInQueue,
     Withdraw,
 )
 from .._core.keys import PoolKeys, Schema
 from .._redis.sync_connection import packed
+from .records import SlotRecord
 
-ScriptCommand = PoolCommand | Size | Look | Find
-WAITER: Final = b"~"  # begins the envelope of a function that waits
-NAMES: Final = ("acquire", "renew", "release", "withdraw", "sweep", "configure", "size", "look", "find")
+A = TypeVar("A")
+
+NAMES: Final = (
+    "acquire", "start_reserved", "wait_in_queue", "renew", "release", "withdraw", "sweep", "configure", "size",
+    "inspect", "find", "due", "ping",
+)  # fmt: skip
+_INCLUDE: Final = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
 
 
 class Script(NamedTuple):
@@ -45,71 +53,84 @@ class Script(NamedTuple):
 
 @cache
 def _sources() -> dict[str, str]:
-    """All of them at the first use: the first release may come when the interpreter ends and can read no more."""
+    """All files, read at the first use: the first release may come when the interpreter ends and can read no more."""
     folder = files("cachify_tasks").joinpath("_store", "_lua")
-    return {name: folder.joinpath(f"{name}.lua").read_text("utf-8") for name in ("common", *NAMES)}
+    found = (path for path in folder.iterdir() if path.name.endswith(".lua"))
+    return {path.name.removesuffix(".lua"): path.read_text("utf-8") for path in found}
+
+
+def included(name: str, sources: Mapping[str, str]) -> str:
+    """The script of that name, with the files that it includes in their places."""
+    return _INCLUDE.sub(lambda found: sources[found[1]], sources[name])
 
 
 @cache
 def script(name: str) -> Script:
-    """The script of that name, what all share put in front."""
-    text = "\n".join(_sources()[part] for part in ("common", name))
+    """The script of that name."""
+    text = included(name, _sources())
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(text, sha, packed(("EVALSHA", sha)))
 
 
 def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ...]:
     """What follows the script's digest in EVALSHA: the number of keys, the keys, the arguments."""
+    keys = schema.pool(command.pool)
     pool = command.pool
-    keys = schema.pool(pool)
     match command:
-        case Acquire() | StartReserved() | WaitInQueue():
-            flags, ticket = "", tuple[Any, ...]()
-            match command:
-                case Acquire(ticket=kept):
-                    flags = ("f" if command.first_delivery else "") + ("s" if command.can_start_heirs else "")
-                    if kept is not None:
-                        flags += "p" if kept.park else ""
-                        ticket = (kept.envelope, kept.priority, kept.max_parked)
-                case StartReserved():
-                    flags = "n" + ("s" if command.can_start_heirs else "")
-                    ticket = ("", 0, 0, command.starter) if command.starter else ()
-                case WaitInQueue():
-                    flags, ticket = "p", (WAITER + command.channel.encode(), 0, 0)
+        case Acquire():
             return (
-                7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.request_id, command.limit,
-                command.lease_ms, command.start_ms, command.slot_exp_ms, command.label, flags, *ticket,
+                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
+                command.limit, command.lease_ms, command.start_ms, command.slot_exp_ms, command.label,
+                _flag(command.first_delivery), _flag(command.can_start_heirs), *_ticket(command.ticket),
+            )  # fmt: skip
+        case StartReserved():
+            return (
+                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
+                command.limit, command.lease_ms, command.start_ms, command.slot_exp_ms, command.label,
+                _flag(command.can_start_heirs), command.starter,
+            )  # fmt: skip
+        case WaitInQueue():
+            return (
+                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
+                command.limit, command.lease_ms, command.start_ms, command.slot_exp_ms, command.label, command.channel,
             )  # fmt: skip
         case Release():
-            flags = (
-                ("a" if command.requeue else "")
-                + ("s" if command.can_start_heirs else "")
-                + ("b" if command.reserve_for_me else "")
-            )
             return (
-                7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.token, command.request_id,
-                command.start_ms, command.tomb_ms, flags,
+                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.token,
+                command.request_id, command.start_ms, command.tomb_ms, _flag(command.requeue),
+                _flag(command.can_start_heirs), _flag(command.reserve_for_me),
             )  # fmt: skip
         case Renew():
-            acked = "1" if command.started else ""
-            return (6, *keys[:6], now, pool, command.holder, command.token, command.lease_ms, acked)
+            started = _flag(command.started)
+            return (6, *keys[:6], now, pool, command.holder, command.token, command.lease_ms, started)
         case Withdraw():
-            can_start_heirs = "s" if command.can_start_heirs else ""
             return (
-                7, *keys[:6], keys.done + command.holder, now, pool, command.holder, command.start_ms,
-                command.tomb_ms, can_start_heirs,
+                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.start_ms,
+                command.tomb_ms, _flag(command.can_start_heirs),
             )  # fmt: skip
         case Sweep():
-            return (6, *keys[:6], now, pool, command.start_ms)
+            return (6, *keys[:6], now, pool, command.start_ms, _flag(command.can_start_heirs))
         case Configure():
             limit = "" if command.limit is None else command.limit
-            return (6, *keys[:6], now, pool, limit, command.start_ms, "s" if command.can_start_heirs else "")
+            return (6, *keys[:6], now, pool, limit, command.start_ms, _flag(command.can_start_heirs))
         case Find():
             return (6, *keys[:6], now, pool, *command.tasks)
-        case Size() | Look():
+        case Size() | Inspect():
             return (6, *keys[:6], now, pool)
         case _:
             assert_never(command)
+
+
+def _flag(value: bool) -> str:
+    return "1" if value else ""
+
+
+def _ticket(ticket: Ticket | None) -> tuple[Any, ...]:
+    if ticket is None:
+        return ()
+    return (
+        ticket.kind, ticket.envelope, ticket.task_id, _flag(ticket.park), ticket.priority, ticket.max_parked,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
@@ -118,38 +139,49 @@ def _packed_keys(count: int, keys: PoolKeys) -> bytes:
 
 
 def evalsha(code: Script, args: tuple[Any, ...], keys: PoolKeys) -> bytes:
-    """The whole command as it goes over the wire; `args` as `arguments` made them of these keys."""
+    """The whole command in RESP; `args` as `arguments` made them of these keys."""
     return b"*%d\r\n%b%b%b" % (len(args) + 2, code.head, _packed_keys(args[0], keys), packed(args[7:]))
 
 
 def whole(code: Script, args: tuple[Any, ...]) -> bytes:
     """The same with the script's text, for a server that does not know its digest."""
-    return b"*%d\r\n%b" % (len(args) + 2, packed(("EVAL", code.text, *args)))
+    return packed_command(("EVAL", code.text, *args))
+
+
+def packed_command(command: tuple[Any, ...]) -> bytes:
+    """Any command in RESP."""
+    return b"*%d\r\n%b" % (len(command), packed(command))
 
 
 def text(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode()
 
 
-def decoded(command: ScriptCommand, reply: Any) -> Reply | int | PoolView | list[Found]:
-    """The value of a script's reply."""
-    match command:
-        case Size():
-            return int(reply)
-        case Look():
-            return _view(command.pool, reply)
-        case Find():
-            tickets = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
-            return [Found(text(holder), bytes(envelope or b""), bool(waits)) for holder, envelope, waits in tickets]
-    if not isinstance(reply, list):
-        return _reply(text(reply), ())
-    line, *rows = reply
-    heirs = zip(map(text, rows[::4]), map(int, rows[1::4]), rows[2::4], map(int, rows[3::4]), strict=True)
-    return _reply(text(line), tuple(starmap(Heir, heirs)))
+def decoded(command: StoreCommand[A], reply: Any) -> A:
+    """The answer that a script's reply stands for."""
+    answer: Any
+    if isinstance(command, Size):
+        answer = int(reply)
+    elif isinstance(command, Inspect):
+        answer = _view(command.pool, reply)
+    elif isinstance(command, Find):
+        rows = zip(*[iter(reply)] * 4, strict=True)
+        answer = [
+            Found(text(holder), bytes(envelope), bool(waits), text(kind)) for holder, envelope, waits, kind in rows
+        ]
+    else:
+        answer = _reply(reply)
+    return cast("A", answer)
 
 
-def _reply(line: str, heirs: tuple[Heir, ...]) -> Reply:
-    status, token, held, limit, previous_limit = line.split(" ")
+def _reply(reply: Any) -> Reply:
+    if isinstance(reply, list):
+        line, *rows = reply
+        fields = map(text, rows[::5]), map(int, rows[1::5]), rows[2::5], map(int, rows[3::5]), map(text, rows[4::5])
+        heirs = tuple(starmap(Heir, zip(*fields, strict=True)))
+    else:
+        line, heirs = reply, ()
+    status, token, held, limit, previous_limit = text(line).split(" ")
     return Reply(cast("Status", status), int(token), int(held), int(limit), int(previous_limit), heirs)
 
 
@@ -157,9 +189,7 @@ def _view(pool: str, reply: Sequence[bytes | str]) -> PoolView:
     limit, waiting, now, *rows = map(text, reply)
     holders = []
     for holder, record, deadline in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
-        token, _place, request_id, _hard, since, label = record.split("|", 5)
+        slot = SlotRecord.decoded(record)
         expires_in = (float(deadline) - float(now)) / 1e6
-        holders.append(
-            HolderView(holder, int(token), label if request_id else "", not request_id, int(since) / 1e6, expires_in)
-        )
+        holders.append(HolderView(holder, slot.token, slot.label, slot.reserved, slot.since / 1e6, expires_in))
     return PoolView(pool, int(limit), int(waiting), tuple(holders))

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from .._core.commands import Claim, Due, Heir, Sweep
+from .._core.commands import Claim, Due, Heir, Ping, Sweep
 from .._runtime.runtime import Runtime
 from ..errors import CachifyStoreError
 
@@ -72,7 +72,7 @@ class Reaper:
         """
         store, host = self._runtime.store, self._host
         if host.store_down:
-            store.execute(Due())
+            store.execute(Ping())
             host.resume()
         host.resend()
         if host.has_capacity and store.execute(Claim("reaper", round(EVERY * 900))):

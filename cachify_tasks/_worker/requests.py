@@ -66,10 +66,11 @@ def _ticket(parking: Parking | None, delivery: Delivery, kind: str, is_copy: boo
     envelope = delivery.envelope()
     if not envelope:
         return None
+    task_id = delivery.attempt.task_id
     if parking is None:
-        return Ticket(kind=kind, envelope=envelope, park=False)
+        return Ticket(kind=kind, envelope=envelope, task_id=task_id, park=False)
     priority = 0 if parking.priority is None else _priority(parking, delivery)
-    return Ticket(kind=kind, envelope=envelope, priority=priority, max_parked=parking.max_parked)
+    return Ticket(kind=kind, envelope=envelope, task_id=task_id, priority=priority, max_parked=parking.max_parked)
 
 
 def _priority(parking: Parking, delivery: Delivery) -> int:

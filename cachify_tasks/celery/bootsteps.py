@@ -14,7 +14,7 @@ from celery import bootsteps, signals
 from celery.exceptions import ImproperlyConfigured
 from celery.utils.log import get_logger
 
-from .._core.commands import Size
+from .._core.commands import Ping
 from .._core.decisions import Waiting, waiting_of
 from .._runtime.runtime import Runtime
 from .._store.redis_store import denied
@@ -105,7 +105,7 @@ def _greet(runtime: Runtime) -> None:
     """Wrong credentials end the worker now; a store that is out of reach does not."""
     store = runtime.store
     try:
-        store.execute(Size("cachify-worker-start"))
+        store.execute(Ping())
     except CachifyStoreError as error:
         if denied(error.__cause__):
             raise ImproperlyConfigured(f"cachify_url: {error}") from None

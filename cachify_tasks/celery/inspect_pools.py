@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.worker.control import inspect_command
 
-from .._core.commands import Look, Pools
+from .._core.commands import Inspect, Pools
 from ..errors import CachifyError
 from .app import runtime_of
 
@@ -16,7 +16,7 @@ def pools(state: Any) -> dict[str, Any]:
     """Every pool that has holders or waiting tasks: limit, held, how many wait, and who holds."""
     try:
         store = runtime_of(state.app).store
-        views = [store.execute(Look(name)) for name in store.execute(Pools())]
+        views = [store.execute(Inspect(name)) for name in store.execute(Pools())]
     except CachifyError as error:
         return {"error": str(error)}
     return {

@@ -16,7 +16,7 @@ from ..errors import CachifyStoreError
 from ..instance import Cachify
 from ..settings import Settings
 from . import rules
-from .layout import Layout
+from .key_scan import KeyScan
 from .problems import Problem
 from .snapshot import from_memory, from_server
 
@@ -49,11 +49,11 @@ def check(where: Any = None, *, prefix: str | None = None, settled: bool = False
     store, keys, ours = _opened(where, prefix)
     if isinstance(store, MemoryStore):
         return _sorted([p for snapshot in from_memory(store) for p in rules.problems(snapshot, settled=settled)])
-    schema, now = Schema(keys), store._now()
+    schema, now = Schema(keys, store.schema.layout), store._now()
     try:
-        layout = Layout(store.client, schema)
-        found = layout.found
-        for pool in layout.pools:
+        scan = KeyScan(store.client, schema)
+        found = scan.found
+        for pool in scan.pools:
             found += rules.problems(from_server(store.client, schema, pool, now), settled=settled)
     except RedisError as error:
         raise CachifyStoreError(f"the store {store.shown} could not be read: {error!r}") from error

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from .._checks import Seconds, milliseconds
-from .._core.commands import Pools, StartReserved
+from .._core.commands import Pools, Sweep
 from .._runtime.lease_renewer import lease_renewer
 from .._runtime.runtime import (
     Runtime,
@@ -25,7 +25,7 @@ from ..instance import make_runtime
 from ..settings import Settings
 
 STRIDE: Final = 43_200_000_000  # µs; shorter than the time after which memory forgets a lease that nobody renews
-LEASE_MS, START_MS = Settings().lease_ms, Settings().start_ms
+START_MS: Final = Settings().start_ms
 
 
 class Clock:
@@ -92,9 +92,7 @@ class Clock:
         with self._store._lock:
             self._us += passed
             for name in self._store.execute(Pools()):  # somebody asks: until then a late renewal saves a lease
-                self._store.execute(
-                    StartReserved(pool=name, holder="", request_id="", limit=0, lease_ms=LEASE_MS, start_ms=START_MS)
-                )
+                self._store.execute(Sweep(pool=name, start_ms=START_MS, can_start_heirs=False))
             lease_renewer.renew(self._store)
 
     def __repr__(self) -> str:

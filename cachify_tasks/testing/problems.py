@@ -17,6 +17,10 @@ Kind: TypeAlias = Literal[
     "queued-and-held",
     "stranded-envelope",
     "reserved-without-envelope",
+    "ticket-without-record",
+    "ticket-without-envelope",
+    "ticket-of-wrong-kind",
+    "rank-differs",
     "misnamed-ticket",
     # what the keys of a pool say of each other
     "slot-without-record",
@@ -24,9 +28,9 @@ Kind: TypeAlias = Literal[
     "bad-field",
     "counter-behind",
     "token-twice",
-    "place-twice",
+    "rank-twice",
     # keys
-    "lives-wrong",
+    "keep-until-wrong",
     "immortal-key",
     "mortal-key",
     "not-indexed",
@@ -53,7 +57,7 @@ class Problem:
 
     @property
     def note(self) -> bool:
-        """May it be in order? The store cannot tell a pool that drains after its limit was lowered from a full one."""
+        """Perhaps it is in order: a pool that drains after its limit was lowered looks like one that is over it."""
         return self.kind in NOTES
 
     def __str__(self) -> str:

@@ -8,6 +8,8 @@ from importlib.resources import files
 from typing import Any, Final
 
 from .._core.keys import Schema
+from .._store import records
+from .._store.memory_pool import Pool
 from .._store.memory_store import MemoryStore
 
 KEYS: Final = ("slots", "state", "queue", "tickets", "waiting", "leased")
@@ -28,12 +30,12 @@ class Keys:
 
     Attributes:
         types: of the keys, by their names in `KEYS`.
-        lives: ms; -1: for ever, -2: there is no such key.
-        waiting, leased: the pool's scores in the indexes of its bucket; None: it is not there.
+        ttls: ms; -1: none, -2: there is no such key.
+        waiting, leased: the pool's scores in its indexes; None: it is not there.
     """
 
     types: dict[str, str]
-    lives: dict[str, int]
+    ttls: dict[str, int]
     waiting: float | None
     leased: float | None
 
@@ -45,19 +47,19 @@ class Snapshot:
     Attributes:
         pool: its key.
         now: the store's clock, µs.
-        fields: of the state, as in `_core.keys`.
+        state: its fields, as in `_store.records`.
         slots: holder -> deadline.
-        queue: holder -> place.
-        tickets: the holders whose envelope is kept.
+        queue: holder -> rank.
+        tickets: their fields; envelopes are left out, an empty text stands for each.
         keys: None in memory.
     """
 
     pool: str
     now: float
-    fields: dict[str, str]
+    state: dict[str, str]
     slots: dict[str, float]
     queue: dict[str, float]
-    tickets: frozenset[str]
+    tickets: dict[str, str]
     keys: Keys | None = None
 
 
@@ -68,31 +70,31 @@ def from_memory(store: MemoryStore) -> list[Snapshot]:
         return [_of_memory(name, pool, now) for name, pool in store._pools.items()]
 
 
-def _of_memory(name: str, pool: Any, now: int) -> Snapshot:
-    fields = {"counter": str(pool.counter), "limit": str(pool.given)}
+def _of_memory(name: str, pool: Pool, now: int) -> Snapshot:
+    state = {"counter": str(pool.counter), "limit": str(pool.given_limit)}
     if pool.override is not None:
-        fields["override"] = str(pool.override)
-    for holder, slot in pool.slots.items():
-        record = slot.token, f"{slot.place:.17g}", slot.request_id, slot.hard, slot.since, slot.label
-        fields[f"={holder}"] = "|".join(map(str, record))
-    fields |= {f"@{task}": holder for task, holder in pool.found.items()}
-    slots = {holder: slot.deadline for holder, slot in pool.slots.items()}
-    return Snapshot(name, now, fields, slots, dict(pool.queue), frozenset(pool.tickets))
+        state["override"] = str(pool.override)
+    state |= {records.SLOT + holder: slot.encoded() for holder, slot in pool.slots.items()}
+    tickets = {records.TICKET + holder: ticket.encoded() for holder, ticket in pool.tickets.items()}
+    tickets |= {records.ENVELOPE + holder: "" for holder in pool.envelopes}
+    tickets |= {records.CHANNEL + holder: channel for holder, channel in pool.channels.items()}
+    tickets |= {records.TASK + task: holder for task, holder in pool.tasks.items()}
+    return Snapshot(name, now, state, dict(pool.deadlines), dict(pool.queue), tickets)
 
 
 def from_server(client: Any, schema: Schema, pool: str, now: str = "") -> Snapshot:
     """One pool of a server, read by one script; now: in place of the server's clock."""
     keys = schema.pool(pool)[: len(KEYS)]
-    reply = client.eval(SCRIPT, len(keys), *keys, now, pool)
-    clock, types, lives, slots, state, queue, tickets, waiting, leased = reply
+    reply = client.eval(SCRIPT, len(keys), *keys, now, pool, records.ENVELOPE)
+    clock, types, ttls, slots, state, queue, tickets, waiting, leased = reply
     found = Keys(
         dict(zip(KEYS, map(text, types), strict=True)),
-        dict(zip(KEYS, lives, strict=True)),
+        dict(zip(KEYS, ttls, strict=True)),
         float(waiting) if waiting else None,
         float(leased) if leased else None,
     )
     return Snapshot(
-        pool, float(clock), dict(_pairs(state)), _scores(slots), _scores(queue), frozenset(map(text, tickets)), found
+        pool, float(clock), dict(_pairs(state)), _scores(slots), _scores(queue), dict(_pairs(tickets)), found
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cachify_tasks._core.commands import Acquire, Look, Release, StartReserved, Ticket
+from cachify_tasks._core.commands import Acquire, Inspect, Release, StartReserved, Ticket
 from cachify_tasks._store.redis_store import RedisStore
 
 from .table import Row, Table
@@ -57,7 +57,7 @@ def _start(pool: str, n: int) -> StartReserved:
 def _handovers(store: RedisStore, pool: str) -> list[float]:
     """Seconds of each release that hands over; the heir starts, and a new ticket comes, in between."""
     times = []
-    view = store.execute(Look(pool))
+    view = store.execute(Inspect(pool))
     holder, token = view.holders[0].holder, view.holders[0].token
     for _ in range(CALLS):
         release = Release(

@@ -12,7 +12,7 @@ from celery import Celery
 from celery.states import READY_STATES
 
 from cachify_tasks import testing
-from cachify_tasks._core.commands import Look, Pools, Ticketed
+from cachify_tasks._core.commands import Inspect, Pools, Ticketed
 from cachify_tasks._runtime.runtime import set_global_runtime
 from cachify_tasks.celery.app import _states, runtime_of
 from cachify_tasks.testing.server import EmbeddedServer
@@ -93,7 +93,7 @@ class Shop:
     def parked(self) -> int:
         """How many tasks wait in queues of pools."""
         store = runtime_of(self.app).store
-        return sum(int(store.execute(Look(name)).waiting) for name in store.execute(Ticketed()))
+        return sum(int(store.execute(Inspect(name)).waiting) for name in store.execute(Ticketed()))
 
     def wait_parked(self, count: int) -> None:
         wait_until(lambda: self.parked() == count, PATIENCE_S, f"{count} parked tasks")
@@ -110,7 +110,7 @@ class Shop:
 
     def lease_left(self, pool: str) -> float:
         """Seconds that the slot of the only holder still has."""
-        (holder,) = runtime_of(self.app).store.execute(Look(pool)).holders
+        (holder,) = runtime_of(self.app).store.execute(Inspect(pool)).holders
         return float(holder.expires_in)
 
     def ids(self, key: str) -> list[str]:

@@ -22,7 +22,7 @@ from celery.worker import state
 from kombu import Connection, Message
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
-from cachify_tasks._core.commands import Acquire, Command, Heir, Look, Release
+from cachify_tasks._core.commands import Acquire, Command, Heir, Inspect, Release
 from cachify_tasks._runtime.runtime import Runtime
 from cachify_tasks.celery import setup
 from cachify_tasks.celery.app import state_of
@@ -298,10 +298,10 @@ class HandWorker:
 
     def holders(self, pool: str) -> dict[str, bool]:
         """Who holds a slot: is it only reserved?"""
-        return {view.holder: view.reserved for view in self.store.memory.execute(Look(pool)).holders}
+        return {view.holder: view.reserved for view in self.store.memory.execute(Inspect(pool)).holders}
 
     def parked(self, pool: str) -> int:
-        return int(self.store.memory.execute(Look(pool)).waiting)
+        return int(self.store.memory.execute(Inspect(pool)).waiting)
 
     def acquire_elsewhere(self, pool: str) -> None:
         """Another worker takes the pool's only slot."""
@@ -312,7 +312,7 @@ class HandWorker:
 
     def release_elsewhere(self, pool: str) -> tuple[Heir, ...]:
         """The other worker frees the slot. The heirs that the store names to it."""
-        (view,) = self.store.memory.execute(Look(pool)).holders
+        (view,) = self.store.memory.execute(Inspect(pool)).holders
         reply = self.store.memory.execute(
             Release(
                 pool=pool, holder="elsewhere", token=view.token, request_id="e", start_ms=10_000, tomb_ms=1000,

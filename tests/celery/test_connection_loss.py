@@ -6,7 +6,7 @@ import signal
 import pytest
 import redis
 
-from cachify_tasks._core.commands import Look
+from cachify_tasks._core.commands import Inspect
 from cachify_tasks.celery.app import runtime_of
 from tests.celery.conftest import Shop
 from tests.support.processes import running_descendants
@@ -22,7 +22,7 @@ def cut_connections(url: str) -> None:
 
 def running(shop: Shop) -> list[str]:
     """Who has the slot, once its run has been asked for."""
-    view = runtime_of(shop.app).store.execute(Look("park-a"))
+    view = runtime_of(shop.app).store.execute(Inspect("park-a"))
     return [holder.holder for holder in view.holders if not holder.reserved]
 
 

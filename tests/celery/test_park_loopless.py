@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 from cachify_tasks import pool
-from cachify_tasks._core.commands import Look, Pools
+from cachify_tasks._core.commands import Inspect, Pools
 from cachify_tasks.celery.app import _states, runtime_of
 from cachify_tasks.celery.gate import Gate
 from tests.celery.conftest import Sent
@@ -22,7 +22,7 @@ def test_a_worker_in_the_same_process_runs_parked_tasks(embedded_app):
     store = runtime_of(embedded_app).store
     with pool("park-embedded", max_size=1):
         sent = [embedded_app.tasks["park_first"].delay("embedded", n) for n in range(20)]
-        wait_until(lambda: store.execute(Look("park-embedded")).waiting >= 20)
+        wait_until(lambda: store.execute(Inspect("park-embedded")).waiting >= 20)
 
     assert [one.get(timeout=PATIENCE_S) for one in sent] == list(range(20))
     wait_until(lambda: not store.execute(Pools()))
@@ -40,7 +40,7 @@ def test_a_solo_worker_calls_the_next_task_before_it_asks_its_broker_for_message
     with embedded_worker(app, "solo"):
         with pool("park-embedded", max_size=1):
             sent = [app.tasks["park_first"].delay("embedded", n) for n in range(20)]
-            wait_until(lambda: runtime_of(app).store.execute(Look("park-embedded")).waiting >= 20)
+            wait_until(lambda: runtime_of(app).store.execute(Inspect("park-embedded")).waiting >= 20)
         assert [one.get(timeout=10 * pause) for one in sent] == list(range(20))
 
 
@@ -63,7 +63,7 @@ def test_parked_tasks_run_over_a_broker_of_files(worker_processes, tmp_path, red
         sent = [Sent(app, app.tasks["park"].delay("files").id) for _ in range(6)]
         if gate:
             store = runtime_of(app).store
-            wait_until(lambda: store.execute(Look("park-files")).waiting == 6)
+            wait_until(lambda: store.execute(Inspect("park-files")).waiting == 6)
         open_gate(tmp_path, "files.go")
 
         assert [one.get() for one in sent] == ["ok done"] * 6

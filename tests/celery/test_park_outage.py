@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from cachify_tasks._core.commands import Acquire, Look, Release, StartReserved
+from cachify_tasks._core.commands import Acquire, Inspect, Release, StartReserved
 from cachify_tasks.celery.app import runtime_of
 from tests.support.proxy import FaultProxy
 from tests.support.waiting import wait_until
@@ -104,7 +104,7 @@ def test_a_task_that_was_parked_and_run_elsewhere_while_the_store_was_away_does_
         write_app(shop.folder, **shop.options | {"store": f"{proxy.url}?socket_timeout=1&socket_connect_timeout=1"})
         with shop.worker(pool=pool) as worker:
             assert shop.send("park", "warm").get() == "ok done"
-            wait_until(lambda: store.execute(Look("park-warm")).holders == () and proxy.replies == proxy.commands)
+            wait_until(lambda: store.execute(Inspect("park-warm")).holders == () and proxy.replies == proxy.commands)
             proxy.refuse()  # the connections that are there go on
             proxy.drop_replies(1, command="EVALSHA")
             sent = shop.send("park", "away")
@@ -112,7 +112,7 @@ def test_a_task_that_was_parked_and_run_elsewhere_while_the_store_was_away_does_
             proxy.cut()
             wait_until(lambda: "asking for slots" in worker.logs())
 
-            assert store.execute(Look("park-away")).waiting == 1
+            assert store.execute(Inspect("park-away")).waiting == 1
             release = Release(
                 pool="park-away",
                 holder="elsewhere",
@@ -156,7 +156,7 @@ def test_an_heir_whose_start_is_reported_too_late_has_lost_its_lease(make_shop):
         shop.wait_parked(1)
         shop.open("late.go")
         shop.runs.wait_begun("late", 2)
-        assert [holder.reserved for holder in store.execute(Look("park-late")).holders] == [True]
+        assert [holder.reserved for holder in store.execute(Inspect("park-late")).holders] == [True]
 
         other = StartReserved(
             pool="park-late",
@@ -171,7 +171,7 @@ def test_an_heir_whose_start_is_reported_too_late_has_lost_its_lease(make_shop):
         wait_until(lambda: "was lost before its run ended" in worker.logs())
         shop.open("heir.go")
         assert heir.get() == "ok done"
-        assert [holder.reserved for holder in store.execute(Look("park-late")).holders] == [False]
+        assert [holder.reserved for holder in store.execute(Inspect("park-late")).holders] == [False]
         token = store.execute(other).token
         store.execute(
             Release(

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from cachify_tasks import CachifyStoreError
-from cachify_tasks._core.commands import Acquire, Look, Release, Size, StartReserved, Ticket
+from cachify_tasks._core.commands import Acquire, Inspect, Release, Size, StartReserved, Ticket
 from cachify_tasks._redis.hub_connection import HubConnection
 from cachify_tasks._store.redis_store import RedisStore
 from tests.support.waiting import SOON_S, wait_until
@@ -304,7 +304,7 @@ def test_nor_does_one_whose_arrival_is_sent_again_by_a_thread_that_waits(proxy, 
     proxy.drop_replies(1, command="EVALSHA")
     asking = threading.Thread(target=lambda: replies.append(store.execute(arrival)))
     asking.start()
-    wait_until(lambda: other.execute(Look("p")).waiting == 1)
+    wait_until(lambda: other.execute(Inspect("p")).waiting == 1)
     (heir,) = other.execute(
         Release(pool="p", holder="a", token=token, request_id="ra", start_ms=9000, tomb_ms=9000, can_start_heirs=True)
     ).heirs

@@ -13,23 +13,23 @@ def test_a_free_slot_is_granted(store):
     assert store.running() == ["a"]
 
 
-def test_a_full_pool_refuses_who_cannot_wait(store):
+def test_a_full_pool_refuses_a_caller_that_cannot_wait(store):
     store.plain("a", limit=1)
 
     reply = store.plain("b", limit=1)
 
     assert reply == Reply("full", token=0, held=1, limit=1)
     assert store.running() == ["a"]
-    assert store.look().waiting == 0
+    assert store.inspect().waiting == 0
 
 
-def test_a_full_pool_parks_who_can_wait_and_keeps_the_message(store):
+def test_a_full_pool_parks_a_task_and_keeps_its_message(store):
     store.acquire("a")
 
     reply = store.acquire("b", envelope=b"\x00\xff|any bytes")
 
     assert reply == Reply("parked", token=0, held=1, limit=1)
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1
     assert store.envelopes() == {"b": b"\x00\xff|any bytes"}
 
 
@@ -58,7 +58,7 @@ def test_a_parked_acquire_that_is_sent_again_waits_once(store):
     again = store.acquire("b", request_id="r")
 
     assert again == first
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1
 
 
 def test_a_second_delivery_of_a_waiting_task_waits_once(store):
@@ -66,7 +66,7 @@ def test_a_second_delivery_of_a_waiting_task_waits_once(store):
     store.acquire("b", request_id="first")
 
     assert store.acquire("b", request_id="second").status == "parked"
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1
 
 
 def test_a_second_delivery_of_a_running_task_is_kept_aside(store):
@@ -115,7 +115,7 @@ def test_a_second_delivery_without_a_message_leaves_none(store):
 
 
 @pytest.mark.parametrize("state", ["unknown", "running", "ended"])
-def test_a_nudge_for_what_does_not_wait_is_dropped(store, state):
+def test_a_hint_for_a_task_that_does_not_wait_is_dropped(store, state):
     token = store.acquire("a").token if state != "unknown" else 0
     if state == "ended":
         store.release("a", token)
@@ -127,15 +127,15 @@ def test_a_nudge_for_what_does_not_wait_is_dropped(store, state):
     assert store.envelopes() == {}
 
 
-def test_a_nudge_for_a_waiting_task_leaves_it_waiting(store):
+def test_a_hint_for_a_waiting_task_leaves_it_waiting(store):
     store.acquire("a")
     store.acquire("b")
 
     assert store.start_reserved("b").status == "parked"
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1
 
 
-def test_a_nudge_starts_a_reserved_task(store):
+def test_a_hint_starts_a_reserved_task(store):
     token = store.acquire("a").token
     store.acquire("b")
     heir = store.release("a", token).heirs[0]
@@ -145,7 +145,7 @@ def test_a_nudge_starts_a_reserved_task(store):
     assert (reply.status, reply.token) == ("granted", heir.token)
 
 
-def test_whoever_comes_first_starts_a_reserved_task_and_others_stand_by(store):
+def test_the_first_delivery_starts_a_reserved_task_and_others_stand_by(store):
     token = store.acquire("a").token
     store.acquire("b")
     heir = store.release("a", token).heirs[0]
@@ -158,7 +158,7 @@ def test_whoever_comes_first_starts_a_reserved_task_and_others_stand_by(store):
     assert store.running() == ["b"]
 
 
-def test_a_start_that_is_sent_again_is_answered_the_same(store):
+def test_a_start_that_is_sent_again_has_the_same_answer(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.release("a", token)
@@ -171,15 +171,15 @@ def test_a_start_turns_the_short_deadline_into_a_lease(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.release("a", token)
-    assert store.look().holders[0].expires_in == START
+    assert store.inspect().holders[0].expires_in == START
 
     store.acquire("b", label="the task")
 
-    (view,) = store.look().holders
+    (view,) = store.inspect().holders
     assert (view.expires_in, view.label, view.reserved) == (LEASE, "the task", False)
 
 
-def test_nobody_overtakes_those_who_wait(store):
+def test_nobody_overtakes_the_queue(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.release("a", token, can_start_heirs=False)
@@ -187,10 +187,10 @@ def test_nobody_overtakes_those_who_wait(store):
 
     assert store.plain("hasty", limit=1).status == "full"
     assert store.acquire("c", can_start_heirs=False).status == "parked"
-    assert store.look().waiting == 2
+    assert store.inspect().waiting == 2
 
 
-def test_a_newcomer_that_can_start_heirs_is_told_of_the_oldest(store):
+def test_a_newcomer_that_can_start_heirs_gets_the_oldest(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.release("a", token, can_start_heirs=False)
@@ -201,7 +201,7 @@ def test_a_newcomer_that_can_start_heirs_is_told_of_the_oldest(store):
     assert store.reserved() == ["b"]
 
 
-def test_the_heir_that_asks_itself_is_started_and_not_named(store):
+def test_an_heir_that_asks_itself_starts_and_is_not_named(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.release("a", token, can_start_heirs=False)
@@ -225,10 +225,10 @@ def test_a_late_copy_of_a_task_that_has_ended_is_dropped_from_a_full_pool_too(st
     store.acquire("b")
 
     assert store.acquire("a").status == "dropped"
-    assert store.look().waiting == 0
+    assert store.inspect().waiting == 0
 
 
-def test_a_tombstone_has_a_life(store):
+def test_a_tombstone_has_a_ttl(store):
     store.release("a", store.acquire("a").token, tomb_ms=40_000)
 
     store.later(39)
@@ -237,13 +237,13 @@ def test_a_tombstone_has_a_life(store):
     assert store.acquire("a").status == "granted"
 
 
-def test_who_cannot_be_a_late_copy_is_not_taken_for_one(store):
+def test_a_first_delivery_is_not_taken_for_a_late_copy(store):
     store.release("a", store.acquire("a").token)
 
     assert store.acquire("a", first_delivery=True).status == "granted"
 
 
-def test_a_fresh_arrival_that_is_sent_again_has_the_same_slot(store):
+def test_a_first_delivery_that_is_sent_again_has_the_same_slot(store):
     store.release("a", store.acquire("a").token)
     first = store.plain("a", request_id="r", first_delivery=True)
 
@@ -280,10 +280,10 @@ def test_tokens_grow_though_the_store_has_forgotten_all(store):
     assert store.acquire("a").token > before
 
 
-def test_another_limit_for_one_pool_is_told_once_and_the_last_one_counts(store):
+def test_another_limit_for_one_pool_is_reported_once_and_the_last_one_counts(store):
     assert store.plain("a", limit=1).previous_limit == 0
     assert store.plain("b", limit=2) == Reply(
-        "granted", store.look().holders[-1].token, held=2, limit=2, previous_limit=1
+        "granted", store.inspect().holders[-1].token, held=2, limit=2, previous_limit=1
     )
     assert store.plain("c", limit=2).previous_limit == 0
 

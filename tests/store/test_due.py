@@ -3,7 +3,7 @@
 from tests.support.stores import LEASE, POOL, START
 
 
-def test_a_free_slot_and_a_ticket_call_a_reaper_at_once(store):
+def test_a_reaper_is_due_at_once_at_a_free_slot_and_a_ticket(store):
     token = store.acquire("a").token
     store.acquire("b")
     assert store.due() == []
@@ -30,7 +30,7 @@ def test_a_reaper_is_due_when_the_first_of_the_leases_ends(store):
     assert store.due() == [POOL]
 
 
-def test_a_renewed_lease_puts_the_reaper_off(store):
+def test_a_reaper_is_due_later_when_the_lease_is_renewed(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.later(LEASE - 1)
@@ -43,7 +43,7 @@ def test_a_renewed_lease_puts_the_reaper_off(store):
     assert store.due() == [POOL]
 
 
-def test_a_reaper_is_due_when_a_heir_has_not_started_in_time(store):
+def test_a_reaper_is_due_when_an_heir_has_not_started_in_time(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.release("a", token)
@@ -55,7 +55,7 @@ def test_a_reaper_is_due_when_a_heir_has_not_started_in_time(store):
     assert store.due() == [POOL]
 
 
-def test_a_reaper_that_could_not_take_all_is_due_again(store):
+def test_a_reaper_is_due_again_when_it_could_not_take_all(store):
     for number in range(66):
         store.acquire(f"t{number}")
     store.configure(100)
@@ -79,7 +79,7 @@ def test_a_reaper_is_due_at_a_raised_limit_that_nobody_has_filled(store):
     store.configure(None)
 
 
-def test_a_paused_pool_calls_no_reaper_until_it_goes_on(store):
+def test_no_reaper_is_due_in_a_paused_pool_until_it_goes_on(store):
     store.configure(0)
     store.acquire("a")
     store.later(LEASE)
@@ -90,14 +90,14 @@ def test_a_paused_pool_calls_no_reaper_until_it_goes_on(store):
     assert store.due() == [POOL]
 
 
-def test_a_pool_without_tickets_calls_no_reaper(store):
+def test_no_reaper_is_due_in_a_pool_without_tickets(store):
     store.acquire("a")
     store.later(LEASE + 1)
 
     assert store.due() == store.ticketed() == []
 
 
-def test_pools_with_tickets_are_told_apart_from_those_with_slots_alone(store):
+def test_pools_with_tickets_are_listed_apart_from_those_with_slots_alone(store):
     for pool in ("one", "two", "three"):
         store.acquire("a", pool=pool)
     store.acquire("b", pool="two")
@@ -106,7 +106,7 @@ def test_pools_with_tickets_are_told_apart_from_those_with_slots_alone(store):
     assert store.ticketed() == ["three", "two"]
 
 
-def test_one_of_many_gets_a_claim_and_keeps_it_for_its_time(store):
+def test_one_of_many_gets_a_claim_and_keeps_it_until_its_ttl(store):
     assert store.claim("reaper", 60)
     assert not store.claim("reaper", 60)
     assert store.claim("another", 60)

@@ -6,6 +6,8 @@ from tests.support.stores import LEASE, POOL
 
 def test_a_waiting_task_is_found_by_its_id(store):
     store.acquire("other:0")
+    store.acquire("any name", task_id="id:with|colons")
+    assert store.find("id:with|colons") == "any name"
     store.acquire("id:with:colons:3")
 
     assert store.find("id:with:colons") == "id:with:colons:3"
@@ -15,7 +17,7 @@ def test_a_waiting_task_is_found_by_its_id(store):
     assert store.find("id:with:colons", pool="another") is None
 
 
-def test_a_holder_without_an_attempt_is_not_found(store):
+def test_a_ticket_without_a_task_id_is_not_found(store):
     store.acquire("a")
     store.acquire("b")
 
@@ -54,7 +56,7 @@ def test_a_task_that_is_withdrawn_is_found_no_more(store):
     assert store.find("t") is None
 
 
-def test_a_heir_whose_message_went_when_it_started_is_found_no_more(store):
+def test_an_heir_whose_message_went_when_it_started_is_found_no_more(store):
     token = store.acquire("a").token
     store.acquire("t:0")
     store.release("a", token)
@@ -95,5 +97,5 @@ def test_several_tasks_are_found_at_once_and_none_of_none(store):
 
     found = store.send(Find(POOL, ("u", "nobody", "t")))
 
-    assert [(ticket.holder, ticket.waits) for ticket in found] == [("u:1", True), ("t:0", False)]
+    assert [(f.holder, f.waits, f.kind) for f in found] == [("u:1", True, "task/test"), ("t:0", False, "task/test")]
     assert store.send(Find(POOL, ())) == []

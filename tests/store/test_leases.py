@@ -4,7 +4,7 @@ from cachify_tasks._core.commands import Reply
 from tests.support.stores import LEASE, START
 
 
-def test_renew_puts_the_deadline_off(store):
+def test_renew_extends_the_lease(store):
     token = store.acquire("a").token
     for _ in range(5):
         store.later(LEASE - 1)
@@ -13,7 +13,7 @@ def test_renew_puts_the_deadline_off(store):
     assert store.acquire("b").status == "parked"
 
 
-def test_renew_saves_a_slot_just_passed_that_nobody_has_noticed(store):
+def test_renew_saves_a_slot_whose_expiry_nobody_has_noticed(store):
     token = store.acquire("a").token
     store.later(LEASE + 1)
     assert store.size() == 0
@@ -43,7 +43,7 @@ def test_renew_with_an_old_token_changes_nothing(store):
     store.later(20)
 
     assert store.renew("a", old).status == "lost"
-    assert store.look().holders[0].expires_in == LEASE - 20
+    assert store.inspect().holders[0].expires_in == LEASE - 20
 
 
 def test_the_message_of_an_early_acknowledged_heir_goes_when_it_has_started(store):
@@ -73,7 +73,7 @@ def test_a_hard_limit_ends_a_slot_though_it_is_renewed(store):
     assert store.renew("a", token).status == "renewed"
     store.later(20)
     assert store.renew("a", token).status == "renewed"
-    assert store.look().holders[0].expires_in == 5
+    assert store.inspect().holders[0].expires_in == 5
 
     store.later(6)
 
@@ -85,7 +85,7 @@ def test_a_hard_limit_ends_a_slot_though_it_is_renewed(store):
 def test_a_hard_limit_shorter_than_the_lease_is_the_deadline(store):
     store.acquire("a", slot_exp_ms=5_000)
 
-    assert store.look().holders[0].expires_in == 5
+    assert store.inspect().holders[0].expires_in == 5
 
 
 def test_a_slot_past_its_hard_limit_is_not_renewed_though_nobody_has_noticed(store):
@@ -95,7 +95,7 @@ def test_a_slot_past_its_hard_limit_is_not_renewed_though_nobody_has_noticed(sto
     assert store.renew("a", token).status == "lost"
 
 
-def test_the_hard_limit_of_a_heir_counts_from_its_start(store):
+def test_the_hard_limit_of_an_heir_counts_from_its_start(store):
     token = store.acquire("a").token
     store.acquire("b", slot_exp_ms=5_000)
     store.release("a", token)
@@ -103,7 +103,7 @@ def test_the_hard_limit_of_a_heir_counts_from_its_start(store):
 
     token = store.acquire("b", slot_exp_ms=5_000).token
 
-    assert store.look().holders[0].expires_in == 5
+    assert store.inspect().holders[0].expires_in == 5
     store.later(4)
     assert store.renew("b", token).status == "renewed"
 
@@ -138,7 +138,7 @@ def test_a_slot_is_valid_up_to_and_with_its_deadline(store):
     assert store.sweep().held == 0
 
 
-def test_a_heir_that_does_not_start_in_time_is_offered_again(store):
+def test_an_heir_that_does_not_start_in_time_is_offered_again(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.acquire("c")
@@ -151,7 +151,7 @@ def test_a_heir_that_does_not_start_in_time_is_offered_again(store):
     assert second.token > first.token
 
 
-def test_a_heir_that_nobody_can_start_does_not_block_the_others(store):
+def test_an_heir_that_nobody_can_start_does_not_block_the_others(store):
     token = store.acquire("a").token
     store.acquire("poison")
     store.acquire("c")
@@ -162,7 +162,7 @@ def test_a_heir_that_nobody_can_start_does_not_block_the_others(store):
         offered += [heir.holder for heir in store.sweep().heirs]
 
     assert offered == ["poison", "c"]
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1
 
 
 def test_an_envelope_of_a_dead_run_keeps_its_place(store):

@@ -15,7 +15,7 @@ def memory_store():
         store.drain()
 
 
-def test_a_waiter_is_called_when_the_store_is_free_for_others(memory_store):
+def test_a_waiter_is_notified_when_the_store_is_free_for_others(memory_store):
     answered = []
 
     def ask_from_another_thread(holder, token):
@@ -25,7 +25,7 @@ def test_a_waiter_is_called_when_the_store_is_free_for_others(memory_store):
         thread.start()
         thread.join(timeout=5)
 
-    memory_store.store.listen("calls", ask_from_another_thread)
+    memory_store.store.listen("here", ask_from_another_thread)
     token = memory_store.plain("a").token
     memory_store.wait("w", request_id="r")
 
@@ -34,15 +34,15 @@ def test_a_waiter_is_called_when_the_store_is_free_for_others(memory_store):
     assert answered == [True]
 
 
-def test_an_error_of_a_waiter_does_not_reach_who_freed_the_slot(memory_store, caplog):
+def test_an_error_of_a_waiter_does_not_reach_the_caller_that_freed_the_slot(memory_store, caplog):
     def fail(holder, token):
         raise RuntimeError("its loop is closed")
 
-    memory_store.store.listen("calls", fail)
-    memory_store.listen("other calls")
+    memory_store.store.listen("here", fail)
+    memory_store.listen("there")
     tokens = [memory_store.plain(name, limit=2).token for name in "ab"]
     memory_store.wait("w", limit=2)
-    memory_store.wait("x", limit=2, channel="other calls")
+    memory_store.wait("x", limit=2, channel="there")
 
     assert memory_store.release("a", tokens[0], can_start_heirs=False).status == "released"
     assert memory_store.release("b", tokens[1], can_start_heirs=False).status == "released"
@@ -50,21 +50,8 @@ def test_an_error_of_a_waiter_does_not_reach_who_freed_the_slot(memory_store, ca
     assert "its loop is closed" in caplog.text
 
 
-def test_who_listens_no_more_is_not_called(memory_store):
-    memory_store.listen("calls")
-    memory_store.store.unlisten("calls")
-    memory_store.store.unlisten("never listened")
-    token = memory_store.plain("a").token
-    memory_store.wait("w")
-
-    memory_store.release("a", token, can_start_heirs=False)
-
-    assert memory_store.heard() == []
-    assert memory_store.reserved() == ["w"]
-
-
-def test_a_forked_child_calls_no_waiter_of_its_parent(memory_store):
-    memory_store.listen("calls")
+def test_a_forked_child_notifies_no_waiter_of_its_parent(memory_store):
+    memory_store.listen("here")
     token = memory_store.plain("a").token
     memory_store.wait("w")
 

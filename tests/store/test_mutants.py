@@ -31,15 +31,14 @@ EARLIEST = ("if self.now > pool.earliest:", "if True:")  # the short cut would h
 def broken_script(mutant: Mutant) -> object:
     """`scripts.script`, with the mutant's text."""
     folder = files("cachify_tasks").joinpath("_store", "_lua")
+    sources = {path.name.removesuffix(".lua"): path.read_text("utf-8") for path in folder.iterdir()}
     file, text, broken = mutant.lua
-    mended = replaced(f"{file}.lua", folder.joinpath(f"{file}.lua").read_text("utf-8"), text, broken)
+    sources[file] = replaced(f"{file}.lua", sources[file], text, broken)
 
     def script(name: str) -> scripts.Script:
-        parts = (
-            mended if part == file else folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("common", name)
-        )
         head = scripts.script("size").head.replace(scripts.script("size").sha.encode(), b"0" * 40)
-        return scripts.Script("\n".join(parts), "0" * 40, head)  # no script has this digest: its text is sent
+        # No script has this digest: its text is sent.
+        return scripts.Script(scripts.included(name, sources), "0" * 40, head)
 
     return script
 

@@ -18,26 +18,26 @@ def served(store, *, first, token):
     return order
 
 
-def test_a_full_queue_refuses_who_would_wait(store):
+def test_a_full_queue_refuses_another_task(store):
     store.acquire("a")
     store.acquire("b", max_parked=1)
 
     reply = store.acquire("c", max_parked=1)
 
     assert (reply.status, reply.held) == ("full", 1)
-    assert store.envelopes().keys() == store.places().keys() == {"b"}
+    assert store.envelopes().keys() == store.ranks().keys() == {"b"}
     assert store.find("c") is None
 
 
-def test_who_is_in_a_full_queue_already_stays_in_it(store):
+def test_a_task_that_is_in_a_full_queue_stays_in_it(store):
     store.acquire("a")
     store.acquire("b", max_parked=1)
 
     assert store.acquire("b", max_parked=1).status == "parked"
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1
 
 
-def test_a_full_queue_counts_those_who_wait_and_not_those_who_run(store):
+def test_a_full_queue_counts_waiting_tasks_and_not_running_ones(store):
     token = store.acquire("a", max_parked=1).token
     store.acquire("b", max_parked=1)
     store.release("a", token)
@@ -47,7 +47,7 @@ def test_a_full_queue_counts_those_who_wait_and_not_those_who_run(store):
     assert store.acquire("d", max_parked=1).status == "full"
 
 
-def test_a_full_queue_refuses_nobody_who_need_not_wait(store):
+def test_a_full_queue_refuses_no_task_that_finds_a_free_slot(store):
     store.acquire("a", limit=2, max_parked=1)
 
     assert store.acquire("b", limit=2, max_parked=1).status == "granted"
@@ -74,24 +74,23 @@ def test_a_priority_is_worth_a_head_start_of_more_than_twelve_days(store, days, 
 
 
 @pytest.mark.parametrize("priority", [0, 1, 255])
-def test_a_ticket_that_has_come_back_has_its_old_place_and_a_mark(store, priority):
+def test_a_ticket_that_has_come_back_has_its_old_rank_and_a_mark(store, priority):
     token = store.acquire("a").token
     store.acquire("b", priority=priority)
     store.acquire("c", priority=priority)
-    place = store.places()["b"]
+    rank = store.ranks()["b"]
     store.release("a", token)
     token = store.acquire("b").token
     store.configure(0)
 
     store.release("b", token, requeue=True)
 
-    assert place % 1 == 0
-    assert store.places()["b"] == place + 0.5
-    assert store.places()["c"] == place + 1
+    assert (store.ranks()["b"], store.ranks()["c"]) == (rank, rank + 1)
+    assert (store.tickets()["b"].returned, store.tickets()["c"].returned) == (True, False)
     store.configure(None)
 
 
-def test_a_ticket_that_goes_to_the_tail_goes_to_that_of_its_priority(store):
+def test_a_ticket_that_goes_to_the_end_goes_to_that_of_its_priority(store):
     token = store.acquire("a").token
     store.acquire("low")
     store.acquire("poison", priority=3)
@@ -108,7 +107,7 @@ def test_a_ticket_that_goes_to_the_tail_goes_to_that_of_its_priority(store):
 
 def test_a_ticket_of_a_run_that_was_never_parked_returns_with_its_priority(store):
     store.acquire("a", priority=3)
-    store.acquire("a", request_id="standby")
+    store.acquire("a", priority=3, request_id="standby")
     store.acquire("b", priority=3)
     store.later(LEASE + 1)
 
@@ -125,17 +124,17 @@ def test_a_higher_priority_takes_the_slot_that_waits_for_a_reaper(store):
     assert store.running() == ["higher"]
 
 
-def test_a_heir_is_told_with_its_message_and_how_long_it_has_waited(store):
+def test_an_heir_comes_with_its_message_and_how_long_it_has_waited(store):
     token = store.acquire("a").token
     store.acquire("b", envelope=b"\x00\xff|~\r\n' \xc3")
     store.later(2.5)
 
     (heir,) = store.release("a", token).heirs
 
-    assert heir == Heir("b", heir.token, b"\x00\xff|~\r\n' \xc3", 2500)
+    assert heir == Heir("b", heir.token, b"\x00\xff|~\r\n' \xc3", 2500, "task/test")
 
 
-def test_a_heir_of_a_priority_has_waited_no_longer_than_others(store):
+def test_an_heir_of_a_priority_has_waited_no_longer_than_others(store):
     store.acquire("a")
     store.acquire("b", priority=1)
     store.acquire("c", priority=255)
@@ -171,7 +170,7 @@ def test_a_release_that_is_sent_again_later_names_its_heirs_with_the_same_messag
     assert (first.heirs[0].envelope, first.heirs[0].waited_ms) == (b"\xff", 2000)
 
 
-def test_a_heir_that_is_offered_again_has_waited_since_it_came(store):
+def test_an_heir_that_is_offered_again_has_waited_since_it_came(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.later(1)
@@ -181,7 +180,33 @@ def test_a_heir_that_is_offered_again_has_waited_since_it_came(store):
     assert store.sweep().heirs[0].waited_ms == 12_000
 
 
-def test_a_raised_limit_names_heirs_for_who_can_start_them(store):
+def test_an_heir_that_went_to_the_end_of_the_queue_has_waited_since_it_came(store):
+    token = store.acquire("a").token
+    store.acquire("b")
+    store.acquire("c")
+    store.release("a", token)
+    store.later(START + 1)
+    store.sweep()  # b is offered again, in vain
+    store.later(2 * START + 1)
+    assert [heir.holder for heir in store.sweep().heirs] == ["c"]
+
+    (heir,) = store.release("c", store.acquire("c").token).heirs
+
+    assert (heir.holder, heir.waited_ms) == ("b", round((3 * START + 2) * 1000))
+
+
+def test_priority_changes_the_rank_and_not_the_time_of_arrival(store):
+    store.acquire("a")
+    store.acquire("low")
+    store.later(1)
+    store.acquire("high", priority=2)
+
+    tickets = store.tickets()
+    assert tickets["high"].rank < tickets["low"].rank
+    assert tickets["high"].arrived == tickets["low"].arrived + 1_000_000
+
+
+def test_a_raised_limit_names_heirs_to_a_caller_that_can_start_them(store):
     for name in "abcd":
         store.acquire(name)
 
@@ -193,7 +218,7 @@ def test_a_raised_limit_names_heirs_for_who_can_start_them(store):
     store.configure(None)
 
 
-def test_a_limit_given_back_names_heirs_too(store):
+def test_an_override_that_ends_names_heirs_too(store):
     token = store.acquire("a").token
     store.configure(0)
     store.acquire("b")
@@ -206,11 +231,11 @@ def test_a_ticket_that_nobody_starts_in_time_is_reserved_for_longer_each_time(st
     store.release("a", store.acquire("a").token)
     store.acquire("b")
     store.acquire("t:0")
-    (heir,) = store.release("b", store.look().holders[0].token).heirs
+    (heir,) = store.release("b", store.inspect().holders[0].token).heirs
 
     lives = []
     for _ in range(5):
-        lives.append(round(store.look().holders[0].expires_in))
+        lives.append(round(store.inspect().holders[0].expires_in))
         store.later(lives[-1] + 0.001)
         (heir,) = store.sweep().heirs
 
@@ -220,7 +245,7 @@ def test_a_ticket_that_nobody_starts_in_time_is_reserved_for_longer_each_time(st
     assert store.find("t") is None
 
 
-def test_a_slot_that_is_bound_is_started_by_nobody_but_who_names_the_bond(store):
+def test_a_slot_that_is_reserved_for_a_starter_is_started_by_nobody_else(store):
     token = store.acquire("a").token
     store.acquire("b")
     (heir,) = store.release("a", token, request_id="r", reserve_for_me=True).heirs
@@ -229,14 +254,14 @@ def test_a_slot_that_is_bound_is_started_by_nobody_but_who_names_the_bond(store)
     assert store.start_reserved("b", starter="x").status == "dropped"
     assert store.acquire("b", first_delivery=False).status == "standby"
     assert store.reserved() == ["b"]
-    assert store.look().holders[0].label == ""
+    assert store.inspect().holders[0].label == ""
 
     reply = store.start_reserved("b", starter="r", label="task")
     assert (reply.status, reply.token) == ("granted", heir.token)
-    assert store.look().holders[0].label == "task"
+    assert store.inspect().holders[0].label == "task"
 
 
-def test_a_bond_ends_with_the_reservation(store):
+def test_a_starter_counts_until_its_reservation_ends(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.release("a", token, request_id="r", reserve_for_me=True)
@@ -248,9 +273,18 @@ def test_a_bond_ends_with_the_reservation(store):
     assert (reply.status, reply.token) == ("granted", heir.token)
 
 
-def test_a_waiter_is_not_bound(store):
+def test_a_waiters_slot_is_reserved_for_no_starter(store):
     token = store.acquire("a").token
     store.wait("b", request_id="b")
     store.release("a", token, request_id="r", reserve_for_me=True)
 
     assert store.wait("b", request_id="b").status == "granted"
+
+
+def test_a_waiter_does_not_overtake_a_task_that_nobody_here_can_start(store):
+    token = store.acquire("a").token
+    store.acquire("task")
+    store.release("a", token, can_start_heirs=False)
+
+    assert store.wait("w").status == "parked"
+    assert store.size() == 0

@@ -20,7 +20,7 @@ from tests.support.stores import POOL, opened
 from tests.support.waiting import wait_until
 
 
-async def test_when_a_reaper_is_due_is_told_by_the_servers_clock(redis_url):
+async def test_the_servers_clock_decides_when_a_reaper_is_due(redis_url):
     store = RedisStore("t", redis_url)
     token = store.execute(Acquire(pool=POOL, holder="a", request_id="a", limit=1, lease_ms=2000, start_ms=1000)).token
     store.execute(
@@ -46,7 +46,7 @@ async def test_when_a_reaper_is_due_is_told_by_the_servers_clock(redis_url):
     store.close()
 
 
-def test_a_user_who_may_not_publish_still_has_slots_reserved_for_those_who_wait(private_server):
+def test_slots_are_reserved_for_waiters_of_a_user_who_may_not_publish(private_server):
     server = private_server()
     with redis.Redis.from_url(server.url) as client:
         client.execute_command("ACL", "SETUSER", "app", "on", "nopass", "~*", "+@all", "resetchannels")
@@ -79,7 +79,7 @@ def test_a_cluster_answers_for_pools_of_all_its_slots(private_server):
                     limit=1,
                     lease_ms=60000,
                     start_ms=60000,
-                    ticket=Ticket(kind="task/test", envelope=b"\xff"),
+                    ticket=Ticket(kind="task/test", envelope=b"\xff", task_id="t"),
                 )
             )
             store.execute(Release(pool=pool, holder="a", token=token, request_id="a", start_ms=60000, tomb_ms=60000))

@@ -25,21 +25,21 @@ def test_release_hands_over_in_the_order_of_arrival(store):
     assert order == waiting
 
 
-def test_a_heir_has_its_slot_before_it_starts(store):
+def test_an_heir_has_its_slot_before_it_starts(store):
     token = store.acquire("a").token
     store.acquire("b")
 
     reply = store.release("a", token)
 
     assert reply == Reply(
-        "released", token, held=1, limit=1, heirs=(Heir("b", reply.heirs[0].token, b"message of b", 0),)
+        "released", token, held=1, limit=1, heirs=(Heir("b", reply.heirs[0].token, b"message of b", 0, "task/test"),)
     )
     assert store.reserved() == ["b"]
     assert store.acquire("c").status == "parked"
     assert store.envelopes() == {"b": b"message of b", "c": b"message of c"}
 
 
-def test_who_cannot_start_heirs_is_told_of_none(store):
+def test_a_caller_that_cannot_start_heirs_gets_none(store):
     token = store.acquire("a").token
     store.acquire("b")
 
@@ -47,7 +47,7 @@ def test_who_cannot_start_heirs_is_told_of_none(store):
     assert [heir.holder for heir in store.sweep().heirs] == ["b"]
 
 
-def test_a_release_that_is_sent_again_is_answered_the_same(store):
+def test_a_release_that_is_sent_again_has_the_same_answer(store):
     token = store.acquire("a").token
     store.acquire("b")
     first = store.release("a", token)
@@ -112,7 +112,7 @@ def test_a_run_that_lost_its_lease_and_ended_leaves_its_reserved_slot_to_the_nex
     assert store.release("a", token) == reply
 
 
-def test_a_task_that_shall_run_again_returns_to_its_place(store):
+def test_a_requeued_task_keeps_its_rank(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.acquire("c")
@@ -125,7 +125,7 @@ def test_a_task_that_shall_run_again_returns_to_its_place(store):
     assert store.envelopes().keys() == {"b", "c"}
 
 
-def test_a_task_that_runs_again_and_again_goes_to_the_tail(store):
+def test_a_task_requeued_twice_goes_to_the_end_of_the_queue(store):
     token = store.acquire("a").token
     store.acquire("b")
     store.acquire("c")
@@ -139,14 +139,14 @@ def test_a_task_that_runs_again_and_again_goes_to_the_tail(store):
     assert [heir.holder for heir in reply.heirs] == ["c"]
 
 
-def test_a_task_that_shall_run_again_leaves_no_tombstone(store):
+def test_a_requeued_task_leaves_no_tombstone(store):
     token = store.acquire("a").token
 
     assert store.release("a", token, requeue=True).status == "released"
     assert store.acquire("a").status == "granted"
 
 
-def test_a_release_for_another_run_is_answered_the_same_when_sent_again(store):
+def test_a_release_that_requeues_has_the_same_answer_when_sent_again(store):
     token = store.acquire("a").token
     store.acquire("b")
     first = store.release("a", token, requeue=True)
@@ -154,7 +154,7 @@ def test_a_release_for_another_run_is_answered_the_same_when_sent_again(store):
     assert store.release("a", token, requeue=True) == first
 
 
-def test_a_lost_run_that_shall_run_again_changes_nothing(store):
+def test_requeuing_a_run_that_lost_its_lease_changes_nothing(store):
     token = store.acquire("a").token
     store.acquire("a", request_id="standby")
     store.later(LEASE + 1)
@@ -175,7 +175,7 @@ def test_a_task_revoked_while_it_ran_does_not_run_again(store):
     assert store.acquire("a").status == "dropped"
 
 
-def test_a_slot_whose_token_never_arrived_is_freed_by_its_arrival(store):
+def test_a_slot_whose_token_never_arrived_is_freed_by_its_request_id(store):
     store.acquire("a", request_id="r")
 
     assert store.release("a", 0, request_id="other").status == "lost"
@@ -184,7 +184,7 @@ def test_a_slot_whose_token_never_arrived_is_freed_by_its_arrival(store):
     assert store.size() == 0
 
 
-def test_taking_back_an_arrival_that_has_no_slot_bars_no_later_copy(store):
+def test_requeuing_a_request_that_has_no_slot_bars_no_later_delivery(store):
     reply = store.release("a", 0, request_id="r", requeue=True)
 
     assert reply.status == "lost"
@@ -256,4 +256,4 @@ def test_a_withdraw_that_can_start_nobody_reserves_nothing(store):
 
     assert store.withdraw("b", can_start_heirs=False).heirs == ()
     assert store.size() == 0
-    assert store.look().waiting == 1
+    assert store.inspect().waiting == 1

@@ -1,4 +1,4 @@
-"""The store in memory and the Lua scripts answer the same to any history of commands."""
+"""The protocol's model, the store in memory and the Lua scripts answer the same to any history of commands."""
 
 import itertools
 import os
@@ -31,6 +31,8 @@ from cachify_tasks._core.commands import (
     WaitInQueue,
     Withdraw,
 )
+from cachify_tasks._store.memory_pool import Pool
+from tests.protocol_model.comparison import Comparison
 from tests.support.stores import BEGIN, CHANNELS, POOL, Store, opened
 
 # CACHIFY_EXAMPLES=1000 looks longer, and at random.
@@ -53,19 +55,21 @@ flags = st.booleans()
 
 
 class TwoStores(RuleBasedStateMachine):
-    """Sends every command to both stores, now and then twice, as after a lost reply."""
+    """Sends every command to both stores and to the model, now and then twice, as after a lost reply."""
 
     def __init__(self, memory: Store, redis_store: Store) -> None:
         super().__init__()
         self.memory, self.redis = memory, redis_store
-        self.rids = itertools.count(1)
+        self.request_ids = itertools.count(1)
         self.sent: list[PoolCommand] = []
         self.tokens: dict[str, list[int]] = {}
         self.started: set[int] = set()
         self.held = self.highest = 0
         self.override: int | None = None
-        self.bound: set[int] = set()  # tokens of heirs whose slots only who names the bond may start
-        self.called: list[tuple[str, int]] = []  # waiters, each with its token
+        self.starters: set[int] = set()  # tokens of heirs whose slots only who names the bond may start
+        self.notified: list[tuple[str, int]] = []  # waiters, each with its token
+        self.heard: list[tuple[str, int]] = []
+        self.comparison = Comparison()
         memory.listen(*CHANNELS)
         redis_store.listen(*CHANNELS)
 
@@ -74,6 +78,7 @@ class TwoStores(RuleBasedStateMachine):
         for store in (self.memory, self.redis):
             store.forget()
             store.now = BEGIN
+        self.comparison = Comparison()
         self.memory.store._until_purge = 10**9  # Redis remembers an idle pool's limit longer
 
     @rule(
@@ -86,7 +91,10 @@ class TwoStores(RuleBasedStateMachine):
         self, holder: str, limit: int, lost: bool, park: bool, envelope: bytes, priority: int, max_parked: int,
         **options: Any,
     ) -> None:  # fmt: skip
-        ticket = Ticket(kind="task/test", envelope=envelope, park=park, priority=priority, max_parked=max_parked)
+        ticket = Ticket(
+            kind="task/test", envelope=envelope, task_id=holder.rpartition(":")[0], park=park, priority=priority,
+            max_parked=max_parked,
+        )  # fmt: skip
         command = Acquire(**self.request(holder, limit, "task", options), ticket=ticket if envelope else None)
         self.send(command, lost=lost)
 
@@ -103,19 +111,19 @@ class TwoStores(RuleBasedStateMachine):
 
     def request(self, holder: str, limit: int, label: str, options: dict[str, Any]) -> dict[str, Any]:
         return {
-            "pool": POOL, "holder": holder, "request_id": f"rid{next(self.rids)}", "limit": limit,
+            "pool": POOL, "holder": holder, "request_id": f"rid{next(self.request_ids)}", "limit": limit,
             "lease_ms": 30_000, "start_ms": 10_000, "label": label, **options,
         }  # fmt: skip
 
-    @precondition(lambda self: self.called)
+    @precondition(lambda self: self.notified)
     @rule(which=st.integers(0, 1), leaves=flags)
-    def who_was_called_asks_again_or_leaves(self, which: int, leaves: bool) -> None:
-        holder, _ = self.called[-1 - which % len(self.called)]
+    def a_notified_waiter_asks_again_or_leaves(self, which: int, leaves: bool) -> None:
+        holder, _ = self.notified[-1 - which % len(self.notified)]
         waits = [c for c in self.sent if isinstance(c, WaitInQueue) and c.holder == holder]
         if leaves:
             self.send(Withdraw(pool=POOL, holder=holder, start_ms=10000, tomb_ms=10000))
             return
-        held = {view.holder: view for view in self.memory.look().holders}
+        held = {view.holder: view for view in self.memory.inspect().holders}
         reply = self.send(waits[-1])
 
         if holder in held and held[holder].reserved:
@@ -123,7 +131,7 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule(holder=st.sampled_from(TASKS), priority=st.sampled_from([0, 0, 1]), lost=flags)
     def a_new_task_parks(self, holder: str, priority: int, lost: bool) -> None:
-        request_id = f"rid{next(self.rids)}"
+        request_id = f"rid{next(self.request_ids)}"
         ask = Acquire(
             pool=POOL,
             holder=holder,
@@ -135,7 +143,7 @@ class TwoStores(RuleBasedStateMachine):
             label="t",
             first_delivery=True,
             can_start_heirs=lost,
-            ticket=Ticket(kind="task/test", envelope=b"new", priority=priority),
+            ticket=Ticket(kind="task/test", envelope=b"new", task_id=holder.rpartition(":")[0], priority=priority),
         )
         self.send(ask, lost=lost)
 
@@ -144,10 +152,10 @@ class TwoStores(RuleBasedStateMachine):
         which=st.integers(0, 3),
         requeue=st.sampled_from([False, False, True]),
         can_start_heirs=flags,
-        binds=flags,
+        reserve_for_me=flags,
         lost=flags,
     )
-    def a_run_ends(self, which: int, requeue: bool, can_start_heirs: bool, binds: bool, lost: bool) -> None:
+    def a_run_ends(self, which: int, requeue: bool, can_start_heirs: bool, reserve_for_me: bool, lost: bool) -> None:
         views = self.views(reserved=False)
         view = views[which % len(views)]
         command = Release(
@@ -159,19 +167,19 @@ class TwoStores(RuleBasedStateMachine):
             tomb_ms=10000,
             requeue=requeue,
             can_start_heirs=can_start_heirs,
-            reserve_for_me=binds,
+            reserve_for_me=reserve_for_me,
         )
         reply = self.send(command, lost=lost)
-        if binds:
-            self.bound.update(heir.token for heir in reply.heirs)
+        if reserve_for_me:
+            self.starters.update(heir.token for heir in reply.heirs)
 
     @precondition(lambda self: self.views(reserved=True))
     @rule(which=st.integers(0, 3), lost=flags)
     def a_heir_starts(self, which: int, lost: bool) -> None:
         views = self.views(reserved=True)
         view = views[which % len(views)]
-        request_id = f"rid{next(self.rids)}"
-        bound = "none" if view.token in self.bound else ""
+        request_id = f"rid{next(self.request_ids)}"
+        starter = "none" if view.token in self.starters else ""
         ask = StartReserved(
             pool=POOL,
             holder=view.holder,
@@ -180,20 +188,20 @@ class TwoStores(RuleBasedStateMachine):
             lease_ms=30000,
             start_ms=10000,
             can_start_heirs=True,
-            starter=bound,
+            starter=starter,
         )
-        if bound:
+        if starter:
             assert self.send(replace(ask, request_id=f"{request_id}-foreign", starter="other")).status == "dropped"
         assert self.send(ask, lost=lost).token == view.token
 
     def views(self, *, reserved: bool) -> list[HolderView]:
-        return [view for view in self.memory.look().holders if view.reserved == reserved]
+        return [view for view in self.memory.inspect().holders if view.reserved == reserved]
 
-    @rule(holder=holders, which=st.integers(0, 9), acked=flags, lost=flags)
-    def renew(self, holder: str, which: int, acked: bool, lost: bool) -> None:
-        acked = acked and self.token(holder, which) in self.started  # a heir tells its start, having started
+    @rule(holder=holders, which=st.integers(0, 9), started=flags, lost=flags)
+    def renew(self, holder: str, which: int, started: bool, lost: bool) -> None:
+        started = started and self.token(holder, which) in self.started  # a heir tells its start, having started
         self.send(
-            Renew(pool=POOL, holder=holder, token=self.token(holder, which), lease_ms=30000, started=acked), lost=lost
+            Renew(pool=POOL, holder=holder, token=self.token(holder, which), lease_ms=30000, started=started), lost=lost
         )
 
     @rule(holder=holders, which=st.sampled_from([0, 0, 0, 0, 1, 2]), requeue=flags, can_start_heirs=flags, lost=flags)
@@ -241,7 +249,7 @@ class TwoStores(RuleBasedStateMachine):
     def sweep(self, lost: bool) -> None:
         reply = self.send(Sweep(pool=POOL, start_ms=10000), lost=lost)
 
-        assert reply.held >= reply.limit or self.memory.look().waiting == 0
+        assert reply.held >= reply.limit or self.memory.inspect().waiting == 0
 
     @rule(limit=st.sampled_from([None, None, 0, 1, 2, 3]), can_start_heirs=flags)
     def configure(self, limit: int | None, can_start_heirs: bool) -> None:
@@ -261,6 +269,27 @@ class TwoStores(RuleBasedStateMachine):
         for store in (self.memory, self.redis):
             store.later(seconds)
 
+    @precondition(lambda self: self.views(reserved=True))
+    @rule(times=st.integers(1, 5))
+    def nobody_starts_what_is_reserved(self, times: int) -> None:
+        for _ in range(times):
+            self.time_passes(100)
+            self.sweep(lost=False)
+
+    @precondition(lambda self: self.memory.channels())
+    @rule(seconds=st.sampled_from([0, 11, 31]))
+    def a_waiter_asks_without_a_notification(self, seconds: float) -> None:
+        self.time_passes(seconds)
+        holder = min(self.memory.channels(), key=lambda holder: self.memory.tickets()[holder].rank)
+        self.send([c for c in self.sent if isinstance(c, WaitInQueue) and c.holder == holder][-1])
+
+    @precondition(lambda self: self.memory.ranks() and self.views(reserved=False))
+    @rule(holder=st.sampled_from(TASKS), priority=st.sampled_from([0, 1, 2, 255]))
+    def a_newcomer_finds_a_free_slot_that_nobody_has_reserved(self, holder: str, priority: int) -> None:
+        self.a_run_ends(0, requeue=False, can_start_heirs=False, reserve_for_me=False, lost=False)
+        ticket = Ticket(kind="task/test", envelope=b"new", task_id=holder.rpartition(":")[0], priority=priority)
+        self.send(Acquire(**self.request(holder, 1, "new", {"first_delivery": True}), ticket=ticket))
+
     @rule()
     def the_pools_are_listed(self) -> None:
         assert self.redis.pools() == self.memory.pools()
@@ -278,7 +307,7 @@ class TwoStores(RuleBasedStateMachine):
             part = slice(0, 2) if isinstance(command, SlotRequest | Sweep) else slice(None)
             assert requeue[part] == reply[part]
         self.sent.append(command)
-        granted = [(heir.holder, heir.token) for heir in reply.heirs] + self.calls()
+        granted = [(heir.holder, heir.token) for heir in reply.heirs] + self.notifications()
         if isinstance(command, SlotRequest) and reply.status == "granted":
             granted.append((command.holder, reply.token))
             self.started.add(reply.token)
@@ -291,26 +320,29 @@ class TwoStores(RuleBasedStateMachine):
         return reply
 
     def both(self, command: PoolCommand) -> Reply:
+        self.comparison.before(self.memory.store._pools.get(POOL) or Pool(), self.memory.now)
         reply: Reply = self.memory.send(command)
         assert self.redis.send(command) == reply
+        heard = self.memory.heard()
+        assert self.redis.heard() == heard
+        self.heard += [call[1:] for call in heard]
+        self.comparison.after(command, reply, self.memory.store._pools[POOL], [call[1:] for call in heard])
 
         if isinstance(
             command, SlotRequest | Sweep | Configure
         ):  # these leave no free slot beside a function that waits
-            first = min(self.memory.places().items(), key=lambda item: item[1], default=("", 0))[0]
-            waits = self.memory.envelopes().get(first, b"").startswith(b"~")
-            assert not waits or reply.held >= reply.limit
-        assert not any(heir.envelope.startswith(b"~") for heir in reply.heirs)
+            first = min(self.memory.ranks().items(), key=lambda item: item[1], default=("", 0))[0]
+            assert first not in self.memory.channels() or reply.held >= reply.limit
+        assert all(heir.kind == "task/test" and heir.envelope for heir in reply.heirs)
         assert reply.held <= max(reply.limit, self.held)
         self.held = reply.held
         return reply
 
-    def calls(self) -> list[tuple[str, int]]:
-        """The waiters called since this was asked last."""
-        heard = self.memory.heard()
-        assert self.redis.heard() == heard
-        self.called += [call[1:] for call in heard]
-        return [call[1:] for call in heard]
+    def notifications(self) -> list[tuple[str, int]]:
+        """The waiters notified since the last look."""
+        heard, self.heard = self.heard, []
+        self.notified += heard
+        return heard
 
     def token(self, holder: str, which: int) -> int:
         known = self.tokens.get(holder, [1])
@@ -318,45 +350,47 @@ class TwoStores(RuleBasedStateMachine):
 
     @invariant()
     def both_show_the_same(self) -> None:
-        assert self.redis.look() == self.memory.look()
+        assert self.redis.inspect() == self.memory.inspect()
         assert self.redis.size() == self.memory.size()
         assert self.redis.envelopes() == self.memory.envelopes()
-        assert self.redis.places() == self.memory.places()
+        assert self.redis.channels() == self.memory.channels()
+        assert self.redis.tickets() == self.memory.tickets()
+        assert self.redis.ranks() == self.memory.ranks()
         assert self.redis.due_at() == self.memory.due_at()
 
     @invariant()
-    def both_find_the_same_and_only_who_has_a_ticket(self) -> None:
+    def both_find_the_same_tasks_and_only_those_with_a_ticket(self) -> None:
         envelopes = self.memory.envelopes()
         found = {task: self.memory.find(task) for task in "tux"}
 
         assert {task: self.redis.find(task) for task in "tux"} == found
         assert {holder for holder in found.values() if holder} <= envelopes.keys()
-        for task, holder in (("u", "u:7"), ("x", "x:y")):  # each the only one of its task
-            assert (found[task] == holder) == (holder in envelopes)
+        assert (found["u"] == "u:7") == ("u:7" in envelopes)  # the only attempt of its task
 
     @invariant()
     def a_reaper_is_due_at_a_free_slot_and_a_ticket(self) -> None:
-        view, due = self.memory.look(), self.memory.due_at()
-        held = len(self.memory.store._pools[POOL].slots) if self.memory.envelopes() else 0
+        view, due = self.memory.inspect(), self.memory.due_at()
+        held = len(self.memory.store._pools[POOL].slots) if self.memory.tickets() else 0
 
         if view.waiting and held < view.limit:
             assert due is not None
             assert due <= self.memory.now
 
     @invariant()
-    def who_waits_has_a_message_and_no_slot(self) -> None:
-        waiting, envelopes = self.memory.places().keys(), self.memory.envelopes().keys()
-        views = self.memory.look().holders
+    def what_waits_has_a_ticket_and_no_slot(self) -> None:
+        waiting, tickets = self.memory.ranks(), self.memory.tickets()
+        views = self.memory.inspect().holders
 
-        assert not waiting & {view.holder for view in views}
-        assert waiting | {view.holder for view in views if view.reserved} <= envelopes
+        assert not waiting.keys() & {view.holder for view in views}
+        assert waiting.keys() | {view.holder for view in views if view.reserved} <= tickets.keys()
+        assert all(tickets[holder].rank == rank for holder, rank in waiting.items())
 
     @invariant()
-    def keys_live_for_ever_only_while_somebody_waits_or_a_limit_was_set(self) -> None:
+    def keys_have_no_ttl_only_while_there_are_tickets_or_an_override(self) -> None:
         immortal = {key for key in self.redis.client.scan_iter() if self.redis.client.pttl(key) == -1}
         names = {key.decode().rpartition(":")[2] for key in immortal}
 
-        if self.memory.envelopes():
+        if self.memory.tickets():
             assert {"state", "tickets"} <= names
         else:
             assert names == ({"state"} if self.override is not None else set())

@@ -1,5 +1,4 @@
-"""The Lua files: what their headers promise is what is sent; they run where the server has forgotten them; what
-they cost."""
+"""The Lua files: their headers say what is sent; they run where the server has forgotten them; what they cost."""
 
 import re
 from collections import Counter
@@ -12,122 +11,193 @@ import pytest
 from cachify_tasks import init_cachify
 from cachify_tasks._core import commands
 from cachify_tasks._core.keys import PoolKeys, Schema
-from cachify_tasks._store import scripts
+from cachify_tasks._store import records, scripts
+from cachify_tasks._store.key_commands import calls_of
+from cachify_tasks._store.records import SlotRecord, TicketRecord
 from cachify_tasks._store.scripts import NAMES, arguments, script
 from tests.support.programs import run
 from tests.support.stores import POOL
 
 FOLDER = files("cachify_tasks").joinpath("_store", "_lua")
+SOURCES = {path.name.removesuffix(".lua"): path.read_text("utf-8") for path in FOLDER.iterdir()}
 SCHEMA = Schema("t")
 COMMANDS: dict[str, Any] = {
     cls.script: cls for cls in vars(commands).values() if isinstance(cls, type) and hasattr(cls, "script")
 }
+TICKET = commands.Ticket(kind="k", envelope=b"e", task_id="t", priority=77, max_parked=88)
 EXAMPLE: dict[str, Any] = {
     "pool": POOL,
     "holder": "h",
-    "rid": "r",
+    "request_id": "r",
     "label": "l",
-    "envelope": b"e",
     "limit": 1234,
+    "channel": "c",
+    "starter": "s",
     "tasks": ("t",),
+    "ticket": TICKET,
 }
-# Header words for fields that are not sent one by one.
-FLAGS = {"park": "flags", "nudge": "flags", "fresh": "flags", "starts": "flags", "again": "flags", "binds": "flags"}
 
 
 def header(name: str) -> str:
-    lines = FOLDER.joinpath(f"{name}.lua").read_text("utf-8").splitlines()
-    first_code = next(number for number, line in enumerate(lines) if not line.startswith("--"))
-    return "\n".join(line.removeprefix("--").strip() for line in lines[:first_code])
+    lines = SOURCES[name].splitlines()
+    first = next(number for number, line in enumerate(lines) if not line.startswith("--") or "include" in line)
+    return "\n".join(line.removeprefix("--").strip() for line in lines[:first])
+
+
+def with_parts(name: str) -> list[str]:
+    """The script and the files that it includes."""
+    return [*re.findall(r"^-- include (\w+)$", SOURCES[name], re.MULTILINE), name]
 
 
 def numbered(name: str, word: str) -> dict[int, str]:
-    """{number: name} out of a header's lines such as "ARGV 3 holder, 4 token; 5 rid, where ..."."""
-    lines = " ".join(re.findall(rf"^{word} (.*)$", header(name), re.MULTILINE))
-    return {int(n): label for n, label in re.findall(r"(\d+) (\w+)", lines)}
+    """{number: name} out of the headers' lines such as "ARGV 3 holder, 4 token", those of included files too."""
+    found: dict[int, str] = {}
+    for part in with_parts(name):
+        for line in re.findall(rf"^{word} (\d.*)$", header(part), re.MULTILINE):
+            found |= {int(n): label for n, label in re.findall(r"(\d+) (\w+)", line)}
+    return found
 
 
 def example(name: str) -> Any:
-    """A command of which every value tells its field."""
+    """A command of which every value is another one."""
     cls = COMMANDS[name]
     values = {field.name: EXAMPLE.get(field.name, 1000 + number) for number, field in enumerate(fields(cls))}
-    return cls(**{key: True if key in FLAGS or key == "acked" else value for key, value in values.items()})
+    flags = {field.name for field in fields(cls) if field.type == "bool"}
+    return cls(**{key: True if key in flags else value for key, value in values.items()})
 
 
-def test_every_script_has_its_command_and_its_file():
-    assert set(NAMES) == set(COMMANDS)
-    assert {path.name for path in FOLDER.iterdir() if path.name.endswith(".lua")} == {
-        f"{name}.lua" for name in ("common", *NAMES)
-    }
+def test_every_script_has_its_command_and_its_file_and_every_file_is_used():
+    used = {part for name in NAMES for part in with_parts(name)}
+
+    assert {*COMMANDS, "due", "ping"} == set(NAMES)
+    assert set(SOURCES) == used
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_header_tells_purpose_keys_arguments_and_reply(name):
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_a_file_begins_with_its_purpose(name):
     assert header(name).startswith(f"{name}: ")
-    assert re.search(r"^reply: \S", header(name), re.MULTILINE)
+    if name in NAMES:
+        assert re.search(r"^reply: \S", header(name), re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_keys_of_a_header_are_those_sent(name):
-    told = {**numbered("common", "KEYS"), **numbered(name, "KEYS")}
-    if not numbered(name, "KEYS"):
-        told.pop(max(told))
-    keys = SCHEMA.pool(POOL)
-    expected = [keys.done + "h" if told[n] == "done" else getattr(keys, told[n]) for n in range(1, len(told) + 1)]
+    named = numbered(name, "KEYS")
+    keys = SCHEMA.pool(POOL)._asdict() | {"tombstone": SCHEMA.pool(POOL).tombstone + "h"}
 
     count, *rest = arguments(example(name), SCHEMA, "")
 
-    assert rest[:count] == expected
+    assert rest[:count] == [keys[named[number]] for number in range(1, len(named) + 1)]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_arguments_of_a_header_are_those_sent(name):
-    own = numbered(name, "ARGV")
-    told = [own.get(number) for number in range(3, 3 + len(own))]
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_arguments_of_a_header_are_the_fields_sent(name):
+    named = numbered(name, "ARGV")
     command = example(name)
+    values = {field.name: getattr(command, field.name) for field in fields(command)}
+    if "ticket" in values:
+        values |= {field.name: getattr(TICKET, field.name) for field in fields(TICKET)}
+        del values["ticket"]
 
     count, *rest = arguments(command, SCHEMA, "now")
-    now, pool, *sent = rest[count:]
+    sent = rest[count:]
 
-    assert (now, pool) == ("now", POOL)
-    assert len(sent) == len(told), f"{name}.lua tells of {told}"
-    for label, value in zip(told, sent, strict=True):
-        if label == "flags":
-            given = sorted(field for field in FLAGS if getattr(command, field, False))
-            assert sorted(value) == [field[0] for field in given]
-        elif label == "acked":
-            assert value == "1"
-        elif label == "tasks":
-            assert (value,) == command.tasks
-        else:
-            assert value == getattr(command, label or "")
+    assert sorted(named) == list(range(1, len(sent) + 1))
+    assert {*named.values()} == {*values, "now"}
+    for number, value in enumerate(sent, 1):
+        expected = {**values, "now": "now"}[named[number]]
+        assert value == ("1" if expected is True else expected[0] if isinstance(expected, tuple) else expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_field_of_a_command_is_in_the_header(name):
-    told = {"pool", *numbered(name, "ARGV").values()}
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_an_acquire_without_a_ticket_and_false_flags_are_sent_short(name):
+    command = example(name)
+    flags = {field.name: False for field in fields(command) if field.type == "bool"}
+    ticket = {"ticket": None} if name == "acquire" else {}
 
-    assert {FLAGS.get(field.name, field.name) for field in fields(COMMANDS[name])} == told
+    sent = arguments(
+        type(command)(**{f.name: getattr(command, f.name) for f in fields(command)} | flags | ticket), SCHEMA, ""
+    )
+
+    assert "1" not in sent
+    assert len(sent) == len(arguments(command, SCHEMA, "")) - 6 * len(ticket)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_keys_and_arguments_are_bound_to_names_before_the_script_begins(name):
+    whole = script(name).text
+
+    for word, count in (("KEYS", 7), ("ARGV", len(numbered(name, "ARGV")))):
+        for number in range(1, count + 1):
+            assert len(re.findall(rf"\b{word}\[{number}\]", re.sub("--.*", "", whole))) <= 1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_header_names_every_status_that_the_script_answers(name):
     promised = re.search(r"^reply: (.*)$", header(name), re.MULTILINE)
     assert promised
-    code = FOLDER.joinpath(f"{name}.lua").read_text("utf-8")
     statuses = set(get_args(commands.Status))
-    answered = {word for word in re.findall(r"'(\w+)'", code) if word in statuses}
+    answered = {word for word in re.findall(r"'(\w+)'", SOURCES[name]) if word in statuses}
 
     assert answered == {word for word in re.findall(r"\w+", promised[1]) if word in statuses}
 
 
-def test_all_keys_of_a_pool_and_its_indexes_are_in_one_cluster_slot():
-    keys = PoolKeys(*SCHEMA.pool("any {name}"))
-    tags = {re.search(r"\{(.*?)\}", key)[1] for key in keys}  # type: ignore[index]  # each has a tag
+def test_lua_and_python_name_fields_and_count_alike():
+    constants = dict(re.findall(r"^local (\w+) = (\d+)\b", SOURCES["pool"], re.MULTILINE))
+    names, values = re.findall(r"^local (SLOT, .*) = (.*)$", SOURCES["records"], re.MULTILINE)[0]
 
-    assert len(tags) == 1
-    assert keys.leased in SCHEMA.leased()
-    assert keys.waiting in SCHEMA.waiting()
+    assert re.findall(r"'(.*?)'", values) == [getattr(records, name) for name in names.split(", ")]
+    assert f"WAITER = '{commands.WAITER}'" in SOURCES["records"]
+    for name in ("BATCH", "LEVEL", "DOUBLINGS"):
+        assert int(constants[name]) == getattr(records, name)
+
+
+@pytest.mark.parametrize("label", ["app.task", "a|b\n~", ""])
+def test_python_reads_the_slots_that_lua_writes_and_writes_them_alike(redis_store, label):
+    reply = redis_store.acquire("h", label=label, request_id="rid", slot_exp_ms=9000)
+    redis_store.acquire("i:0")
+    redis_store.release("h", reply.token, request_id="starter", reserve_for_me=True)
+    redis_store.acquire("h2", limit=2, label=label, request_id="rid", slot_exp_ms=9000)
+
+    fields = redis_store.client.hgetall(SCHEMA.pool(POOL).state)
+    written = {key.decode()[5:]: value.decode() for key, value in fields.items() if key.startswith(b"slot:")}
+
+    assert {holder: SlotRecord.decoded(record).encoded() for holder, record in written.items()} == written
+    now = redis_store.now
+    assert SlotRecord.decoded(written["h2"])[1:] == ("rid", "", now + 9_000_000, now, label)
+    assert SlotRecord.decoded(written["i:0"])[1:] == ("", "starter", 0, now, "")
+
+
+def test_python_reads_the_tickets_that_lua_writes_and_writes_them_alike(redis_store):
+    token = redis_store.acquire("a").token
+    redis_store.acquire("b", task_id="any|id\n", priority=255)
+    redis_store.wait("w")
+    redis_store.release("a", token)
+    redis_store.later(11)
+    redis_store.configure(0)
+
+    fields = redis_store.client.hgetall(SCHEMA.pool(POOL).tickets)
+    written = {key.decode()[7:]: value.decode() for key, value in fields.items() if key.startswith(b"ticket:")}
+
+    assert {holder: TicketRecord.decoded(record).encoded() for holder, record in written.items()} == written
+    b = TicketRecord.decoded(written["b"])
+    assert (b.kind, b.priority, b.returned, b.unused, b.task_id) == ("task/test", 255, True, 1, "any|id\n")
+    assert (b.deaths, b.unknown_since) == (None, None)
+    redis_store.configure(None)
+
+
+def test_all_keys_of_a_pool_and_its_indexes_are_in_one_cluster_slot():
+    for schema in (SCHEMA, Schema("t", "cluster")):
+        keys = PoolKeys(*schema.pool("any {name}"))
+        tags = {re.search(r"\{(.*?)\}", key)[1] for key in keys}  # type: ignore[index]  # each has a tag
+
+        assert len(tags) == 1
+        assert (keys.waiting, keys.leased) in schema.indexes()
+
+
+def test_commands_about_all_pools_are_one_call_on_a_single_server():
+    for command in (commands.Pools(), commands.Ticketed(), commands.Due()):
+        assert len(calls_of(command, SCHEMA)) == 1
 
 
 def test_a_server_that_has_forgotten_the_scripts_learns_them_again(redis_store):
@@ -199,7 +269,8 @@ def test_an_error_in_a_batch_is_the_answer_to_its_command_alone(redis_store):
 
 
 def test_a_script_is_named_by_its_digest():
-    assert script("size").text.endswith(FOLDER.joinpath("size.lua").read_text("utf-8"))
+    assert script("size").text == scripts.included("size", SOURCES)
+    assert "include" not in re.sub("-- .*", "", script("acquire").text)
     assert len(script("size").sha) == 40
     assert scripts.script("size") is script("size")
 
@@ -226,8 +297,8 @@ def test_a_first_release_when_the_interpreter_ends_frees_its_slot(redis_url):
 
 @pytest.mark.parametrize(
     ("message", "more"),
-    [({"fresh": True}, []), ({"envelope": b"m", "park": True, "starts": True, "priority": 3}, ["get"])],
-    ids=["plain", "message"],
+    [({"first_delivery": True}, []), ({"envelope": b"m", "park": True, "can_start_heirs": True}, ["get"])],
+    ids=["function", "task"],
 )
 def test_a_slot_where_nobody_waits_costs_so_many_commands(redis_store, message, more):
     def executed():

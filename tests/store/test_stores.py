@@ -29,7 +29,7 @@ def test_a_limit_of_zero_pauses_a_pool(store):
     assert [heir.holder for heir in store.sweep().heirs] == ["c"]
 
 
-def test_a_limit_set_at_run_time_stands_above_those_of_acquires(store):
+def test_an_override_counts_more_than_the_limits_of_acquires(store):
     store.plain("a", limit=1)
     store.configure(3)
 
@@ -51,15 +51,15 @@ def test_a_lowered_limit_drains(store):
 
 
 @pytest.mark.leaks("keys", reason="a limit set at run time stays until it is taken back")
-def test_a_limit_set_at_run_time_outlives_idleness(store):
+def test_an_override_outlives_idleness(store):
     store.configure(5)
     store.later(30 * 86400)
 
-    assert store.look().limit == 5
+    assert store.inspect().limit == 5
     assert store.plain("a", limit=1).limit == 5
 
 
-def test_look_tells_who_holds_what(store):
+def test_inspect_shows_who_holds_what(store):
     token = store.acquire("a", limit=2, label="app.sync @worker|1\n").token
     store.later(5)
     other = store.acquire("b", limit=2).token
@@ -67,7 +67,7 @@ def test_look_tells_who_holds_what(store):
     heir = store.release("b", other).heirs[0]
     store.acquire("d", limit=2)
 
-    view = store.look()
+    view = store.inspect()
 
     assert (view.name, view.limit, view.waiting) == (POOL, 2, 1)
     assert [tuple(holder) for holder in view.holders] == [
@@ -82,16 +82,16 @@ def test_a_dead_run_is_neither_counted_nor_shown(store):
     store.send(Delete("unrelated"))
 
     assert store.size() == 0
-    assert store.look().holders == ()
+    assert store.inspect().holders == ()
 
 
 def test_a_pool_never_seen_is_empty(store):
     assert store.size() == 0
-    assert tuple(store.look()) == (POOL, 0, 0, ())
+    assert tuple(store.inspect()) == (POOL, 0, 0, ())
     assert store.pools() == []
 
 
-def test_pools_names_those_with_holders_or_tickets(store):
+def test_pools_lists_those_with_holders_or_tickets(store):
     token = store.acquire("a", pool="one").token
     store.acquire("b", pool="two")
     store.acquire("c", pool="two")

@@ -203,7 +203,7 @@ def test_the_listener_ends_when_nobody_waits_and_begins_again(redis_url, threads
                 call = threads.submit(p.acquire, LONG)
                 queued(made, 1)
                 assert len(listeners()) == 1
-                assert client.pubsub_channels("PYC-:1:calls:*")
+                assert client.pubsub_channels("PYC-:1:wakeups:*")
             call.result(SOON).release()
 
             wait_until(lambda: not listeners())
@@ -252,7 +252,7 @@ def test_a_child_forked_while_others_wait_waits_by_itself(redis_url):
         import os, sys, threading, time, warnings
         warnings.simplefilter("ignore")
         from cachify_tasks import init_cachify, pool
-        from cachify_tasks._core.commands import Look
+        from cachify_tasks._core.commands import Inspect
         cachify = init_cachify(url=sys.argv[1])
         p, came = pool("p", max_size=1), []
 
@@ -261,7 +261,7 @@ def test_a_child_forked_while_others_wait_waits_by_itself(redis_url):
                 came.append(1)
 
         def queued(count):
-            while cachify._engine.store.execute(Look("p")).waiting != count:
+            while cachify._engine.store.execute(Inspect("p")).waiting != count:
                 time.sleep(0.01)
 
         with p:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cachify_tasks import testing
 from cachify_tasks._core.keys import PoolKeys, Schema
+from cachify_tasks._store.records import SLOT, TICKET, TicketRecord
 from cachify_tasks._store.redis_store import RedisStore
 from tests.support.stores import Store
 
@@ -30,7 +31,12 @@ class Bench:
         return testing.check(self.url, prefix=PREFIX, **options)
 
     def edit(self, keys: PoolKeys, holder: str, number: int, value: object) -> None:
-        """Change one part of a record: token, place, rid, hard."""
-        parts = self.client.hget(keys.state, f"={holder}").decode().split("|")
+        """Change one part of a slot's record: 0 token, 1 request_id, 2 starter, 3 hard_limit."""
+        parts = self.client.hget(keys.state, SLOT + holder).decode().split("|")
         parts[number] = str(value)
-        self.client.hset(keys.state, f"={holder}", "|".join(parts))
+        self.client.hset(keys.state, SLOT + holder, "|".join(parts))
+
+    def edit_ticket(self, keys: PoolKeys, holder: str, **changes: object) -> None:
+        """Change parts of a ticket's record."""
+        record = TicketRecord.decoded(self.client.hget(keys.tickets, TICKET + holder).decode())
+        self.client.hset(keys.tickets, TICKET + holder, record._replace(**changes).encoded())  # type: ignore[arg-type]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from cachify_tasks import Cachify, testing
-from cachify_tasks._core.commands import Look
+from cachify_tasks._core.commands import Inspect
 from tests.support.waiting import wait_until
 
 
 def waiting(cachify: Cachify, key: str = "p") -> int:
     """How many do."""
-    return int(cachify._runtime.store.execute(Look(key)).waiting)
+    return int(cachify._runtime.store.execute(Inspect(key)).waiting)
 
 
 def queued(cachify: Cachify, count: int, key: str = "p") -> None:

@@ -19,7 +19,7 @@ from cachify_tasks._core.commands import (
     Due,
     Find,
     Found,
-    Look,
+    Inspect,
     Pools,
     PoolView,
     Release,
@@ -34,13 +34,15 @@ from cachify_tasks._core.commands import (
     Withdraw,
 )
 from cachify_tasks._store.memory_store import MemoryStore
+from cachify_tasks._store.records import CHANNEL, ENVELOPE, TICKET, TicketRecord
 from cachify_tasks._store.redis_store import RedisStore
 from tests.support.waiting import PATIENCE_S
 
 KINDS = ("memory-sync", "memory-async", "redis-sync", "redis-async")
 POOL = "tenant-a"
 LEASE, START, TOMB = 30.0, 10.0, 300.0  # seconds, unless a test says otherwise
-CHANNELS = "calls", "other calls"  # of functions that wait
+KIND = "task/test"
+CHANNELS = "here", "there"  # of functions that wait
 END = "all has been said"  # a channel
 BEGIN = 1_800_000_000_000_000  # µs
 
@@ -55,9 +57,9 @@ class Store:
         self.store, self.client = store, client
         self.now = BEGIN
         self._runner = asyncio.Runner() if is_async else None
-        self._rids = itertools.count(1)
+        self._request_ids = itertools.count(1)
         self._pubsub: Any = None
-        self._calls: list[tuple[str, str, int]] = []
+        self._notified: list[tuple[str, str, int]] = []
 
     def send(self, command: Command) -> Any:
         if self._runner is None:
@@ -68,10 +70,11 @@ class Store:
         self, holder: str, limit: int = 1, *, park: bool = True, envelope: bytes | None = None, **options: Any
     ) -> Reply:
         """Ask as a worker does that can park the task; without an envelope the caller keeps its message."""
-        ticket = {name: options.pop(name) for name in ("priority", "max_parked") if name in options}
+        ticket = {name: options.pop(name) for name in ("priority", "max_parked", "task_id") if name in options}
         kept = f"message of {holder}".encode() if envelope is None else envelope
-        if kept or park:
-            options["ticket"] = Ticket(kind="task/test", envelope=kept, park=park, **ticket)
+        if kept:
+            ticket.setdefault("task_id", holder.rpartition(":")[0])
+            options["ticket"] = Ticket(kind=KIND, envelope=kept, park=park, **ticket)
         reply: Reply = self.send(Acquire(**self._request(holder, limit, {"can_start_heirs": True, **options})))
         return reply
 
@@ -84,14 +87,14 @@ class Store:
         reply: Reply = self.send(StartReserved(**self._request(holder, limit, {"can_start_heirs": True, **options})))
         return reply
 
-    def wait(self, holder: str, limit: int = 1, *, channel: str = "calls", **options: Any) -> Reply:
+    def wait(self, holder: str, limit: int = 1, *, channel: str = "here", **options: Any) -> Reply:
         """Ask as a function that waits in the queue."""
         reply: Reply = self.send(WaitInQueue(**self._request(holder, limit, {"channel": channel, **options})))
         return reply
 
     def _request(self, holder: str, limit: int, options: dict[str, Any]) -> dict[str, Any]:
         return {
-            "pool": POOL, "holder": holder, "request_id": f"rid{next(self._rids)}", "limit": limit,
+            "pool": POOL, "holder": holder, "request_id": f"rid{next(self._request_ids)}", "limit": limit,
             "lease_ms": round(LEASE * 1000), "start_ms": round(START * 1000), **options,
         }  # fmt: skip
 
@@ -132,8 +135,8 @@ class Store:
         )
         return reply
 
-    def look(self, *, pool: str = POOL) -> PoolView:
-        view: PoolView = self.send(Look(pool))
+    def inspect(self, *, pool: str = POOL) -> PoolView:
+        view: PoolView = self.send(Inspect(pool))
         return view
 
     def size(self, *, pool: str = POOL) -> int:
@@ -160,26 +163,44 @@ class Store:
         return claimed
 
     def running(self) -> list[str]:
-        return sorted(view.holder for view in self.look().holders if not view.reserved)
+        return sorted(view.holder for view in self.inspect().holders if not view.reserved)
 
     def reserved(self) -> list[str]:
-        return sorted(view.holder for view in self.look().holders if view.reserved)
+        return sorted(view.holder for view in self.inspect().holders if view.reserved)
 
     def envelopes(self, *, pool: str = POOL) -> dict[str, bytes]:
         """The messages that the store answers for; no command tells them."""
         if self.client is None:
             known = self.store._pools.get(pool)
-            return dict(known.tickets) if known else {}
-        found = self.client.hgetall(self.store.schema.pool(pool).tickets)
-        return {holder.decode(): envelope for holder, envelope in found.items()}
+            return dict(known.envelopes) if known else {}
+        return dict(self._fields(pool, ENVELOPE))
 
-    def places(self, *, pool: str = POOL) -> dict[str, float]:
-        """Who waits, and the place that orders them."""
+    def tickets(self, *, pool: str = POOL) -> dict[str, TicketRecord]:
+        """The records of all tickets."""
+        if self.client is None:
+            known = self.store._pools.get(pool)
+            return dict(known.tickets) if known else {}
+        return {holder: TicketRecord.decoded(value.decode()) for holder, value in self._fields(pool, TICKET)}
+
+    def channels(self, *, pool: str = POOL) -> dict[str, str]:
+        """The channels of the functions that wait."""
+        if self.client is None:
+            known = self.store._pools.get(pool)
+            return dict(known.channels) if known else {}
+        return {holder: value.decode() for holder, value in self._fields(pool, CHANNEL)}
+
+    def _fields(self, pool: str, prefix: str) -> Iterator[tuple[str, bytes]]:
+        for field, value in self.client.hgetall(self.store.schema.pool(pool).tickets).items():
+            if field.decode().startswith(prefix):
+                yield field.decode().removeprefix(prefix), value
+
+    def ranks(self, *, pool: str = POOL) -> dict[str, float]:
+        """The holders in the queue, and the ranks that order them."""
         if self.client is None:
             known = self.store._pools.get(pool)
             return dict(known.queue) if known else {}
         found = self.client.zrange(self.store.schema.pool(pool).queue, 0, -1, withscores=True)
-        return {holder.decode(): place for holder, place in found}
+        return {holder.decode(): rank for holder, rank in found}
 
     def due_at(self, *, pool: str = POOL) -> float | None:
         """When the index says that a reaper is due."""
@@ -190,11 +211,11 @@ class Store:
         return score
 
     def listen(self, *channels: str) -> None:
-        """Collect the calls of waiters from now on; `heard` tells them."""
-        self._calls.clear()
+        """Collect the notifications of waiters from now on; `heard` returns them."""
+        self._notified.clear()
         if self.client is None:
             for channel in channels:
-                self.store.listen(channel, partial(self._called, channel))
+                self.store.listen(channel, partial(self._on_wakeup, channel))
             return
         if self._pubsub is not None:
             self._pubsub.close()
@@ -203,18 +224,18 @@ class Store:
         for _ in (END, *channels):
             assert self._pubsub.get_message(timeout=PATIENCE_S)
 
-    def _called(self, channel: str, holder: str, token: int) -> None:
-        self._calls.append((channel, holder, token))
+    def _on_wakeup(self, channel: str, holder: str, token: int) -> None:
+        self._notified.append((channel, holder, token))
 
     def heard(self) -> list[tuple[str, str, int]]:
-        """Channel, holder and token of each call since it was asked last."""
+        """Channel, holder and token of each notification since the last look."""
         if self._pubsub is not None:
             self.client.publish(END, "")  # it comes after all that was said before
             while (message := self._pubsub.get_message(timeout=PATIENCE_S))["channel"] != END.encode():
                 holder, _, token = message["data"].decode().rpartition(" ")
-                self._called(message["channel"].decode(), holder, int(token))
-        calls, self._calls = self._calls, []
-        return calls
+                self._on_wakeup(message["channel"].decode(), holder, int(token))
+        notified, self._notified = self._notified, []
+        return notified
 
     def later(self, seconds: float) -> None:
         """Let time pass, for the lives of Redis keys too."""
@@ -236,7 +257,7 @@ class Store:
     def drain(self) -> None:
         """Withdraw whatever waits: from then on every key must have a life."""
         for pool in self.pools():
-            for holder in self.envelopes(pool=pool):
+            for holder in self.tickets(pool=pool):
                 self.withdraw(holder, pool=pool, can_start_heirs=False)
 
     def close(self) -> None:

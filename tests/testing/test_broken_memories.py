@@ -7,6 +7,7 @@ import pytest
 
 from cachify_tasks import Cachify, init_cachify, testing
 from cachify_tasks._store.memory_store import MemoryStore
+from cachify_tasks._store.records import TicketRecord
 from cachify_tasks.testing import Kind
 from tests.support.stores import Store
 
@@ -20,18 +21,25 @@ def memory_pool() -> tuple[Cachify, Any]:
     return cachify, store._pools["tenant-a"]
 
 
+def park(pool: Any, holder: str) -> int:
+    """Give the holder a ticket; return its rank."""
+    pool.tickets[holder] = TicketRecord("task/x", 0, rank=7, arrived=7)
+    pool.envelopes[holder] = b"m"
+    return 7
+
+
 BROKEN_MEMORY: list[tuple[Kind, Callable[[Any], Any]]] = [
-    ("over-limit", lambda p: setattr(p, "given", 1)),
+    ("over-limit", lambda p: setattr(p, "given_limit", 1)),
     ("draining", lambda p: setattr(p, "override", 1)),
-    ("over-hard-limit", lambda p: p.slots.update(a=p.slots["a"]._replace(hard=1))),
-    ("reaper-due", lambda p: setattr(p, "given", 3)),
-    ("queued-without-envelope", lambda p: p.tickets.pop("c")),
-    ("queued-and-held", lambda p: (p.tickets.update(a=b"m"), p.queue.update(a=p.slots["a"].place))),
-    ("stranded-envelope", lambda p: p.tickets.update(x=b"m")),
+    ("over-hard-limit", lambda p: p.slots.update(a=p.slots["a"]._replace(hard_limit=1))),
+    ("reaper-due", lambda p: setattr(p, "given_limit", 3)),
+    ("queued-without-envelope", lambda p: (p.tickets.pop("c"), p.envelopes.pop("c"))),
+    ("queued-and-held", lambda p: p.queue.update({"a": park(p, "a")})),
+    ("stranded-envelope", lambda p: park(p, "x")),
     ("reserved-without-envelope", lambda p: p.slots.update(a=p.slots["a"]._replace(request_id=""))),
     ("counter-behind", lambda p: setattr(p, "counter", 7)),
     ("token-twice", lambda p: p.slots.update(a=p.slots["a"]._replace(token=p.slots["b"].token))),
-    ("place-twice", lambda p: p.queue.update(c=p.queue["d"])),
+    ("rank-twice", lambda p: (p.queue.update(c=p.queue["d"]), p.tickets.update(c=p.tickets["d"]))),
 ]
 
 
@@ -48,6 +56,6 @@ def test_a_broken_memory_is_reported_too(kind, sabotage):
 
 def test_in_memory_a_reaper_may_always_come():
     cachify, broken = memory_pool()
-    broken.given = 3
+    broken.given_limit = 3
 
     assert testing.check(cachify) == []

@@ -6,6 +6,8 @@ from typing import Any, get_args
 import pytest
 
 from cachify_tasks import testing
+from cachify_tasks._core.keys import Schema
+from cachify_tasks._store.records import TicketRecord
 from cachify_tasks.testing import Kind
 from tests.support.bench import BUSY, CALM, HOUR, PREFIX, SCHEMA, Bench
 from tests.support.stores import opened
@@ -28,11 +30,22 @@ def both(*steps: Callable[[Bench], Any]) -> Callable[[Bench], None]:
     return do
 
 
-def place_of(bench: Bench, holder: str) -> float:
+def rank_of(bench: Bench, holder: str) -> float:
     return float(bench.client.zscore(BUSY.queue, holder))
 
 
-WRONG_BUCKET = f"{SCHEMA.bucket(7)}:pool:busy:slots"
+def park(bench: Bench, holder: str, **record: Any) -> None:
+    """Give this holder a ticket, by raw commands."""
+    made = TicketRecord("task/x", 0, rank=7, arrived=7)._replace(**record).encoded()
+    bench.client.hset(BUSY.tickets, mapping={f"ticket:{holder}": made, f"envelope:{holder}": "message"})
+
+
+def rerank(bench: Bench, holder: str, rank: float) -> None:
+    bench.client.zadd(BUSY.queue, {holder: rank})
+    bench.edit_ticket(BUSY, holder, rank=int(rank))
+
+
+OTHER_LAYOUT = Schema(PREFIX, "cluster")
 BROKEN: list[tuple[str, Kind, Callable[[Bench], Any]]] = [
     ("more leases than the limit", "over-limit", raw("HSET", BUSY.state, "limit", 1)),
     ("perhaps it drains", "draining", raw("HSET", BUSY.state, "override", 1)),
@@ -43,57 +56,60 @@ BROKEN: list[tuple[str, Kind, Callable[[Bench], Any]]] = [
         "the slot of a crashed task, its ticket, no reaper", "free-beside-waiting",
         both(
             raw("DEL", BUSY.queue),
-            raw("HDEL", BUSY.tickets, "c", "d"),
-            raw("HSET", BUSY.tickets, "a", "message"),
+            raw("DEL", BUSY.tickets),
+            lambda b: park(b, "a"),
             lambda b: b.client.zadd(BUSY.slots, {"a": b.now - HOUR}),
         ),
     ),
-    ("a ticket without its message", "queued-without-envelope", raw("HDEL", BUSY.tickets, "c")),
     (
-        "who has a slot waits, too", "queued-and-held",
-        both(
-            raw("HSET", BUSY.tickets, "a", "message"),
-            lambda b: b.client.zadd(BUSY.queue, {"a": b.tokens["a"]}),
-        ),
+        "a ticket without its message", "queued-without-envelope",
+        raw("HDEL", BUSY.tickets, "envelope:c", "ticket:c"),
     ),
-    ("a message that nothing points to", "stranded-envelope", raw("HSET", BUSY.tickets, "x", "message")),
+    (
+        "a holder of a slot waits, too", "queued-and-held",
+        both(lambda b: park(b, "a"), lambda b: b.client.zadd(BUSY.queue, {"a": 7})),
+    ),
+    ("a message that nothing points to", "stranded-envelope", lambda b: park(b, "x")),
     (
         "reserved for a task that is gone", "reserved-without-envelope",
         both(
             lambda b: b.store.release("a", b.tokens["a"], pool="busy"),
-            raw("HDEL", BUSY.tickets, "c"),
+            raw("HDEL", BUSY.tickets, "envelope:c", "ticket:c"),
         ),
     ),
-    ("the name of a ticket that is gone", "misnamed-ticket", raw("HSET", BUSY.state, "@task", "task:0")),
-    ("a ticket under another task's name", "misnamed-ticket", raw("HSET", BUSY.state, "@task", "c")),
+    ("a message without its record", "ticket-without-record", raw("HDEL", BUSY.tickets, "ticket:c")),
     (
-        "a ticket without its name", "misnamed-ticket",
-        both(
-            lambda b: b.client.zadd(BUSY.queue, {"task:0": place_of(b, "d") - 7}),
-            raw("HSET", BUSY.tickets, "task:0", "message"),
-            raw("HDEL", BUSY.state, "@task"),
-        ),
+        "a record without its message", "ticket-without-envelope",
+        lambda b: b.client.hset(BUSY.tickets, "ticket:x", TicketRecord("task/x", 0, 7, 7).encoded()),
     ),
-    ("a slot without record", "slot-without-record", raw("HDEL", BUSY.state, "=a")),
-    ("a record without slot", "record-without-slot", raw("HSET", CALM.state, "=x", "7|7|rid|0|7|label")),
-    ("a record that is none", "bad-field", raw("HSET", BUSY.state, "=a", "rubbish")),
+    ("a waiter with a message", "ticket-of-wrong-kind", lambda b: b.edit_ticket(BUSY, "c", kind="waiter")),
+    ("a rank that its ticket does not know", "rank-differs", lambda b: b.client.zadd(BUSY.queue, {"c": 5})),
+    ("the name of a ticket that is gone", "misnamed-ticket", raw("HSET", BUSY.tickets, "task:t", "t:0")),
+    ("a ticket under another task's name", "misnamed-ticket", raw("HSET", BUSY.tickets, "task:t", "c")),
+    ("a ticket without its name", "misnamed-ticket", lambda b: b.edit_ticket(BUSY, "c", task_id="t")),
+    ("a slot without record", "slot-without-record", raw("HDEL", BUSY.state, "slot:a")),
+    ("a record without slot", "record-without-slot", raw("HSET", CALM.state, "slot:x", "7|rid||0|7|label")),
+    ("a record that is none", "bad-field", raw("HSET", BUSY.state, "slot:a", "rubbish")),
+    ("a ticket that is none", "bad-field", raw("HSET", BUSY.tickets, "ticket:c", "rubbish")),
     ("a field that nobody knows", "bad-field", raw("HSET", BUSY.state, "colour", "red")),
+    ("a field of a ticket that nobody knows", "bad-field", raw("HSET", BUSY.tickets, "colour:c", "red")),
     ("a limit that is no number", "bad-field", raw("HSET", CALM.state, "override", "many")),
     ("a counter that was set back", "counter-behind", raw("HSET", CALM.state, "counter", 5)),
-    ("a place from the future", "counter-behind", lambda b: b.client.zadd(BUSY.queue, {"d": b.now + HOUR})),
+    ("a rank from the future", "counter-behind", lambda b: rerank(b, "d", b.now + HOUR)),
     ("a token given twice", "token-twice", lambda b: b.edit(BUSY, "a", 0, b.tokens["b"])),
-    ("a place given twice", "place-twice", lambda b: b.client.zadd(BUSY.queue, {"d": place_of(b, "c")})),
+    ("a rank given twice", "rank-twice", lambda b: rerank(b, "d", rank_of(b, "c"))),
     (
-        "a place given twice, to one of a higher priority that has come back", "place-twice",
-        lambda b: b.client.zadd(BUSY.queue, {"d": place_of(b, "c") - 3 * 2**40 + 0.5}),
+        "a rank given twice, to one of a higher priority", "rank-twice",
+        lambda b: rerank(b, "d", rank_of(b, "c") - 3 * 2**40),
     ),
-    ("tickets that no script looks at", "lives-wrong", raw("HSET", BUSY.state, "lives", 1)),
-    ("no tickets, for ever", "lives-wrong", raw("HSET", CALM.state, "lives", -1)),
+    ("tickets that no script looks at", "keep-until-wrong", raw("HSET", BUSY.state, "keep_until", 1)),
+    ("no tickets, for ever", "keep-until-wrong", raw("HSET", CALM.state, "keep_until", -1)),
     ("slots for ever", "immortal-key", raw("PERSIST", CALM.slots)),
     ("a state for ever", "immortal-key", raw("PERSIST", CALM.state)),
-    ("a tombstone for ever", "immortal-key", raw("PERSIST", CALM.done + "f")),
+    ("a tombstone for ever", "immortal-key", raw("PERSIST", CALM.tombstone + "f")),
     ("an index of leases for ever", "immortal-key", raw("PERSIST", CALM.leased)),
-    ("a claim for ever", "immortal-key", raw("SET", f"{PREFIX}:1:reaper", "")),
+    ("a claim for ever", "immortal-key", raw("SET", SCHEMA.claim("reaper"), "")),
+    ("a note of the schema for ever", "immortal-key", raw("PERSIST", SCHEMA.marker)),
     ("messages that will expire", "mortal-key", raw("EXPIRE", BUSY.tickets, 1000)),
     ("a queue that will expire", "mortal-key", raw("EXPIRE", BUSY.queue, 1000)),
     ("slots that expire before their leases", "mortal-key", raw("EXPIRE", CALM.slots, 10)),
@@ -105,12 +121,13 @@ BROKEN: list[tuple[str, Kind, Callable[[Bench], Any]]] = [
         "a pool with leases that are gone", "index-without-pool",
         lambda b: (b.client.zadd(SCHEMA.pool("x").leased, {"x": b.now}), b.client.expire(SCHEMA.pool("x").leased, 99)),
     ),
-    ("a pool in another's index", "index-without-pool", raw("ZADD", f"{SCHEMA.bucket(7)}:waiting", 1, "busy")),
-    ("a pool in another bucket", "unknown-key", raw("ZADD", WRONG_BUCKET, 1, "a")),
+    ("a pool of the other layout", "unknown-key", raw("ZADD", OTHER_LAYOUT.pool("busy").slots, 1, "a")),
+    ("an index of the other layout", "unknown-key", raw("ZADD", OTHER_LAYOUT.pool("busy").waiting, 1, "busy")),
+    ("a note of the other layout", "unknown-key", raw("SET", SCHEMA.marker, OTHER_LAYOUT.version, "EX", 9)),
     ("a key of another version", "unknown-key", raw("SET", BUSY.slots.replace(":1:", ":2:"), 1)),
-    ("a key of another kind", "unknown-key", raw("SET", f"{PREFIX}:1:lock:x", 1)),
+    ("a key of another kind", "unknown-key", raw("SET", SCHEMA.claim("x").replace(":claim:", ":lock:"), 1)),
     ("slots that are text", "wrong-type", raw("SET", BUSY.slots, "text")),
-    ("an index that is text", "wrong-type", raw("SET", f"{SCHEMA.bucket(7)}:leased", "text", "EX", 9)),
+    ("an index that is text", "wrong-type", raw("SET", SCHEMA.pool("x").leased, "text", "EX", 9)),
 ]  # fmt: skip
 
 
@@ -150,11 +167,11 @@ def test_what_may_be_so_is_no_problem(bench):
     client.set("t[-]*lock-of-another-program", "x")  # the prefix alone is nobody's
     client.zadd(SCHEMA.pool("old").leased, {"old": bench.now - 48 * HOUR})  # its keys have expired since
     client.expire(SCHEMA.pool("old").leased, 99)
-    client.zadd(BUSY.queue, {"d": place_of(bench, "d") - 200 * 2**40})  # a higher priority
-    for name in ("a:done:b:slots", "slots", "done:", ":", "pool:x:state", "é"):
-        token = bench.store.plain("h:0:done:x", pool=name).token
+    rerank(bench, "d", rank_of(bench, "d") - 200 * 2**40)  # a higher priority
+    for name in ("a:tombstone:b:slots", "slots", "tombstone:", ":", "pool:x:state", "é"):
+        token = bench.store.plain("h:0:tombstone:x", pool=name).token
         bench.store.plain("i", 3, pool=name)
-        bench.store.release("h:0:done:x", token, pool=name)
+        bench.store.release("h:0:tombstone:x", token, pool=name)
 
     assert bench.found() == []
 

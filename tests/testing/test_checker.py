@@ -10,7 +10,7 @@ from tests.support.bench import BUSY, CALM, PREFIX
 
 
 def test_the_failure_lists_every_problem(bench):
-    bench.client.hdel(BUSY.tickets, "c")
+    bench.client.hdel(BUSY.tickets, "ticket:c", "envelope:c")
     bench.client.hset(CALM.state, "override", 0)
 
     with pytest.raises(AssertionError) as failure:
@@ -29,7 +29,7 @@ def test_a_note_alone_is_no_failure(bench):
 
 
 def test_the_store_is_given_by_url_client_or_instance(bench, redis_url):
-    bench.client.hdel(BUSY.tickets, "c")
+    bench.client.hdel(BUSY.tickets, "ticket:c", "envelope:c")
     mine = init_cachify(url=redis_url, prefix=PREFIX)
     text = redis.Redis.from_url(redis_url, decode_responses=True)
     given = [redis_url, bench.client, text, redis.asyncio.Redis.from_url(redis_url)]

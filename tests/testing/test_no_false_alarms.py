@@ -41,7 +41,7 @@ def test_no_script_breaks_an_invariant(kind, seed, redis_url):
         store.drain()
 
 
-def test_who_came_beside_a_heir_is_in_the_index_when_the_last_ticket_goes(redis_url):
+def test_a_holder_that_came_beside_an_heir_is_in_the_index_when_the_last_ticket_goes(redis_url):
     with opened("redis-sync", redis_url) as store:
         first = store.acquire("first", 1)
         store.acquire("heir", 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from cachify_tasks import pooled
-from cachify_tasks._core.commands import Acquire, Command, Heir, Look, Release, Reply, Ticket
+from cachify_tasks._core.commands import Acquire, Command, Heir, Inspect, Release, Reply, Ticket
 from cachify_tasks._core.policy import Policy
 from cachify_tasks._runtime.runtime import Runtime
 from cachify_tasks._store.memory_store import MemoryStore
@@ -242,10 +242,10 @@ class Bench:
 
     def holders(self, pool: str = "p") -> dict[str, bool]:
         """Who holds a slot: is it only reserved?"""
-        return {view.holder: view.reserved for view in self.send(Look(pool)).holders}  # type: ignore[attr-defined]
+        return {view.holder: view.reserved for view in self.send(Inspect(pool)).holders}  # type: ignore[attr-defined]
 
     def parked(self, pool: str = "p") -> int:
-        return int(self.send(Look(pool)).waiting)  # type: ignore[attr-defined]
+        return int(self.send(Inspect(pool)).waiting)  # type: ignore[attr-defined]
 
 
 def fake(delivery: Delivery) -> FakeDelivery:

@@ -1,75 +1,59 @@
--- acquire: ask for a slot.
--- KEYS 7 done
--- ARGV 3 holder, 4 request_id, 5 limit, 6 lease_ms, 7 start_ms, 8 hard_ms, 9 label, 10 flags,
--- ARGV 11 envelope, 12 priority, 13 max_parked, 14 bound
--- reply: granted token | parked | standby | dropped | full, with the heirs that it reserved for
-local DONE = KEYS[7]
-local holder, request_id, asked, start_ms, label, flags = ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[7], ARGV[9], ARGV[10]
-local envelope, priority, max_parked = ARGV[11], ARGV[12], ARGV[13] -- not sent by who has no envelope
-local lease, hard = tonumber(ARGV[6]) * 1000, tonumber(ARGV[8]) * 1000
-local park, nudge, fresh, starts = false, false, true, false
-if flags ~= 'f' then
-  park, nudge = string.find(flags, 'p', 1, true), string.find(flags, 'n', 1, true)
-  fresh, starts = string.find(flags, 'f', 1, true), string.find(flags, 's', 1, true)
-end
+-- acquire: ask for a slot; when the pool is full, wait in its queue if there is a ticket that says so.
+-- KEYS 7 tombstone
+-- ARGV 3 holder
+-- ARGV 10 first_delivery, 11 can_start_heirs
+-- ARGV 12 kind, 13 envelope, 14 task_id, 15 park, 16 priority, 17 max_parked: of the ticket; not sent without one
+-- reply: granted token | parked | standby | dropped | full, with the heirs that it reserved slots for
+local holder = ARGV[3]
+-- include records
+-- include pool
+-- include request
+local first_delivery, can_start_heirs = ARGV[10] == '1', ARGV[11] == '1'
+local kind, envelope, task_id = ARGV[12], ARGV[13], ARGV[14]
+local park, priority, max_parked = ARGV[15] == '1', ARGV[16], ARGV[17]
 
-local was = 0
-if asked > 0 and given ~= asked then
-  was, given, changed = given, asked, true
-  limit = override or given
-end
-local held, heirs = settle(start_ms, starts, holder)
-
-local deadline
-local function take(token, place)
-  deadline = now + (hard > 0 and math.min(lease, hard) or lease)
-  put_slot(holder, deadline, token, place, request_id, hard > 0 and text(now + hard) or '0', label)
-end
-
-local status, token = 'granted', 0
-local slot
-if record then
-  make_rest()
-  slot = unpacked(record)
-end
+may_put_ticket = kind and (record or held >= limit)
+-- include tickets
+-- include settle
+local slot_token, slot_request_id, starter
+if record then slot_token, slot_request_id, starter = string.match(record, SLOT_OWNER_PATTERN) end
 local queued = tickets and call('ZCARD', QUEUE) or 0
-if slot and slot.request_id == request_id then -- sent again: the reply was lost
-  token = slot.token
-elseif slot and slot.request_id == '' and (slot.label == '' or slot.label == ARGV[14]) then
-  -- its reserved slot: whoever comes first starts it, of those that it is bound to
-  token = slot.token
-  take(token, slot.place)
-  if envelope and waiter(envelope) then drop_ticket(holder) end -- there is no message to be kept until the end
+local status, token, takes = 'granted', '0', false
+
+if slot_request_id == request_id then -- sent again: the reply was lost
+  token = slot_token
+elseif slot_request_id == '' and starter == '' then -- the holder's reserved slot: the first to come starts it
+  token = slot_token
+  takes = true
 elseif queued > 0 and call('ZSCORE', QUEUE, holder) then
   status = 'parked'
 else
-  local tomb = not nudge and not fresh and call('GET', DONE)
-  local barred = nudge or (tomb and string.sub(tomb, 1, 1) == '1')
+  local tombstone = not first_delivery and call('GET', TOMBSTONE)
   local free = held < limit
-  if free and queued > 0 then -- left by who could not start the first of them: a higher priority goes before it
-    local first = tonumber(call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')[2])
-    free = priority and math.max(counter + 1, now) - priority * LEVEL < first
+  if free and queued > 0 then -- nobody could start the first ticket; only a higher priority goes before it
+    local first = call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')[2]
+    free = kind and math.max(counter + 1, now) - priority * LEVEL < first + 0
   end
-  if slot then -- runs elsewhere or is about to, or did until a crash that nobody has noticed: keep this copy aside
-    status = barred and 'dropped' or 'standby'
-    if not barred and envelope and envelope ~= '' and call('HEXISTS', TICKETS, holder) == 0 then
-      put_ticket(holder, envelope)
-    end
-  elseif barred then
+  if tombstone and string.match(tombstone, TOMBSTONE_PATTERN) == '1' then
     status = 'dropped'
+  elseif record then -- it runs elsewhere, or is about to, or did until a crash that nobody has noticed: keep this copy
+    status = 'standby'
+    if kind and call('HEXISTS', TICKETS, TICKET .. holder) == 0 then
+      put_ticket(holder, kind, priority, text(slot_token - priority * LEVEL), task_id, ENVELOPE, envelope)
+    end
   elseif free then
-    local drawn = draw()
-    token = text(drawn)
-    take(token, priority and text(drawn - priority * LEVEL) or token)
+    token = draw()
+    takes = true
     held = held + 1
-  elseif park and (max_parked == '0' or queued < tonumber(max_parked)) then
-    make_rest()
+  elseif park and (max_parked == '0' or queued < max_parked + 0) then
     status = 'parked'
-    put_ticket(holder, envelope)
-    call('ZADD', QUEUE, text(draw() - priority * LEVEL), holder)
+    local rank = draw_rank(priority)
+    put_ticket(holder, kind, priority, rank, task_id, ENVELOPE, envelope)
+    call('ZADD', QUEUE, rank, holder)
   else
     status = 'full'
   end
 end
-keep(held, deadline, held == 1)
-return answer(status, token, held, was, heirs)
+-- include take
+-- include keep
+return answer(status, token, held, heirs, previous_limit)

@@ -1,38 +1,49 @@
--- release: a run has ended. Free its slot if it is still its own, and reserve what is free for the oldest tickets.
--- KEYS 7 done
--- ARGV 3 holder, 4 token, 5 request_id, 6 start_ms, 7 tomb_ms, 8 flags
--- reply: released token | lost token, with the heirs that it reserved for
-local DONE = KEYS[7]
-local holder, token, request_id, start_ms, life, flags = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local again, starts = string.find(flags, 'a', 1, true) ~= nil, string.find(flags, 's', 1, true) ~= nil
-local bond = string.find(flags, 'b', 1, true) and request_id or ''
+-- release: a run has ended. Free its slot if it still owns it, and reserve what is free for the oldest tickets.
+-- KEYS 7 tombstone
+-- ARGV 3 holder, 4 token, 5 request_id, 6 start_ms, 7 tomb_ms, 8 requeue, 9 can_start_heirs, 10 reserve_for_me
+-- reply: released token | lost token, with the heirs that it reserved slots for
+local holder = ARGV[3]
+-- include records
+-- include pool
+local TOMBSTONE = KEYS[7]
+local token, request_id, start_ms, tomb_ms = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local requeue, can_start_heirs, reserve_for_me = ARGV[8] == '1', ARGV[9] == '1', ARGV[10] == '1'
 
-local held_token, place, held_request_id
-if record then held_token, place, held_request_id = string.match(record, '^(%d+)|([%d.]+)|([^|]*)') end
-local owns = record and held_request_id ~= '' and (held_token == token or (token == '0' and held_request_id == request_id))
-if again or not owns then make_rest() end
-local last = (again or not owns) and remembered(DONE)
-again = again and not last.final -- final already: revoked while it ran
+local slot_token, slot_request_id, runs, owns
+if record then
+  slot_token, slot_request_id = string.match(record, SLOT_OWNER_PATTERN)
+  runs = slot_request_id ~= ''
+  owns = runs and (slot_token == token or (token == '0' and slot_request_id == request_id))
+end
+local reads_tombstone = requeue or not owns
+-- include tickets
+-- include tombstones
+requeue = requeue and not was_final -- final: it was revoked while it ran
+
 local status = 'released'
 if owns then
-  token = held_token
+  token = slot_token
   drop_slot(holder)
-  if tickets and not again then
-    drop_ticket(holder)
+  if tickets and requeue then
+    return_to_queue(holder)
   elseif tickets then
-    back(holder, place)
+    drop_ticket(holder)
   end
-elseif last.token == token and last.status ~= '' then -- sent again
-  return answer(last.status, token, call('ZCARD', SLOTS), 0, waiting(last.heirs))
-elseif again or last.final or (record and held_request_id ~= '') then -- another run has it
-  return answer('lost', token, call('ZCARD', SLOTS), 0)
-else -- the lease was lost, yet the run reached its end and no second one has started: none shall
+elseif last_token == token and last_status ~= '' then -- sent again
+  return answer(last_status, token, call('ZCARD', SLOTS), heirs_still_reserved(last_heirs))
+elseif requeue or was_final or runs then -- another run has the slot, or nothing is left to do
+  return answer('lost', token, call('ZCARD', SLOTS))
+else -- the lease was lost, but the run reached its end and no second one has started: none may start from now on
   status = 'lost'
   if record then drop_slot(holder) end
-  call('ZREM', QUEUE, holder)
-  drop_ticket(holder)
+  if tickets then
+    call('ZREM', QUEUE, holder)
+    drop_ticket(holder)
+  end
 end
-local held, heirs = settle(start_ms, starts, nil, bond)
-bury(DONE, life, status, token, heirs, not again)
-keep(held)
-return answer(status, token, held, 0, heirs)
+local held = call('ZCARD', SLOTS)
+if reserve_for_me then reserve_for = request_id end
+-- include settle
+call('SET', TOMBSTONE, encode_tombstone(requeue and '0' or '1', token, status, heirs), 'PX', tomb_ms)
+-- include keep
+return answer(status, token, held, heirs)

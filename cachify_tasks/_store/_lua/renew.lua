@@ -1,17 +1,24 @@
--- renew: put a slot's deadline off, also one that has just passed and that no script has noticed; never re-create.
--- ARGV 3 holder, 4 token, 5 lease_ms, 6 acked
+-- renew: extend a lease, also one that has just expired and that no script has noticed. It never re-creates a slot.
+-- ARGV 3 holder, 4 token, 5 lease_ms, 6 started
 -- reply: renewed token | lost token
-local holder, token, lease, acked = ARGV[3], ARGV[4], tonumber(ARGV[5]) * 1000, ARGV[6] == '1'
-make_rest()
-local slot = record and unpacked(record)
-local status, deadline = 'lost', nil
-if slot and slot.token == token and (slot.hard == 0 or now < slot.hard) then
-  status = 'renewed'
-  deadline = now + lease
-  if slot.hard > 0 then deadline = math.min(deadline, slot.hard) end
-  call('ZADD', SLOTS, 'XX', deadline, holder)
-  if acked then drop_ticket(holder) end
+local holder = ARGV[3]
+-- include records
+-- include pool
+local token, lease_ms, started = ARGV[4], ARGV[5], ARGV[6] == '1'
+
+-- include tickets
+local status, heirs = 'lost', nil
+if record then
+  local slot_token, _, _, hard_limit = string.match(record, SLOT_PATTERN)
+  if slot_token == token and (hard_limit == '0' or now < hard_limit + 0) then
+    status = 'renewed'
+    deadline = now + lease_ms * 1000
+    if hard_limit ~= '0' then deadline = math.min(deadline, hard_limit) end
+    index_lease = true
+    call('ZADD', SLOTS, 'XX', deadline, holder)
+    if started and tickets then drop_ticket(holder) end
+  end
 end
 local held = call('ZCARD', SLOTS)
-keep(held, deadline, true)
-return answer(status, token, held, 0)
+-- include keep
+return answer(status, token, held)

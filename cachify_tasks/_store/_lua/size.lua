@@ -1,3 +1,6 @@
 -- size: how many slots are held now, expired ones not counted. Writes nothing.
 -- reply: an integer
-return call('ZCOUNT', SLOTS, now, '+inf')
+local holder = ''
+-- include records
+-- include pool
+return call('ZCOUNT', SLOTS, now_text, '+inf')

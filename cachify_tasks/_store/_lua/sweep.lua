@@ -1,6 +1,14 @@
--- sweep: forget expired leases, reserve free slots for the oldest tickets. By anybody who can start them, at any time.
--- ARGV 3 start_ms
--- reply: swept, with the heirs that it reserved for
-local held, heirs = settle(ARGV[3], true)
-keep(held)
-return answer('swept', 0, held, 0, heirs)
+-- sweep: forget expired leases, and reserve free slots for the oldest tickets. Any worker may do it at any time.
+-- ARGV 3 start_ms, 4 can_start_heirs
+-- reply: swept, with the heirs that it reserved slots for
+local holder = ''
+-- include records
+-- include pool
+local start_ms, can_start_heirs = ARGV[3], ARGV[4] == '1'
+
+-- include tickets
+ticket_dropped = true -- look whether there are tickets: a server that evicts keys may have lost them
+local held = call('ZCARD', SLOTS)
+-- include settle
+-- include keep
+return answer('swept', '0', held, heirs)

@@ -1,236 +1,240 @@
-"""Who gets a slot, how long, and who may free it."""
+"""Slots: who gets one, for how long, and who may free it."""
 
 from . import Mutant
 
 MUTANTS = [
     Mutant(
         "release checks the token",
-        ("release", "(held_token == token or (token == '0' and held_request_id == request_id))", "true"),
+        ("release", "(slot_token == token or (token == '0' and slot_request_id == request_id))", "true"),
         ("(slot.token == token or (not token and slot.request_id == c.request_id))", "True"),
         "test_a_run_that_lost_its_lease_does_not_free_the_second_run_of_its_task",
     ),
     Mutant(
         "release frees only what nobody else runs",
-        ("release", "last.final or (record and held_request_id ~= '') then", "last.final then"),
-        ("elif again or last.final or (slot and slot.request_id):", "elif again or last.final:"),
+        ("release", "elseif requeue or was_final or runs then", "elseif requeue or was_final then"),
+        ("elif requeue or last.final or runs:", "elif requeue or last.final:"),
         "test_a_run_that_lost_its_lease_does_not_free_the_second_run_of_its_task",
     ),
     Mutant(
-        "another nonce is a second delivery",
-        ("acquire", "if slot and slot.request_id == request_id then", "if slot and slot.request_id ~= '' then"),
-        ("if slot and slot.request_id == c.request_id:", "if slot and slot.request_id:"),
+        "another request id is a second delivery",
+        ("acquire", "if slot_request_id == request_id then", "if record and slot_request_id ~= '' then"),
+        (
+            "asker=c.holder)\n        slot, status, token = pool.slots.get(c.holder), _GRANTED, 0\n"
+            "        if slot and slot.request_id == c.request_id:  # sent again: the reply was lost\n"
+            "            token = slot.token\n        elif slot and slot.reserved and not slot.starter:  # the",
+            "asker=c.holder)\n        slot, status, token = pool.slots.get(c.holder), _GRANTED, 0\n"
+            "        if slot and slot.request_id:\n"
+            "            token = slot.token\n        elif slot and slot.reserved and not slot.starter:  # the",
+        ),
         "test_a_second_delivery_of_a_running_task_is_kept_aside",
     ),
     Mutant(
-        "the same nonce is the same arrival",
-        ("acquire", "if slot and slot.request_id == request_id then", "if slot and slot.request_id == nil then"),
-        ("if slot and slot.request_id == c.request_id:", "if slot and slot.request_id is None:"),
+        "the same request id is the same arrival",
+        ("acquire", "if slot_request_id == request_id then", "if false then"),
+        (
+            "asker=c.holder)\n        slot, status, token = pool.slots.get(c.holder), _GRANTED, 0\n"
+            "        if slot and slot.request_id == c.request_id:  # sent again: the reply was lost\n"
+            "            token = slot.token\n        elif slot and slot.reserved and not slot.starter:  # the",
+            "asker=c.holder)\n        slot, status, token = pool.slots.get(c.holder), _GRANTED, 0\n"
+            "        if False:\n"
+            "            token = slot.token\n        elif slot and slot.reserved and not slot.starter:  # the",
+        ),
         "test_a_granted_acquire_that_is_sent_again_has_the_same_slot",
     ),
     Mutant(
         "renew never brings a slot back",
         (
             "renew",
-            "local status, deadline = 'lost', nil",
-            "local status, deadline = 'lost', nil\n"
-            "if not slot then put_slot(holder, now, token, token, 'r', '0', '') slot = unpacked(record) end",
+            "local status, heirs = 'lost', nil",
+            "local status, heirs = 'lost', nil\n"
+            "if not record then\n"
+            "record = encode_slot(token, 'r', '', '0', now_text, '') put_slot(holder, record, now) end",
         ),
         (
-            'slot, status = self.pool.slots.get(c.holder), "lost"',
-            'slot, status = self.pool.slots.get(c.holder) or Slot(c.token, 0, "r", 0, 0, 0, ""), "lost"',
+            '        pool, slot = self.pool, self.pool.slots.get(c.holder)\n        status: Status = "lost"\n',
+            "        pool, made = self.pool, SlotRecord(c.token, 'r', '', 0, 0, '')\n"
+            "        slot = pool.slots.setdefault(c.holder, made)\n"
+            '        status: Status = "lost"\n',
         ),
         "test_renew_never_brings_back_a_slot_that_is_gone",
     ),
     Mutant(
         "renew checks the token",
-        ("renew", "slot.token == token", "true"),
+        ("renew", "slot_token == token", "true"),
         ("if slot and slot.token == c.token and", "if slot and"),
         "test_renew_with_an_old_token_changes_nothing",
     ),
     Mutant(
         "a hard limit is not renewed away",
-        ("renew", "deadline = math.min(deadline, slot.hard)", "deadline = deadline"),
-        ("deadline = min(deadline, slot.hard) if slot.hard else deadline", "deadline = deadline"),
+        ("renew", "deadline = math.min(deadline, hard_limit)", "deadline = deadline"),
+        ("deadline = min(deadline, slot.hard_limit) if slot.hard_limit else deadline", "deadline = deadline"),
         "test_a_hard_limit_ends_a_slot_though_it_is_renewed",
     ),
     Mutant(
-        "a message stays until its early-acknowledged start is told",
-        ("renew", "if acked then", "if true then"),
-        ("if c.acked:", "if True:"),
+        "an early-acknowledged message stays until its task has started",
+        ("renew", "if started and tickets then", "if tickets then"),
+        ("if c.started:", "if True:"),
         "test_the_message_of_an_early_acknowledged_heir_goes_when_it_has_started",
     ),
     Mutant(
         "release leaves a tombstone",
         (
             "release",
-            "bury(DONE, life, status, token, heirs, not again)",
-            "bury(DONE, life, status, token, heirs, false)",
+            "encode_tombstone(requeue and '0' or '1', token, status, heirs)",
+            "encode_tombstone('0', token, status, heirs)",
         ),
-        ("Last(not again, token, status, _names(heirs))", "Last(False, token, status, _names(heirs))"),
+        ("status, token, heirs, final=not requeue)", "status, token, heirs, final=False)"),
         "test_a_late_copy_of_a_task_that_has_ended_is_dropped",
     ),
     Mutant(
-        "no tombstone for what shall run again",
+        "a requeued task leaves no tombstone",
         (
             "release",
-            "bury(DONE, life, status, token, heirs, not again)",
-            "bury(DONE, life, status, token, heirs, true)",
+            "encode_tombstone(requeue and '0' or '1', token, status, heirs)",
+            "encode_tombstone('1', token, status, heirs)",
         ),
-        ("Last(not again, token, status, _names(heirs))", "Last(True, token, status, _names(heirs))"),
-        "test_a_task_that_shall_run_again_leaves_no_tombstone",
+        ("status, token, heirs, final=not requeue)", "status, token, heirs, final=True)"),
+        "test_a_requeued_task_leaves_no_tombstone",
     ),
     Mutant(
         "a tombstone remembers the heirs",
         (
             "release",
-            "bury(DONE, life, status, token, heirs, not again)",
-            "bury(DONE, life, status, token, {}, not again)",
+            "encode_tombstone(requeue and '0' or '1', token, status, heirs)",
+            "encode_tombstone(requeue and '0' or '1', token, status, nil)",
         ),
-        ("Last(not again, token, status, _names(heirs))", "Last(not again, token, status, ())"),
-        "test_a_release_that_is_sent_again_is_answered_the_same",
+        ("status, token, heirs, final=not requeue)", "status, token, (), final=not requeue)"),
+        "test_a_release_that_is_sent_again_has_the_same_answer",
     ),
     Mutant(
         "heirs that have started are not named again",
-        ("common", "if slot and slot.request_id == '' and slot.token == token then", "if true then"),
-        ("return not slot.request_id and slot.token == token", "return True"),
+        ("tombstones", "if slot_token == heir_token and request_id == '' then", "if heir_record then"),
+        ("if slot and slot.reserved and slot.token == token\n", "if slot\n"),
         "test_a_release_that_is_sent_again_does_not_name_heirs_that_have_started",
     ),
     Mutant(
-        "a newcomer goes behind those who wait",
+        "a newcomer goes behind the queue",
         ("acquire", "if free and queued > 0 then", "if false then"),
-        ("return not pool.queue or", "return True or"),
-        "test_nobody_overtakes_those_who_wait",
+        ("        if not queue:\n", "        if True:\n"),
+        "test_nobody_overtakes_the_queue",
     ),
     Mutant(
         "the limit is a limit",
         ("acquire", "local free = held < limit", "local free = held <= limit"),
         (
-            "elif len(pool.slots) < pool.limit and",
-            "elif len(pool.slots) <= pool.limit and",
+            "elif len(pool.slots) < pool.limit and self.goes_first",
+            "elif len(pool.slots) <= pool.limit and self.goes_first",
         ),
-        "test_a_full_pool_refuses_who_cannot_wait",
+        "test_a_full_pool_refuses_a_caller_that_cannot_wait",
     ),
     Mutant(
         "release hands its slot over",
         (
             "release",
-            "local held, heirs = settle(start_ms, starts, nil, bond)",
-            "local held, heirs = call('ZCARD', SLOTS), {}",
+            "-- include settle",
+            "local heirs",
         ),
         (
-            'heirs = self.settle(c.start_ms, c.can_start_heirs, bond=c.request_id if c.binds else "")\n'
-            "        self.bury(c.holder, c.tomb_ms, Last(not again",
-            "heirs = ()\n        self.bury(c.holder, c.tomb_ms, Last(not again",
+            'heirs = self.settle(c.start_ms, c.can_start_heirs, starter=c.request_id if c.reserve_for_me else "")',
+            "heirs = ()",
         ),
-        "test_a_release_that_is_sent_again_is_answered_the_same",
+        "test_a_release_that_is_sent_again_has_the_same_answer",
     ),
     Mutant(
-        "a heir has its slot before it starts",
-        (
-            "common",
-            "put_slot(holder, now + start_ms * 1000 * 2 ^ math.min(missed, PATIENCE), token, place, '', '0', "
-            "not waits and bond or '')",
-            "",
-        ),
-        (
-            'self.put(holder, Slot(token, place, "", deadline, 0, self.now, "" if waits else bond))\n'
-            "            if holder == asker:",
-            'slot = Slot(token, place, "", deadline, 0, self.now, "")\n'
-            "            heirs.append(Heir(holder, token, envelope, 0))\n            if True:",
-        ),
-        "test_a_heir_has_its_slot_before_it_starts",
+        "an heir has its slot before it starts",
+        ("settle", "put_slot(heir, slot_record, now + life)", ""),
+        ("self.put_slot(holder, slot, self.now + life)", "pass"),
+        "test_an_heir_has_its_slot_before_it_starts",
     ),
     Mutant(
         "a standby's message is kept",
-        ("acquire", "== 0 then\n      put_ticket(holder, envelope)", "== 0 then"),
-        (
-            "not in pool.tickets:\n                    self.put_ticket(c.holder, c.envelope)",
-            "not in pool.tickets:\n                    pass",
-        ),
+        ("acquire", "if kind and call('HEXISTS', TICKETS, TICKET .. holder) == 0 then", "if false then"),
+        ("if ticket is not None and c.holder not in pool.tickets:", "if False and ticket:"),
         "test_a_standby_runs_when_the_run_dies",
     ),
     Mutant(
         "the first message of a holder is the one kept",
-        ("acquire", " and call('HEXISTS', TICKETS, holder) == 0 then", " then"),
-        (" and c.holder not in pool.tickets:", ":"),
+        ("acquire", " and call('HEXISTS', TICKETS, TICKET .. holder) == 0 then", " then"),
+        ("if ticket is not None and c.holder not in pool.tickets:", "if ticket is not None:"),
         "test_a_third_delivery_does_not_replace_the_message_that_is_kept",
     ),
     Mutant(
         "sweep fills free slots",
-        ("sweep", "settle(ARGV[3], true)", "call('ZCARD', SLOTS), {}"),
-        ('"swept", 0, heirs=self.settle(command.start_ms, starts=True)', '"swept", 0'),
+        ("sweep", "-- include settle", "local heirs"),
+        ('"swept", 0, self.settle(c.start_ms, c.can_start_heirs)', '"swept", 0'),
         "test_a_raised_limit_is_filled_by_the_next_sweep",
     ),
     Mutant(
-        "a ticket keeps its place once",
-        ("common", "if place % 1 ~= 0 then", "if true then"),
-        ("if place % 1:", "if True:"),
-        "test_a_heir_that_does_not_start_in_time_is_offered_again",
+        "a ticket keeps its rank once",
+        ("tickets", "if returned == '1' then rank", "if true then rank"),
+        ("LEVEL if ticket.returned else ticket.rank", "LEVEL"),
+        "test_an_heir_that_does_not_start_in_time_is_offered_again",
     ),
     Mutant(
-        "a ticket keeps its place no more than once",
-        ("common", "if place % 1 ~= 0 then", "place = math.floor(place)\n    if false then"),
-        ("if place % 1:", "place //= 1\n        if False:"),
-        "test_a_heir_that_nobody_can_start_does_not_block_the_others",
+        "a ticket keeps its rank no more than once",
+        ("tickets", "if returned == '1' then rank", "if false then rank"),
+        ("self.draw() - ticket.priority * LEVEL if ticket.returned else ticket.rank", "ticket.rank"),
+        "test_an_heir_that_nobody_can_start_does_not_block_the_others",
     ),
     Mutant(
         "the clock makes tokens grow",
-        ("common", "counter = math.max(counter + 1, now)", "counter = counter + 1"),
-        ("self.pool.counter = max(self.pool.counter + 1, self.now)", "self.pool.counter += 1"),
+        ("pool", "counter = number > now and text(number) or now_text", "counter = text(number)"),
+        ("return max(self.pool.counter + 1, self.now)", "return self.pool.counter + 1"),
         "test_tokens_grow_though_the_store_has_forgotten_all",
     ),
     Mutant(
         "the counter makes tokens grow",
-        ("common", "counter = math.max(counter + 1, now)", "counter = now"),
-        ("self.pool.counter = max(self.pool.counter + 1, self.now)", "self.pool.counter = self.now"),
+        ("pool", "counter = number > now and text(number) or now_text", "counter = now_text"),
+        ("return max(self.pool.counter + 1, self.now)", "return self.now"),
         "test_tokens_grow_with_every_grant_though_the_clock_stands",
     ),
     Mutant(
         "a withdrawn task waits no more",
         ("withdraw", "call('ZREM', QUEUE, holder)", ""),
         (
-            "del pool.slots[c.holder]\n        pool.queue.pop(c.holder, None)\n        self.drop_ticket(c.holder)\n",
-            "del pool.slots[c.holder]\n",
+            "reserved:\n            self.drop_slot(c.holder)\n        pool.queue.pop(c.holder, None)\n",
+            "reserved:\n            self.drop_slot(c.holder)\n",
         ),
         "test_a_waiting_task_that_is_withdrawn_never_starts",
     ),
     Mutant(
         "a withdrawn task that runs goes on",
-        ("withdraw", "if record and unpacked(record).request_id == '' then drop_slot(holder) end", "drop_slot(holder)"),
-        (
-            "        if slot and not slot.request_id:\n            del pool.slots",
-            "        if slot:\n            del pool.slots",
-        ),
+        ("withdraw", "if slot_request_id == '' then drop_slot(holder) end", "drop_slot(holder)"),
+        ("if slot and slot.reserved:\n            self.drop_slot", "if slot:\n            self.drop_slot"),
         "test_a_running_task_that_is_withdrawn_goes_on_and_nothing_starts_after_it",
     ),
     Mutant(
         "one script names so many heirs",
-        ("common", "local BATCH = 64", "local BATCH = 65"),
-        ("BATCH: Final = 64", "BATCH: Final = 65"),
+        ("pool", "local BATCH = 64", "local BATCH = 65"),
+        ("- len(pool.slots), BATCH)", "- len(pool.slots), BATCH + 1)"),
         "test_one_script_names_64_heirs_at_most_and_the_next_one_the_rest",
     ),
     Mutant(
         "a lease holds up to its deadline",
-        ("common", "call('ZRANGEBYSCORE', SLOTS, '-inf', now - 1)", "call('ZRANGEBYSCORE', SLOTS, '-inf', now)"),
-        ("if s.deadline < self.now)", "if s.deadline <= self.now)"),
+        (
+            "settle",
+            "call('ZRANGEBYSCORE', SLOTS, '-inf', '(' .. now_text)",
+            "call('ZRANGEBYSCORE', SLOTS, '-inf', now_text)",
+        ),
+        ("if at < self.now)", "if at <= self.now)"),
         "test_a_slot_is_valid_up_to_and_with_its_deadline",
     ),
     Mutant(
         "a slot is handed over, not freed and raced for",
-        ("common", "if tickets then return reserve(held, start_ms, starts, asker, bond) end", ""),
-        ("return self.reserve(start_ms, starts, asker, bond) if pool.queue else ()", "return ()"),
+        ("settle", "if tickets and held < limit then", "if false then"),
+        ("return self.reserve(start_ms, can_start_heirs, asker, starter) if pool.queue else ()", "return ()"),
         "test_a_lower_limit_evicts_nobody",
     ),
     Mutant(
-        "no wait is negative, nor of days where the clock stands",
-        ("common", "+ AHEAD) % LEVEL - AHEAD", ") % LEVEL"),
-        ("+ AHEAD) % LEVEL - AHEAD", ") % LEVEL"),
+        "no wait is negative",
+        ("tickets", "text(math.max(0, math.floor((reserved - arrived + 500) / 1000)))", "text(reserved - arrived - 1)"),
+        ("max(0, (slot.since - ticket.arrived + 500) // 1000)", "slot.since - ticket.arrived - 1"),
         "test_one_script_names_64_heirs_at_most_and_the_next_one_the_rest",
     ),
     Mutant(
-        "a task is not reserved for by who cannot start it",
-        ("common", "if not (waits or starts) then", "if false then"),
-        ("if not (waits or starts):", "if False:"),
-        "test_who_cannot_start_heirs_is_told_of_none",
+        "no slot is reserved for a task when the caller cannot start it",
+        ("settle", "if not (waits or can_start_heirs) then", "if false then"),
+        ("if not (waits or can_start_heirs):", "if False:"),
+        "test_a_caller_that_cannot_start_heirs_gets_none",
     ),
 ]

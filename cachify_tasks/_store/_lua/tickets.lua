@@ -1,0 +1,60 @@
+-- tickets: what scripts do with tickets and with the queue.
+-- It takes may_put_ticket: the script may give a pool its first ticket. Where a pool has no tickets nothing of this is
+-- needed, and making the functions takes as long as two calls.
+local draw_rank, put_ticket, drop_ticket, return_to_queue, add_heir
+local ticket_dropped = false -- by this script: perhaps it was the last
+
+if tickets or may_put_ticket then
+  -- A new rank at the end of a priority.
+  function draw_rank(priority)
+    local number = draw()
+    return priority == '0' and number or text(number - priority * LEVEL)
+  end
+
+  -- content_field: ENVELOPE or CHANNEL.
+  function put_ticket(holder, kind, priority, rank, task_id, content_field, content)
+    local written = encode_ticket(kind, priority, rank, now_text, '0', '0', '', '', task_id)
+    if task_id == '' then
+      call('HSET', TICKETS, TICKET .. holder, written, content_field .. holder, content)
+    else
+      call('HSET', TICKETS, TICKET .. holder, written, content_field .. holder, content, TASK .. task_id, holder)
+    end
+    tickets = true
+  end
+
+  function drop_ticket(holder)
+    local found = call('HGET', TICKETS, TICKET .. holder)
+    if not found then return end
+    local kind, _, _, _, _, _, _, _, task_id = string.match(found, TICKET_PATTERN)
+    local content = (kind == WAITER and CHANNEL or ENVELOPE) .. holder
+    if task_id ~= '' and call('HGET', TICKETS, TASK .. task_id) == holder then
+      call('HDEL', TICKETS, TICKET .. holder, content, TASK .. task_id)
+    else
+      call('HDEL', TICKETS, TICKET .. holder, content)
+    end
+    ticket_dropped = true
+  end
+
+  -- A slot is gone and its task has not ended: the ticket, if there is one, returns to the queue. It keeps its rank once;
+  -- after that it goes to the end of its priority, so that a task that nobody can start does not block the others. A
+  -- waiter's ticket is dropped: its process is dead, or it will ask again. unused: the slot was reserved and not started.
+  function return_to_queue(holder, unused)
+    local found = call('HGET', TICKETS, TICKET .. holder)
+    if not found then return end
+    local kind, priority, rank, arrived, returned, count, deaths, unknown_since, task_id =
+      string.match(found, TICKET_PATTERN)
+    if kind == WAITER then return drop_ticket(holder) end
+    if returned == '1' then rank = draw_rank(priority) end
+    if unused then count = count + 1 end
+    call('HSET', TICKETS, TICKET .. holder,
+      encode_ticket(kind, priority, rank, arrived, '1', count, deaths, unknown_since, task_id))
+    call('ZADD', QUEUE, rank, holder)
+  end
+
+  -- Append an heir to a list: holder, token, envelope, the ms from its arrival until its slot was reserved, kind.
+  function add_heir(heirs, holder, token, envelope, arrived, reserved, kind)
+    local n = #heirs
+    heirs[n + 1], heirs[n + 2], heirs[n + 3], heirs[n + 5] = holder, token, envelope, kind
+    heirs[n + 4] = text(math.max(0, math.floor((reserved - arrived + 500) / 1000)))
+  end
+end

@@ -1,0 +1,111 @@
+"""How slots and tickets are written down: the twin of `_lua/records.lua`, and the only place in Python that knows.
+
+The store in memory keeps them as they are; of a server's they are read for people and for the checker.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+# Fields of a pool's state beside the slots. `limit_from` (who gave the limit) has its name and is not written yet.
+NUMBERS: Final = ("counter", "limit", "override", "keep_until", "limit_from")
+SLOT: Final = "slot:"  # + holder, in the state
+TICKET: Final = "ticket:"  # + holder, in the tickets, as the next three
+ENVELOPE: Final = "envelope:"  # + holder
+CHANNEL: Final = "channel:"  # + holder
+TASK: Final = "task:"  # + task id; the holder of the task's newest ticket
+BATCH: Final = 64  # slots that one script reserves at most
+LEVEL: Final = 2**40  # µs: a ticket of the next higher priority counts as that much older
+DOUBLINGS: Final = 3  # each unused reservation makes the next one twice as long, at most so many times
+
+_SLOT: Final = re.compile(r"(\d+)\|([^|]*)\|([^|]*)\|(\d+)\|(\d+)\|(.*)", re.DOTALL)
+_TICKET: Final = re.compile(r"([^|]*)\|(\d+)\|(-?\d+)\|(\d+)\|(\d)\|(\d+)\|(\d*)\|(\d*)\|(.*)", re.DOTALL)
+
+
+class SlotRecord(NamedTuple):
+    """A slot.
+
+    Attributes:
+        request_id: the arrival that has the slot; empty: it is reserved, and its holder has not started.
+        starter: of a reserved one: the request that alone may start it; empty: anyone may.
+        hard_limit: µs; 0: none.
+        since: µs; when it was granted or reserved.
+        label: describes the holder.
+    """
+
+    token: int
+    request_id: str
+    starter: str
+    hard_limit: int
+    since: int
+    label: str
+
+    @property
+    def reserved(self) -> bool:
+        return not self.request_id
+
+    def encoded(self) -> str:
+        return "|".join(map(str, self))
+
+    @classmethod
+    def decoded(cls, record: str) -> SlotRecord:
+        """Raises ValueError if it is no record of a slot."""
+        found = _SLOT.fullmatch(record)
+        if found is None:
+            raise ValueError(f"no record of a slot: {record!r}")
+        token, request_id, starter, hard_limit, since, label = found.groups()
+        return cls(int(token), request_id, starter, int(hard_limit), int(since), label)
+
+
+class TicketRecord(NamedTuple):
+    """A ticket.
+
+    Attributes:
+        kind: of its envelope, or "waiter".
+        rank: orders the queue, the lowest first: a number drawn when it came, less `LEVEL` for each priority.
+        arrived: µs; it never changes.
+        returned: it has come back to the queue once; the next time it goes to the end.
+        unused: how many reservations of it nobody used.
+        deaths: how many of its runs died with their workers. Not written yet.
+        unknown_since: µs; since when no worker knows its task. Not written yet.
+    """
+
+    kind: str
+    priority: int
+    rank: int
+    arrived: int
+    returned: bool = False
+    unused: int = 0
+    deaths: int | None = None
+    unknown_since: int | None = None
+    task_id: str = ""
+
+    def encoded(self) -> str:
+        return (
+            f"{self.kind}|{self.priority}|{self.rank}|{self.arrived}|{self.returned:d}|{self.unused}|"
+            f"{_optional(self.deaths)}|{_optional(self.unknown_since)}|{self.task_id}"
+        )
+
+    @classmethod
+    def decoded(cls, record: str) -> TicketRecord:
+        """Raises ValueError if it is no record of a ticket."""
+        found = _TICKET.fullmatch(record)
+        if found is None:
+            raise ValueError(f"no record of a ticket: {record!r}")
+        kind, priority, rank, arrived, returned, unused, deaths, unknown_since, task_id = found.groups()
+        return cls(
+            kind,
+            int(priority),
+            int(rank),
+            int(arrived),
+            returned == "1",
+            int(unused),
+            int(deaths) if deaths else None,
+            int(unknown_since) if unknown_since else None,
+            task_id,
+        )
+
+
+def _optional(number: int | None) -> str:
+    return "" if number is None else str(number)
