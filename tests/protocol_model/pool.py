@@ -161,7 +161,7 @@ class Pool:
         return self._reply(status, self._granted_token(holder, status))
 
     def renew(self, holder: str, token: int, *, started: bool = False) -> Reply:
-        """Extend a lease, also one that has just expired. started: a task acknowledged early runs; forget its message."""
+        """Extend a lease, also one that has just expired. started: an early-acknowledged heir runs."""
         self.notified = ()
         slot = self.slots.get(holder)
         if slot is None or slot.token != token or slot.at_hard_limit:

@@ -1,4 +1,4 @@
-"""What every store answers to who asks for a slot."""
+"""What every store answers when a slot is asked for."""
 
 import pytest
 

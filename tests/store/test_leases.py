@@ -1,4 +1,4 @@
-"""What keeps a slot, and what becomes of one that nothing keeps, in every store."""
+"""What keeps a slot, and what happens to one that nothing keeps, in every store."""
 
 from cachify_tasks._core.commands import Reply
 from tests.support.stores import LEASE, START

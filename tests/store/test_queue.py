@@ -1,4 +1,4 @@
-"""The queue of tickets: its order, and what heirs are told with."""
+"""The queue of tickets: its order, and what comes with an heir."""
 
 import pytest
 

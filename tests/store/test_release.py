@@ -1,4 +1,4 @@
-"""What every store does when a run ends, or who waits goes away."""
+"""What every store does when a run ends, or a ticket leaves."""
 
 from cachify_tasks._core.commands import Heir, Reply
 from tests.support.stores import LEASE

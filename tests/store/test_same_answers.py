@@ -66,7 +66,7 @@ class TwoStores(RuleBasedStateMachine):
         self.started: set[int] = set()
         self.held = self.highest = 0
         self.override: int | None = None
-        self.starters: set[int] = set()  # tokens of heirs whose slots only who names the bond may start
+        self.starters: set[int] = set()  # tokens of heirs whose slots have a starter
         self.notified: list[tuple[str, int]] = []  # waiters, each with its token
         self.heard: list[tuple[str, int]] = []
         self.comparison = Comparison()
@@ -109,9 +109,12 @@ class TwoStores(RuleBasedStateMachine):
     def wait(self, holder: str, limit: int, channel: str, lost: bool) -> None:
         self.send(WaitInQueue(**self.request(holder, limit, "w", {"channel": channel})), lost=lost)
 
+    def new_id(self) -> str:
+        return f"request{next(self.request_ids)}"
+
     def request(self, holder: str, limit: int, label: str, options: dict[str, Any]) -> dict[str, Any]:
         return {
-            "pool": POOL, "holder": holder, "request_id": f"rid{next(self.request_ids)}", "limit": limit,
+            "pool": POOL, "holder": holder, "request_id": self.new_id(), "limit": limit,
             "lease_ms": 30_000, "start_ms": 10_000, "label": label, **options,
         }  # fmt: skip
 
@@ -131,20 +134,9 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule(holder=st.sampled_from(TASKS), priority=st.sampled_from([0, 0, 1]), lost=flags)
     def a_new_task_parks(self, holder: str, priority: int, lost: bool) -> None:
-        request_id = f"rid{next(self.request_ids)}"
-        ask = Acquire(
-            pool=POOL,
-            holder=holder,
-            request_id=request_id,
-            limit=1,
-            lease_ms=30000,
-            start_ms=10000,
-            slot_exp_ms=0,
-            label="t",
-            first_delivery=True,
-            can_start_heirs=lost,
-            ticket=Ticket(kind="task/test", envelope=b"new", task_id=holder.rpartition(":")[0], priority=priority),
-        )
+        ticket = Ticket(kind="task/test", envelope=b"new", task_id=holder.rpartition(":")[0], priority=priority)
+        options = {"first_delivery": True, "can_start_heirs": lost}
+        ask = Acquire(**self.request(holder, 1, "t", options), ticket=ticket)
         self.send(ask, lost=lost)
 
     @precondition(lambda self: self.views(reserved=False))
@@ -178,7 +170,7 @@ class TwoStores(RuleBasedStateMachine):
     def a_heir_starts(self, which: int, lost: bool) -> None:
         views = self.views(reserved=True)
         view = views[which % len(views)]
-        request_id = f"rid{next(self.request_ids)}"
+        request_id = self.new_id()
         starter = "none" if view.token in self.starters else ""
         ask = StartReserved(
             pool=POOL,
@@ -199,7 +191,7 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule(holder=holders, which=st.integers(0, 9), started=flags, lost=flags)
     def renew(self, holder: str, which: int, started: bool, lost: bool) -> None:
-        started = started and self.token(holder, which) in self.started  # a heir tells its start, having started
+        started = started and self.token(holder, which) in self.started  # an heir reports its start, having started
         self.send(
             Renew(pool=POOL, holder=holder, token=self.token(holder, which), lease_ms=30000, started=started), lost=lost
         )

@@ -306,7 +306,7 @@ def test_a_slot_where_nobody_waits_costs_so_many_commands(redis_store, message, 
         calls = Counter({name.removeprefix("cmdstat_"): found[name]["calls"] for name in found})
         return Counter({name: calls[name] for name in calls if name not in ("info", "evalsha")})
 
-    redis_store.release("first", redis_store.plain("first").token)  # connects, loads, gives the keys their lives
+    redis_store.release("first", redis_store.plain("first").token)  # connects, loads, gives the keys their TTLs
     before = executed()
 
     token = redis_store.plain("h:0", **message).token

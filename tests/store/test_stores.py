@@ -1,4 +1,4 @@
-"""What every store is told besides, and tells: limits set at run time, who holds what, values."""
+"""Overrides of the limit, who holds what, and cached values, in every store."""
 
 import pytest
 

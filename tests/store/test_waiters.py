@@ -1,4 +1,4 @@
-"""Functions that wait: in the same queue as tasks, called on a channel when a slot has been reserved for them."""
+"""Functions that wait: in one queue with tasks, notified on a channel when a slot is reserved for them."""
 
 import pytest
 

@@ -238,7 +238,7 @@ class Store:
         return notified
 
     def later(self, seconds: float) -> None:
-        """Let time pass, for the lives of Redis keys too."""
+        """Let time pass, for the TTLs of Redis keys too."""
         self.now += round(seconds * 1_000_000)
         if self.client is not None:
             for key in self.client.scan_iter():
