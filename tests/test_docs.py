@@ -17,11 +17,11 @@ import cachify_tasks
 import cachify_tasks.celery
 from cachify_tasks import cachepool, pools, testing
 from cachify_tasks.settings import UNSET, Settings
-from tests.support.pages import ROOT, blocks, pages, write_files
+from tests.support.pages import ROOT, blocks, pages, programs, write_files
 from tests.support.waiting import PATIENCE_S, wait_until
 
 PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
-RUNNABLE = [name for name, page in PAGES.items() if any(b.language == "python" for b in blocks(page))]
+RUNNABLE = [name for name, page in PAGES.items() if programs(page)]
 PUBLIC = [
     "pooling", "strategies", "instance", "settings", "errors", "_runtime.slot", "celery.app", "celery.inspect_pools",
     "testing.clock",
@@ -54,7 +54,11 @@ def run(*arguments: str, folder: Path | None = None, timeout: float = 200) -> st
 
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_python_on_a_page_runs(name, tmp_path, redis_url, broker_url):
-    run(str(ROOT / "tests/support/pages.py"), str(PAGES[name]), str(tmp_path), redis_url, broker_url)
+    page = PAGES[name]
+    write_files(page, tmp_path, redis_url, broker_url)
+    for program in programs(page):
+        where = (str(page), str(program[0].line), str(tmp_path))
+        run(str(ROOT / "tests/support/pages.py"), *where, redis_url, broker_url, folder=tmp_path)
 
 
 def test_the_readme_s_first_example_runs_in_a_worker(tmp_path, private_server):
@@ -179,10 +183,9 @@ def test_the_reference_has_every_public_name():
     assert f"setup{shown(cachify_tasks.celery.setup)}" in page
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/reference/settings.md"])
-def test_tables_of_settings_have_names_and_defaults(name):
+def test_the_table_of_settings_has_names_and_defaults():
     defaults = {field: getattr(Settings(), field) for field in Settings.names()}
-    told = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", PAGES[name].read_text("utf-8"), re.MULTILINE))
+    told = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", PAGES["docs/reference/settings.md"].read_text("utf-8"), re.MULTILINE))
 
     for field, default in defaults.items():
         assert field in told, f"{field} is missing"
