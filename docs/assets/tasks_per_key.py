@@ -19,6 +19,7 @@ from cachify_tasks.testing.server import EmbeddedServer
 
 HERE = Path(__file__).parent
 LIMIT = 2
+NO_WAIT = 0.1  # seconds from sending to the start of a task that need not wait
 # When a tenant sends its tasks, and how many seconds each of them works.
 SENT = {
     "acme": (0.0, [0.9, 0.5, 0.6, 0.8, 0.4, 0.7, 0.5, 0.6, 0.7, 0.5]),
@@ -49,8 +50,8 @@ class Run:
 
     @property
     def waited(self) -> bool:
-        """True if it found its pool full: the worker has a process for every slot, so nothing else delays a task."""
-        return self.started - self.sent > 0.1
+        """True if it found its pool full: a process is free for every slot."""
+        return self.started - self.sent > NO_WAIT
 
 
 def run_tasks() -> dict[str, list[Run]]:
@@ -66,7 +67,14 @@ def run_tasks() -> dict[str, list[Run]]:
             for tenant, (delay, durations) in SENT.items():
                 time.sleep(max(0.0, begin + delay - time.monotonic()))
                 for number, seconds in enumerate(durations, 1):
-                    sent.append((tenant, number, time.monotonic(), sync_orders.delay(tenant, number, seconds)))
+                    sent.append(
+                        (
+                            tenant,
+                            number,
+                            time.monotonic(),
+                            sync_orders.delay(tenant, number, seconds),
+                        )
+                    )
             runs: dict[str, list[Run]] = {tenant: [] for tenant in SENT}
             for tenant, number, at, result in sent:
                 started, ended = result.get(timeout=30)
