@@ -29,7 +29,7 @@ RUNNABLE = [name for name, page in PAGES.items() if programs(page)]
 PUBLIC = [
     "pooling", "strategies", "instance", "settings", "errors", "_runtime.slot", "celery.app", "celery.inspect_pools",
     "testing.clock",
-    "testing.checker", "cachepool.threads", "cachepool.wrappers", "cachepool.coroutines",
+    "testing.checker", "testing.server", "cachepool.threads", "cachepool.wrappers", "cachepool.coroutines",
     "pools.connection.pool", "pools.connection.quick",
     "pools.advanced.pool", "pools.advanced.maps",
 ]  # fmt: skip
