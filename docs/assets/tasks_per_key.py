@@ -6,6 +6,7 @@ when it started to the moment when it ended, as the task itself has measured it.
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,4 +147,5 @@ def bar(run: Run, y: int, scale: float) -> str:
 
 
 if __name__ == "__main__":
-    (HERE / "tasks-per-key.svg").write_text(draw(run_tasks()), encoding="utf-8")
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "tasks-per-key.svg"
+    target.write_text(draw(run_tasks()), encoding="utf-8")
