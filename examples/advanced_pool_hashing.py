@@ -3,7 +3,7 @@
 Run it: `python examples/advanced_pool_hashing.py`. It needs no server. What to see:
 
 - one call reads and hashes every Python file of the standard library in threads;
-- meanwhile a ticker runs in the same event loop, and prints how late it was at worst;
+- at the same time a ticker runs in the same event loop, and prints how late it was at worst;
 - three files are hashed before those that wait, because they have a priority.
 """
 
