@@ -1,4 +1,4 @@
-"""A Redis and a Celery worker for the examples; where you use this, both run already."""
+"""Starts a Redis and a Celery worker for the examples. In your project both run already."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cachify_tasks.testing.server import EmbeddedServer
 
 @contextmanager
 def server_and_worker(app: Celery, *, folder: Path = Path(__file__).parent, concurrency: int = 4) -> Iterator[None]:
-    """Inside, this app has a server of its own and a worker; the app has the name of its module, as always."""
+    """Inside the block, the app has a server and a worker of its own. The app's name must be that of its module."""
     forget_urls()
     with EmbeddedServer() as server:
         app.conf.update(broker_url=server.url, result_backend=server.url)

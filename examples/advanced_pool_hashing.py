@@ -1,10 +1,10 @@
-"""AdvancedPool: blocking work inside of an asyncio program that stays responsive.
+"""AdvancedPool: blocking work in an asyncio program that stays responsive.
 
 Run it: `python examples/advanced_pool_hashing.py`. It needs no server. What to see:
 
-- every Python file of the standard library is read and hashed in threads, one call for all of them;
-- next to it a ticker of the same event loop ticks on; printed is how late it was at worst;
-- three files are hashed in between, before those that wait, because their priority says so.
+- one call reads and hashes every Python file of the standard library in threads;
+- at the same time a ticker runs in the same event loop, and prints how late it was at worst;
+- three files are hashed before those that wait, because they have a priority.
 """
 
 import asyncio

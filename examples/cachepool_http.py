@@ -1,11 +1,11 @@
-"""HTTP connections that are made once and lent many times: `CachePool` over `http.client`.
+"""CachePool: HTTP connections of `http.client` that threads use again and again.
 
 Run it: `python examples/cachepool_http.py`. It starts a server of its own. What to see:
 
-- forty requests of four threads go over four connections at most; without a pool it would be forty;
-- a request that fails in the middle closes its connection, and the next one gets a sound one;
-- a connection that the server has hung up on meanwhile is found by the validator and not lent;
-- in the end every connection that was opened has been closed.
+- forty requests of four threads use at most four connections; without a pool it would be forty;
+- a request that fails in the middle closes its connection, and the next request gets a working one;
+- the validator finds a connection that the server has closed, and it is not lent;
+- at the end every connection that was opened is closed.
 """
 
 import http.client
@@ -32,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-        self.close_connection = self.path == "/last"  # without a word about it
+        self.close_connection = self.path == "/last"  # without saying so in the response
 
     def log_message(self, *args: object) -> None:
         pass
@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     def process_request(self, request: object, client_address: object) -> None:
         global opened
-        opened += 1  # by the one thread that accepts
+        opened += 1  # only one thread accepts connections
         super().process_request(request, client_address)  # type: ignore[arg-type]
 
     def handle_error(self, *args: object) -> None:
@@ -96,7 +96,7 @@ def main(port: int) -> None:
     try:
         with connection() as lent:
             lent.request("GET", "/half")
-            raise TimeoutError("the reader gave up")  # the answer is still on its way
+            raise TimeoutError("the reader gave up")  # the response is still being sent
     except TimeoutError as error:
         print(f"{error}; idle now: {pool.queue.qsize()}")
     print(fetch("/after"))
@@ -105,7 +105,7 @@ def main(port: int) -> None:
     with connection() as lent:
         lent.request("GET", "/last")
         lent.getresponse().read()
-        select.select([lent.sock], [], [], 5)  # the server hangs up; http.client has not noticed
+        select.select([lent.sock], [], [], 5)  # the server closes the connection; http.client has not noticed
     print(f"{fetch('/new')} over a new connection: {opened == before + 1}")
 
     pool.close_all()

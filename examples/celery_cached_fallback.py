@@ -1,9 +1,9 @@
-"""CachedFallback: a task that finds its pool full answers with its last good result for the same arguments.
+"""CachedFallback: a task that finds its pool full returns its last good result for the same arguments.
 
 Run it: `python examples/celery_cached_fallback.py`. What to see, while the only slot is taken:
 
-- a search that has succeeded before answers at once, with that result;
-- one that never has gets the default.
+- a search that has succeeded before returns that result at once;
+- a search that has never succeeded returns the default.
 """
 
 import time

@@ -1,9 +1,9 @@
-"""A callable as `on_full`: a task that finds its pool full answers with what the callable makes of its arguments.
+"""A callable as `on_full`: a task that finds its pool full returns what the callable makes of its arguments.
 
 Run it: `python examples/celery_callback.py`. What to see:
 
 - the first mail is sent; the others are put on a list for the night, each with its own arguments;
-- the callable runs in a process of the worker, where the task would have run.
+- the callable runs in a child process of the worker, where the task would have run.
 """
 
 import os

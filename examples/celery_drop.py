@@ -2,8 +2,8 @@
 
 Run it: `python examples/celery_drop.py`. What to see:
 
-- `Drop()`: the second refresh of one feed ends as REVOKED while the first runs; nothing is left to do twice;
-- `Drop(result=...)`: it ends as SUCCESS with that result, so a chain or a chord that it is part of goes on.
+- `Drop()`: the second refresh of a feed ends as REVOKED while the first one runs, so nothing is done twice;
+- `Drop(result=...)`: the task ends as SUCCESS with that result, so its chain or chord goes on.
 """
 
 import time

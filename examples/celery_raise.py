@@ -1,10 +1,10 @@
-"""Raise: a task that finds its pool full fails, with CachifyPoolFullError.
+"""Raise: a task that finds its pool full fails with CachifyPoolFullError.
 
 Run it: `python examples/celery_raise.py`. What to see:
 
-- of three reports sent at once for one customer, one runs and two are FAILURE;
-- a report of another customer runs at the same time: its key is another pool;
-- the same task with Celery's own `autoretry_for`: all three succeed, one after the other.
+- of three reports that are sent at once for one customer, one runs and two end as FAILURE;
+- a report for another customer runs at the same time, because its key is another pool;
+- with Celery's own `autoretry_for` all three succeed, one after the other.
 """
 
 import time

@@ -3,8 +3,8 @@
 Run it: `python examples/celery_reschedule.py`. What to see:
 
 - four processes, two tenants, at most two tasks at once for each: no tenant takes all processes;
-- all tasks succeed, under the ids that they were sent with; those that had to wait were in the state RETRY;
-- `max_attempts` and `then`: a task that has waited often enough is dropped.
+- all tasks succeed, with the ids that they were sent with; those that had to wait were in the state RETRY;
+- `max_attempts` and `then`: a task that was rescheduled often enough is dropped.
 
 A task without `on_full` does not do this: it is parked, see `park.py`.
 """

@@ -1,12 +1,12 @@
-"""ConnectionPool: coroutines take turns in a few connections to SQLite, or to PostgreSQL.
+"""ConnectionPool: coroutines share a few connections to SQLite, or to PostgreSQL.
 
-Run it: `python examples/connection_pool_sqlite.py`; with a URL as an argument, or in CACHIFY_TEST_POSTGRES_URL, it does
+Run it: `python examples/connection_pool_sqlite.py`. With a URL as an argument, or in CACHIFY_TEST_POSTGRES_URL, it does
 the same with that PostgreSQL (needs psycopg). What to see:
 
-- twenty coroutines, three connections; sqlite3's calls run in threads, and the event loop's ticker goes on;
-- a connection that breaks is replaced, and nobody gets it;
-- who waits too long gets an error that says why;
-- at the end all connections are closed, a connection that is still lent when it comes back.
+- twenty coroutines share three connections; sqlite3's calls run in threads, and the event loop's ticker goes on;
+- a connection that breaks is replaced and not lent again;
+- an acquire that waits too long raises an error that says why;
+- at the end idle connections are closed, and a lent one is closed when it comes back.
 """
 
 import asyncio

@@ -1,11 +1,11 @@
-"""Flask with an application factory: a view sends a pooled task, another one shows its state.
+"""Flask with an application factory: one view sends a pooled task, another one shows how busy its pool is.
 
 Run it: `python examples/flask_app.py`; it needs Flask. What to see:
 
-- four exports are asked for at once; two run at a time for one shop, and all end well;
-- the view that shows how busy a shop is needs no setting of its own: it asks the app's pools.
+- four exports are sent at once; two run at a time for one shop, and all of them succeed;
+- the view that shows how busy a shop is needs no settings of its own: it uses the app's store.
 
-In production: `celery -A flask_app worker`, and `flask_app:flask_app` for the server.
+In production: `celery -A flask_app worker`, and `flask_app:flask_app` for the web server.
 """
 
 import time

@@ -1,11 +1,11 @@
-"""Park: a task that finds its pool full waits in line in the store, and a slot that becomes free is handed to it.
+"""Park: a task that finds its pool full waits in a queue in Redis and starts when it gets a slot.
 
 Run it: `python examples/park.py`. What to see:
 
-- six invoices, one at a time, in the order in which they were sent; nobody named a strategy, for this is the default;
-- between two of them there is next to no pause: nothing polls, and no process was held by those that waited;
-- `waiting` of `celery inspect pools` says how many there are; to the broker's queue length they are gone;
-- `priority`: the urgent one goes first; `max_parked` and `then`: of what the queue does not take, something is made.
+- six invoices run one at a time, in the order in which they were sent; they have no `on_full`, as this is the default;
+- there is nearly no pause between two of them, although nothing polls and no process waits;
+- `waiting` in `celery inspect pools` counts them; the broker's queue length does not;
+- `priority`: the urgent mail goes first; `max_parked` and `then`: a mail that the queue does not take is dropped.
 """
 
 import time
@@ -29,7 +29,7 @@ def invoice(tenant: str, number: int) -> tuple[int, float, float]:
 
 
 def urgency(name: str) -> int:
-    """It gets the task's own arguments; 0 to 255, and the higher one goes first."""
+    """Gets the task's arguments. Returns 0 to 255; a higher number goes first."""
     return 10 if name.startswith("urgent") else 0
 
 
@@ -41,7 +41,7 @@ def mail(name: str) -> tuple[str, float]:
 
 
 def pool_shown(name: str) -> dict[str, int]:
-    """What `celery -A app inspect pools` shows of a pool; every worker gives the same answer."""
+    """What `celery -A app inspect pools` shows for a pool. Every worker returns the same, so one is enough."""
     (answer,) = app.control.broadcast("pools", reply=True, limit=1, timeout=5)
     (pools,) = answer.values()
     return pools.get(name, {"held": 0, "waiting": 0})

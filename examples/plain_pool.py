@@ -2,9 +2,9 @@
 
 Run it: `python examples/plain_pool.py`. What to see:
 
-- `with pool(...)`: a third entry of two raises CachifyPoolFullError, which says who is full;
-- `@pooled` on a function, called by eight threads: three run, five get what `on_full` answers;
-- `async with` and `@pooled` on a coroutine function use the same pools.
+- `with pool(...)`: the third entry into a pool of two raises CachifyPoolFullError, which names the pool;
+- `@pooled` on a function that eight threads call: three run, five get the result of `on_full`;
+- `async with`, and `@pooled` on a coroutine function, use the same pools.
 """
 
 import asyncio

@@ -1,10 +1,10 @@
 """How to test a pooled task: its body, what it does when its pool is full, and code that sends it.
 
-Run it: `python examples/unit_test_a_pooled_task.py`, or give it to pytest. What to see:
+Run it: `python examples/unit_test_a_pooled_task.py`, or with pytest. What to see:
 
-- no test needs a server: in `testing.memory()` all slots are in the memory of the process, those of the app too;
-- to fill a pool, hold its slots; no timing, no second thread;
-- a crash is a clock that is moved;
+- no test needs a server: inside `testing.memory()` all slots are in the memory of the process, the app's too;
+- to fill a pool, a test holds its slots; it needs no timing and no second thread;
+- to simulate a crash, a test moves the clock;
 - `apply()` and `task_always_eager` do what a worker does, but nothing can be parked or rescheduled.
 """
 

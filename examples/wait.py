@@ -1,10 +1,10 @@
-"""Calls that wait for a slot: threads and coroutines in one queue, in the order of their arrival.
+"""Wait: threads and coroutines wait for a slot in one queue, in the order of their arrival.
 
 Run it: `python examples/wait.py`. What to see:
 
-- `on_full=Wait()`: six reports, two at a time, none is turned away;
-- `acquire(timeout=...)`: who has waited in vain is told how long;
-- threads and an event loop wait in one queue: they come in the order in which they came.
+- `on_full=Wait()`: six reports run two at a time, and none is refused;
+- `acquire(timeout=...)`: a caller that waited in vain gets an error that says how long;
+- threads and an event loop wait in one queue, and get their slots in the order in which they came.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ def six_reports() -> None:
         print(list(threads.map(report, range(6))))
 
 
-def in_vain() -> None:
+def wait_in_vain() -> None:
     with door:
         try:
             door.acquire(timeout=0.3)
@@ -48,8 +48,8 @@ async def coroutine(name: str) -> None:
         came.append(name)
 
 
-async def one_queue() -> None:
-    held = await door.aacquire()
+async def share_one_queue() -> None:
+    acquired = await door.aacquire()
     threads, tasks = [], []
     for number in range(3):
         threads.append(threading.Thread(target=thread, args=(f"thread {number}",)))
@@ -57,7 +57,7 @@ async def one_queue() -> None:
         await asyncio.sleep(0.2)  # until it waits
         tasks.append(asyncio.create_task(coroutine(f"coroutine {number}")))
         await asyncio.sleep(0.2)
-    await held.arelease()
+    await acquired.arelease()
     await asyncio.gather(*tasks)
     for each in threads:
         each.join()
@@ -68,6 +68,6 @@ if __name__ == "__main__":
     with EmbeddedServer() as server:  # or the URL of your own: redis://localhost:6379/0
         cachify = init_cachify(url=server.url)
         six_reports()
-        in_vain()
-        asyncio.run(one_queue())
+        wait_in_vain()
+        asyncio.run(share_one_queue())
         cachify.close()

@@ -182,3 +182,15 @@ def test_no_example_is_left_out():
     tested = set(re.findall(r'run\("([\w/.]+)"\)', Path(__file__).read_text(encoding="utf-8")))
 
     assert tested == scripts
+
+
+def test_the_readme_s_picture_is_drawn_from_a_run_and_has_every_task(tmp_path):
+    script = EXAMPLES.parent / "docs/assets/tasks_per_key.py"
+
+    subprocess.run([sys.executable, str(script), str(tmp_path / "drawn.svg")], check=True, timeout=200)
+
+    committed = script.with_name("tasks-per-key.svg").read_text(encoding="utf-8")
+    for picture in (committed, (tmp_path / "drawn.svg").read_text(encoding="utf-8")):
+        lanes = set(re.findall('<rect class="(?:atonce|waited)" x="[0-9.]+" y="([0-9]+)" width', picture))
+        assert len(re.findall('class="number"', picture)) == 19
+        assert len(lanes - {"50"}) == 6  # two of each tenant; at 50 is the legend

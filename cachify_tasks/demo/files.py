@@ -1,4 +1,4 @@
-"""Which files are indexed: the sources of the standard library of the Python that runs this."""
+"""Which files are indexed: the source files of the running Python's standard library."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def source_files(folder: Path) -> tuple[list[SourceFile], int]:
 
 
 def batches(files: Sequence[SourceFile], limit: int | None) -> list[SourceFile]:
-    """The order of sending: a few packages at a time, their files mixed, the same way at each run.
+    """The order of sending: a few packages at a time, their files mixed, in the same way at each run.
 
-    So each key is asked for more than its limit, and others can run meanwhile. Of more than `limit` files, evenly
-    chosen ones are left.
+    So the tasks of each key exceed its limit, and tasks of other keys can run in the meantime. If there are more than
+    `limit` files, only that many are returned, evenly chosen.
     """
     if limit is not None and limit < len(files):
-        files = [files[place * len(files) // limit] for place in range(limit)]
+        files = [files[number * len(files) // limit] for number in range(limit)]
     packages = sorted({file.package for file in files})
     order = random.Random(1)
     sent = []

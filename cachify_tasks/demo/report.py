@@ -1,13 +1,11 @@
-"""What the tasks' own time stamps say: was each limit kept, and is each file there."""
+"""What the tasks' own time stamps show: was each limit kept, and does each file have a result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from .files import SourceFile
-from .intervals import peak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,11 +14,9 @@ class Run:
 
     package: str
     path: str
-    sent: int
     started: int
     ended: int
-    parked: int
-    rescheduled: int
+    parked: bool
     lines: int
     functions: int
     classes: int
@@ -34,56 +30,27 @@ class Key:
     package: str
     limit: int
     peak: int
-    runs: tuple[Run, ...]
-
-    @property
-    def tasks(self) -> int:
-        return len(self.runs)
-
-    @property
-    def parked(self) -> int:
-        return sum(run.parked for run in self.runs)
-
-    @property
-    def rescheduled(self) -> int:
-        return sum(run.rescheduled for run in self.runs)
-
-    @property
-    def over(self) -> bool:
-        return self.peak > self.limit
-
-    @property
-    def wait_s(self) -> float:
-        """Seconds from being sent to the start, on average."""
-        return sum(run.started - run.sent for run in self.runs) / len(self.runs) / 1e9
+    tasks: int
+    parked: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The whole run.
 
     Attributes:
         keys: the busiest first.
-        missing: paths of files without a result, and why.
+        missing: the path of each file without a result, and why.
     """
 
     keys: tuple[Key, ...]
+    runs: tuple[Run, ...]
     missing: Mapping[str, str]
 
     @property
-    def runs(self) -> list[Run]:
-        return [run for key in self.keys for run in key.runs]
-
-    @property
     def peak(self) -> int:
-        """Of all tasks together."""
+        """The most tasks of all keys that ran at once."""
         return peak((run.started, run.ended) for run in self.runs)
-
-    @property
-    def seconds(self) -> float:
-        """From the first start to the last end."""
-        runs = self.runs
-        return (max(run.ended for run in runs) - min(run.started for run in runs)) / 1e9 if runs else 0.0
 
     @property
     def problems(self) -> list[str]:
@@ -91,13 +58,30 @@ class Report:
         found = [
             f"package-{key.package}: {key.peak} ran at once, and the limit is {key.limit}"
             for key in self.keys
-            if key.over
+            if key.peak > key.limit
         ]
         return found + [f"no result for {path}: {why}" for path, why in self.missing.items()]
 
+    def text(self) -> str:
+        """A line for each key, their sum, and what was counted."""
+        width = max([len(key.package) for key in self.keys], default=0) + len("package-")
+        lines = [f"{'key':<{width}}  tasks   peak  limit  parked"]
+        lines += [
+            f"{f'package-{key.package}':<{width}}  {key.tasks:5}  {key.peak:5}  {key.limit:5}  {key.parked:6}"
+            for key in self.keys
+        ]
+        parked = sum(key.parked for key in self.keys)
+        lines.append(f"{'all':<{width}}  {len(self.runs):5}  {self.peak:5}  {'':5}  {parked:6}")
+        counted = [sum(getattr(run, what) for run in self.runs) for what in ("lines", "functions", "classes")]
+        lines.append("\n{} files: {:,} lines, {:,} functions, {:,} classes.".format(len(self.runs), *counted))
+        unparsed = sum(not run.parsed for run in self.runs)
+        if unparsed:
+            lines.append(f"Files that are not valid Python, on purpose: {unparsed}. Only their lines were counted.")
+        return "\n".join(lines)
+
 
 def report(files: Iterable[SourceFile], runs: Sequence[Run], failures: Mapping[str, str], limit: int) -> Report:
-    """Put the results of the tasks together.
+    """Judge the results of the tasks.
 
     Args:
         files: what was to be indexed.
@@ -106,17 +90,26 @@ def report(files: Iterable[SourceFile], runs: Sequence[Run], failures: Mapping[s
         limit: how many may run at once in each package.
     """
     packages: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.started):
+    for run in runs:
         packages.setdefault(run.package, []).append(run)
     keys = [
-        Key(package=package, limit=limit, peak=peak((run.started, run.ended) for run in of), runs=tuple(of))
+        Key(
+            package=package, limit=limit, peak=peak((run.started, run.ended) for run in of),
+            tasks=len(of), parked=sum(run.parked for run in of),
+        )
         for package, of in packages.items()
-    ]
+    ]  # fmt: skip
     seen = {run.path for run in runs}
     missing = {file.path: failures.get(file.path, "never finished") for file in files if file.path not in seen}
-    return Report(tuple(sorted(keys, key=lambda key: (-key.tasks, key.package))), missing)
+    busiest_first = sorted(keys, key=lambda key: (-key.tasks, key.package))
+    return Report(keys=tuple(busiest_first), runs=tuple(runs), missing=missing)
 
 
-def run_of(result: Mapping[str, Any], sent: int) -> Run:
-    """A task's result, and when it was sent."""
-    return Run(sent=sent, **result)
+def peak(intervals: Iterable[tuple[int, int]]) -> int:
+    """The most that ran at once. One that starts at the moment another ends does not overlap it."""
+    running = highest = 0
+    # At one moment ends come before starts; what took no time has run all the same.
+    for _, change in sorted(event for start, end in intervals for event in ((start, 1), (max(end, start + 1), -1))):
+        running += change
+        highest = max(highest, running)
+    return highest

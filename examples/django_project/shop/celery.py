@@ -1,4 +1,4 @@
-"""The Celery app, as the Celery documentation has it, and `setup`."""
+"""The Celery app, as in the Celery documentation, and `setup`."""
 
 import os
 
