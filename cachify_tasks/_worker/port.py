@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from .._core.commands import Acquire, Heir, StartReserved
 from .._core.policy import Policy
 from .._runtime.slot import Slot
-from .attempt import Attempt, Header
+from .attempt import Attempt, Header, Hint
 from .outbox import Report
 from .verdicts import Verdict
 
@@ -41,6 +41,11 @@ class Stored:
     starter: str = ""
     sure_until: float = 0.0
     hinted: bool = False
+
+    @classmethod
+    def of_hint(cls, hint: Hint) -> Stored:
+        """Of a hint that the broker has delivered."""
+        return cls(pool=hint.pool, starter=hint.starter, waited_ms=hint.waited_ms, hinted=True)
 
 
 @dataclass(slots=True)
@@ -125,6 +130,17 @@ class HandOver(Generic[M]):
     message: M
     starter: str = ""
     sure_until: float = 0.0
+
+    def stored(self) -> Stored:
+        """For the delivery that this worker makes of it."""
+        return Stored(
+            pool=self.pool, waited_ms=self.heir.waited_ms, token=self.heir.token,
+            starter=self.starter, sure_until=self.sure_until,
+        )  # fmt: skip
+
+    def hint(self) -> Hint:
+        """For the message by which another worker learns of it."""
+        return Hint(pool=self.pool, starter=self.starter, waited_ms=self.heir.waited_ms)
 
 
 class Refusal(enum.Enum):

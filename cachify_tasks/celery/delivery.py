@@ -67,7 +67,7 @@ class CeleryDelivery:
         self.attempt = replace(attempt, handovers=self.header.handovers) if self.header.handovers else attempt
         hint = self.header.hint
         if hint is not None:
-            self.state.stored = Stored(pool=hint.pool, starter=hint.starter, waited_ms=hint.waited_ms, hinted=True)
+            self.state.stored = Stored.of_hint(hint)
 
     @property
     def policy(self) -> Policy | None:
