@@ -115,6 +115,16 @@ class Delivery(Protocol):
         """The message's own priority, 0 to 255, larger for what the broker delivers first."""
 
 
+def next_header(delivery: Delivery, deferrals: int) -> str:
+    """The header of the message that sends a delivery's attempt again. What the store has handed over is no copy."""
+    handed_over = delivery.state.stored is not None
+    return Header(
+        deferrals=deferrals,
+        handovers=delivery.attempt.handovers + handed_over,
+        is_copy=delivery.is_copy and not handed_over,
+    ).encode(delivery.attempt)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandOver(Generic[M]):
     """A parked task with a slot reserved for it, for this worker to start or to hint at.

@@ -99,15 +99,6 @@ class CeleryDelivery:
         """From now on it counts as one that the broker may have delivered before."""
         self.header = replace(self.header, is_copy=True)
 
-    def next_header(self, deferrals: int) -> str:
-        """The header of the message that sends this attempt again. What the store has handed over is no copy."""
-        stored = self.state.stored is not None
-        return Header(
-            deferrals=deferrals,
-            handovers=self.attempt.handovers + stored,
-            is_copy=self._delivered_before and not stored,
-        ).encode(self.attempt)
-
     def arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         args, kwargs = self.own_arguments()
         return ((self.request.task, *args) if self.facts.takes_task else args), kwargs
