@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from .._core.commands import Acquire, Heir, StartReserved
 from .._core.policy import Policy
 from .._runtime.slot import Slot
-from .attempt import Attempt, Header
+from .attempt import Attempt, Header, Hint
 from .outbox import Report
 from .verdicts import Verdict
 
@@ -41,6 +41,11 @@ class Stored:
     starter: str = ""
     sure_until: float = 0.0
     hinted: bool = False
+
+    @classmethod
+    def of_hint(cls, hint: Hint) -> Stored:
+        """Of a hint that the broker has delivered."""
+        return cls(pool=hint.pool, starter=hint.starter, waited_ms=hint.waited_ms, hinted=True)
 
 
 @dataclass(slots=True)
@@ -110,6 +115,16 @@ class Delivery(Protocol):
         """The message's own priority, 0 to 255, larger for what the broker delivers first."""
 
 
+def next_header(delivery: Delivery, deferrals: int) -> str:
+    """The header of the message that sends a delivery's attempt again. What the store has handed over is no copy."""
+    handed_over = delivery.state.stored is not None
+    return Header(
+        deferrals=deferrals,
+        handovers=delivery.attempt.handovers + handed_over,
+        is_copy=delivery.is_copy and not handed_over,
+    ).encode(delivery.attempt)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandOver(Generic[M]):
     """A parked task with a slot reserved for it, for this worker to start or to hint at.
@@ -125,6 +140,17 @@ class HandOver(Generic[M]):
     message: M
     starter: str = ""
     sure_until: float = 0.0
+
+    def stored(self) -> Stored:
+        """For the delivery that this worker makes of it."""
+        return Stored(
+            pool=self.pool, waited_ms=self.heir.waited_ms, token=self.heir.token,
+            starter=self.starter, sure_until=self.sure_until,
+        )  # fmt: skip
+
+    def hint(self) -> Hint:
+        """For the message by which another worker learns of it."""
+        return Hint(pool=self.pool, starter=self.starter, waited_ms=self.heir.waited_ms)
 
 
 class Refusal(enum.Enum):

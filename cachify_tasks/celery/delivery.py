@@ -67,7 +67,7 @@ class CeleryDelivery:
         self.attempt = replace(attempt, handovers=self.header.handovers) if self.header.handovers else attempt
         hint = self.header.hint
         if hint is not None:
-            self.state.stored = Stored(pool=hint.pool, starter=hint.starter, waited_ms=hint.waited_ms, hinted=True)
+            self.state.stored = Stored.of_hint(hint)
 
     @property
     def policy(self) -> Policy | None:
@@ -98,15 +98,6 @@ class CeleryDelivery:
     def mark_as_copy(self) -> None:
         """From now on it counts as one that the broker may have delivered before."""
         self.header = replace(self.header, is_copy=True)
-
-    def next_header(self, deferrals: int) -> str:
-        """The header of the message that sends this attempt again. What the store has handed over is no copy."""
-        stored = self.state.stored is not None
-        return Header(
-            deferrals=deferrals,
-            handovers=self.attempt.handovers + stored,
-            is_copy=self._delivered_before and not stored,
-        ).encode(self.attempt)
 
     def arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         args, kwargs = self.own_arguments()

@@ -17,9 +17,8 @@ from celery.worker.request import create_request_cls  # type: ignore[attr-define
 
 from .._core.commands import Heir
 from .._runtime.runtime import Runtime
-from .._worker.attempt import Hint
 from .._worker.held_slots import is_alive
-from .._worker.port import HandOver, Refusal, Stored
+from .._worker.port import HandOver, Refusal
 from .._worker.verdicts import (
     AskAgain,
     Discard,
@@ -238,10 +237,7 @@ class Gate(ABC):
         It was logged and announced as received then, and its ETA has passed.
         """
         delivery = self.delivery_of(handover.message)
-        delivery.state.stored = Stored(
-            pool=handover.pool, waited_ms=handover.heir.waited_ms,
-            token=handover.heir.token, starter=handover.starter, sure_until=handover.sure_until,
-        )  # fmt: skip
+        delivery.state.stored = handover.stored()
         self._own(delivery)
         return None if delivery.request.revoked() else delivery
 
@@ -300,8 +296,7 @@ class Gate(ABC):
         self.worker.process_task(delivery.request)
 
     def hint(self, handover: HandOver[Envelope]) -> None:
-        hint = Hint(pool=handover.pool, starter=handover.starter, waited_ms=handover.heir.waited_ms)
-        send_hint(self.worker.app, handover.message, hint)
+        send_hint(self.worker.app, handover.message, handover.hint())
 
     # Transport: in prefork_gate and inline_gate
 

@@ -12,6 +12,7 @@ from celery.exceptions import Retry, TaskRevokedError
 from celery.utils.log import get_logger
 from celery.worker.state import task_ready
 
+from .._worker.port import next_header
 from .envelope import HEADER
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def send_later(delivery: CeleryDelivery, seconds: float, deferrals: int, why: st
     """
     request = delivery.request
     task, context = request.task, request._context
-    headers = {**(context.headers or {}), HEADER: delivery.next_header(deferrals)}
+    headers = {**(context.headers or {}), HEADER: next_header(delivery, deferrals)}
     task.signature_from_request(context, countdown=seconds, retries=context.retries, headers=headers).apply_async()
     if visible:
         try:

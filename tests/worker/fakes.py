@@ -154,10 +154,7 @@ class FakePort:
             return None
         task_id, _, retries = handover.message.rpartition(":")
         delivery = FakeDelivery(Attempt(task_id, int(retries)), self.policy)
-        delivery.state.stored = Stored(
-            pool=handover.pool, waited_ms=handover.heir.waited_ms, token=handover.heir.token,
-            starter=handover.starter, sure_until=handover.sure_until,
-        )  # fmt: skip
+        delivery.state.stored = handover.stored()
         return delivery
 
     def run(self, delivery: Delivery) -> None:

@@ -56,7 +56,7 @@ def test_an_heir_that_was_revoked_while_it_was_parked_neither_starts_nor_is_hint
 
 
 def test_an_heir_of_another_framework_is_left_to_its_own_workers(bench, heirs):
-    heirs.start("p", [heir("other:0", kind="task/other", envelope=b"\xff cannot be read here"), heir("mine:0")])
+    heirs.start("p", [heir("other:0", kind="task/other", envelope=b"other:0"), heir("mine:0")])
 
     assert [delivery.attempt.holder for delivery in bench.port.ran] == ["mine:0"]
     assert bench.port.hints == []

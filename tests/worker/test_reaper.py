@@ -72,14 +72,21 @@ def test_every_pool_that_is_due_is_swept_and_no_other(bench, host, reaper):
     assert [command.pool for command in bench.store.sent if isinstance(command, Sweep)] == ["one", "two"]
 
 
-def test_a_pool_that_is_due_and_has_nothing_to_start_is_not_offered(bench, host, reaper):
+def test_a_pool_that_another_worker_has_swept_meanwhile_is_not_offered(bench, host, reaper, monkeypatch):
     strand(bench)
     bench.clock.advance(LEASE_S + 0.001)
+    execute = bench.store.execute
+
+    def swept_meanwhile(command):
+        answer = execute(command)
+        if isinstance(command, Due):
+            assert bench.send(Sweep(pool="p", start_ms=10_000)).heirs
+        return answer
+
+    monkeypatch.setattr(bench.store, "execute", swept_meanwhile)
     reaper.sweep()
 
-    reaper.sweep()
-
-    assert len(host.offered) == 1
+    assert host.offered == []
 
 
 def test_a_worker_without_capacity_leaves_the_claim_to_others(bench, host, reaper):
