@@ -1,4 +1,4 @@
-"""Objects that are costly to make, kept in this process and lent again; needs no store and no framework."""
+"""Objects that are costly to make are kept in this process and lent again. Needs no store and no framework."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The async twin, when it is asked for: asyncio is slow to import."""
+    """Import the async pool when it is used: asyncio is slow to import."""
     if name in {"AsyncCachePool", "AsyncCacheWrapper"}:
         from . import coroutines
 

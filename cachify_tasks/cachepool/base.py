@@ -1,31 +1,28 @@
-"""What the two kinds of pool have in common: their options, and what is not the short way of `get` and `put`."""
+"""What both kinds of pool share: their options, and everything but the short ways of `get` and `put`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
-from math import isfinite
+from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from .._checks import Seconds, flag, function, integer, seconds
 from .errors import CachePoolError, CachePoolGeneratorError
-from .flows import Flow
 from .records import Record, Records
-from .stat import Idle, Stat
-
-if TYPE_CHECKING:
-    from datetime import timedelta
+from .stat import Stat
 
 T = TypeVar("T")
 
 
-class BasePool(Records, Generic[T]):
-    """Elements that are made when none is idle."""
+class BasePool(Generic[T]):
+    """Elements that are made when none is idle.
 
-    __slots__ = (
-        "_argkw", "_args", "_close_callback", "_closed", "_generator", "_max_idle", "_swept", "_validator", "_vetted",
-        "queue",
-    )  # fmt: skip
+    Whatever calls the user's functions and is not on a short way is written here once, as a coroutine. `AsyncCachePool`
+    awaits it. In `CachePool` nothing ever suspends it, so `run` executes it like a function.
+    """
 
     def __init__(
         self,
@@ -35,35 +32,40 @@ class BasePool(Records, Generic[T]):
         close_callback: Callable[[T], Any] | None = None,
         pool_size: int = 1024,
         *,
-        max_idle: float | timedelta | None = None,
+        max_idle: Seconds | None = None,
         validator: Callable[[T], Any] | None = None,
         lifo: bool = False,
     ) -> None:
-        check_generator(generator)
-        check_size(pool_size)
-        check_switch("lifo", lifo)
+        made_by: object = generator
+        if not callable(made_by):
+            error = CachePoolGeneratorError("generator is not callable")
+            error.add_note(f"generator must be a function or a class that makes an element, not {generator!r}")
+            raise error
         self._generator: Callable[..., Any] = generator
         try:
             self._args = tuple(generator_args or ())
         except TypeError:
-            raise TypeError(f"generator_args={generator_args!r}: give a list of arguments, or None") from None
+            raise TypeError(f"generator_args must be a list or None, not {generator_args!r}") from None
         try:
             self._argkw = dict(generator_argkw or {})
         except (TypeError, ValueError):
-            raise TypeError(f"generator_argkw={generator_argkw!r}: give a dict of arguments, or None") from None
-        self._close_callback = check_callable("close_callback", close_callback)
-        self._validator = check_callable("validator", validator)
-        self._max_idle = check_seconds("max_idle", max_idle)
+            raise TypeError(f"generator_argkw must be a dict or None, not {generator_argkw!r}") from None
+        self._close_callback = None if close_callback is None else function("close_callback", close_callback)
+        self._validator = None if validator is None else function("validator", validator)
+        self._max_idle = None if max_idle is None else seconds("max_idle", max_idle, exclusive=True)
         self._closed = False
-        self._vetted = max_idle is not None or validator is not None  # `get` looks at an idle element
-        self._swept = max_idle is not None  # `put` looks at the others
-        super().__init__(pool_size, lifo)
-        self.queue = Idle(self._idle)
+        self._checks_idle = max_idle is not None or validator is not None  # does `get` check an idle element?
+        self._sweeps = max_idle is not None  # does `put` look for idle elements that must go?
+        self._records = Records(integer("pool_size", pool_size), flag("lifo", lifo))
+        self._idle = self._records.idle
+        self._known = self._records.known
+        self._end = self._records.end
+        self.queue = Queue(self._idle)
 
     @property
     def stat(self) -> Stat:
-        """How many elements were made (`new`), lent (`get`, new ones too) and taken back (`put`); live, read only."""
-        return Stat(self)
+        """How many elements were made (`new`), lent (`get`, new ones too) and put back (`put`); live, read only."""
+        return Stat(self._records)
 
     def __repr__(self) -> str:
         closed = ", closed" if self._closed else ""
@@ -73,23 +75,12 @@ class BasePool(Records, Generic[T]):
         if self._closed:
             raise CachePoolError("the pool is closed: after close_all() it lends nothing; make another one")
 
-    def _returned(self, element: T) -> Record | None:
-        """Claim what the short way has not found lent; None: it came with a fork, and is neither kept nor closed."""
-        record = self._twin(element)
-        if record is not None:
-            return record
-        if id(element) in self._inherited:
-            self._inherited.discard(id(element))
-            return None
-        if self._is_idle(element):
-            raise CachePoolError(f"{element!r} was returned already: it is idle in the pool")
-        raise CachePoolError(
-            f"{element!r} is not lent out by this pool: it was returned or closed before, or the pool has not made it; "
-            "give put() or close() what get() has given, once"
-        )
+    def _claim(self, element: T) -> Record | None:
+        """Make a lent element's record the caller's own; None: the element is inherited, and neither kept nor closed.
 
-    def _claimed(self, element: T) -> Record | None:
-        """`_returned`, with the short way in front."""
+        Raises:
+            CachePoolError: it is not lent.
+        """
         try:
             record = self._known[id(element)]
             del record.lent
@@ -97,9 +88,24 @@ class BasePool(Records, Generic[T]):
             pass
         else:
             return record
-        return self._returned(element)
+        return self._claim_other(element)
 
-    def _pop(self) -> Record | None:
+    def _claim_other(self, element: T) -> Record | None:
+        """`_claim` for an element whose first record is not lent."""
+        record = self._records.claim_duplicate(element)
+        if record is not None:
+            return record
+        if id(element) in self._records.inherited:
+            self._records.inherited.discard(id(element))
+            return None
+        if self._records.is_idle(element):
+            raise CachePoolError(f"{element!r} was returned already: it is idle in the pool")
+        raise CachePoolError(
+            f"{element!r} is not lent out by this pool: it was returned or closed before, or the pool has not made it; "
+            "give put() or close() what get() has given, once"
+        )
+
+    def _pop_idle(self) -> Record | None:
         try:
             return self._idle.pop()
         except IndexError:
@@ -113,82 +119,88 @@ class BasePool(Records, Generic[T]):
         return element
 
     def _dispose(self, record: Record, element: T, puts: int) -> Any:
-        """Forget it and close it; the answer is what `close_callback` gives."""
-        self._retire(record, puts)
+        """Forget an element and close it; what `close_callback` returns."""
+        self._records.remove(record, puts)
         return self._close_callback(element) if self._close_callback is not None else None
 
-    def _ending(self, record: Record) -> Callable[[], Any]:
-        """The step that closes an element that was idle."""
-        return partial(self._dispose, record, record.element, record.gets)
+    async def _result(self, returned: Any) -> Any:
+        """The result of a user's function, given what it has returned. `AsyncCachePool` awaits it."""
+        return returned
 
-    def _fit(self, record: Record) -> Flow[Record | None]:
+    async def _first_fit(self, record: Record) -> Record | None:
         """This idle element or the next one that may be lent; the others are closed. None: there is none."""
         found: Record | None = record
-        while found is not None:
-            if self._max_idle is None or monotonic() - found.since < self._max_idle:
-                fit = self._validator is None
-                try:
-                    if self._validator is not None:
-                        answer = yield partial(self._validator, found.element)
-                        fit = bool(answer)
-                except Exception:  # noqa: BLE001  # a validator may say no like this, too
-                    fit = False
-                except BaseException:  # interrupted in the middle: nobody knows its state
-                    yield self._ending(found)
-                    raise
-                if fit:
-                    return found
-            yield self._ending(found)
-            found = self._pop()
-        return None
+        while found is not None and not await self._is_fit(found):
+            await self._close_idle(found)
+            found = self._pop_idle()
+        return found
 
-    def _stale(self) -> Record | None:
-        """Take out an idle element that must not stay."""
+    async def _is_fit(self, record: Record) -> bool:
+        if self._max_idle is not None and monotonic() - record.since >= self._max_idle:
+            return False
+        if self._validator is None:
+            return True
+        try:
+            return bool(await self._result(self._validator(record.element)))
+        except Exception:  # noqa: BLE001  # a validator may refuse by raising
+            return False
+        except BaseException:  # interrupted or cancelled: nobody knows the element's state
+            await self._close_idle(record)
+            raise
+
+    async def _close_idle(self, record: Record) -> None:
+        await self._result(self._dispose(record, record.element, record.gets))
+
+    async def _close_each(self, pop: Callable[[], Record | None]) -> int:
+        """Close the idle elements that `pop` takes out, and go on where closing one fails; how many they were.
+
+        Raises:
+            ExceptionGroup: `close_callback` failed.
+        """
+        closed = 0
+        errors = []
+        while (record := pop()) is not None:
+            closed += 1
+            try:
+                await self._close_idle(record)
+            except Exception as error:  # noqa: BLE001  # raised below
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup(f"close_callback failed for {len(errors)} of {closed} elements", errors)
+        return closed
+
+    def _pop_all(self) -> Callable[[], Record | None]:
+        """A function that takes out as many as are idle now, one by one."""
+        return partial(next, islice(iter(self._pop_idle, None), len(self._idle)), None)
+
+    def _pop_stale(self) -> Record | None:
+        """Take out an idle element that is too old; any one if the pool is closed."""
         if self._closed:
-            return self._pop()
-        if self._max_idle is None:
-            return None
-        return self._oldest(monotonic() - self._max_idle)
-
-    def _those_now(self) -> Callable[[], Record | None]:
-        """Takes out as many as are idle now."""
-        left = iter(range(len(self._idle)))
-        return lambda: self._pop() if next(left, None) is not None else None
+            return self._pop_idle()
+        return None if self._max_idle is None else self._records.pop_older(monotonic() - self._max_idle)
 
     def _shut(self) -> None:
-        """From now on nothing is lent, and nothing that is put stays."""
-        self._closed = self._swept = True
+        """From now on nothing is lent, and `put` closes what it has put back."""
+        self._closed = True
+        self._sweeps = True
 
 
-def check_generator(given: Any) -> None:
-    if not callable(given):
-        error = CachePoolGeneratorError("generator is not callable")
-        error.add_note(f"generator={given!r}: give a function or a class that makes an element")
-        raise error
+class Queue:
+    """The elements that wait to be lent."""
+
+    def __init__(self, idle: deque[Record]) -> None:
+        self._idle = idle
+
+    def qsize(self) -> int:
+        """How many they are."""
+        return len(self._idle)
 
 
-def check_size(given: Any) -> None:
-    if not isinstance(given, int) or isinstance(given, bool):
-        raise TypeError(f"pool_size={given!r}: give an int, the most idle elements; 0 or less is no limit")
-
-
-def check_switch(name: str, given: Any) -> None:
-    if not isinstance(given, bool):
-        raise TypeError(f"{name}={given!r}: give True or False")
-
-
-def check_callable(name: str, function: Any) -> Any:
-    if function is not None and not callable(function):
-        raise TypeError(f"{name}={function!r}: give a function, or None")
-    return function
-
-
-def check_seconds(name: str, given: Any) -> float | None:
-    if given is None:
-        return None
-    seconds = given.total_seconds() if hasattr(given, "total_seconds") else given
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-        raise TypeError(f"{name}={given!r}: give seconds (a float or a timedelta), or None")
-    if not (isfinite(seconds) and seconds > 0):
-        raise ValueError(f"{name}={given!r}: give more than 0 seconds, or None")
-    return float(seconds)
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Execute a coroutine that never suspends; what it returns."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    raise AssertionError("a coroutine of a CachePool has suspended")

@@ -1,4 +1,4 @@
-"""What the pools of reusable objects raise on purpose."""
+"""The errors of the pools of reusable objects."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What a pool knows about its elements: which are idle, which are lent, and how often they were.
+"""What a pool knows about its elements: which are idle, which are lent, and how often each was lent.
 
-A record belongs to one party at a time: to who has popped it from the idle ones, or to who has deleted its `lent`.
-Both are one step of the interpreter, so nothing else needs a lock; and a record's own counter needs none either.
+A record has one owner at a time: the caller that has popped it from the idle records, or the caller that has deleted
+its `lent`. Each of these is one step of the interpreter. So `get` and `put` take no lock, and neither does the record's
+counter.
 """
 
 from __future__ import annotations
@@ -9,134 +10,124 @@ from __future__ import annotations
 import os
 from collections import deque
 from threading import RLock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import KeyedRef, WeakSet, ref
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 LAST: Final = 1 << 62  # an index behind any other
 
 
 class Record:
-    """One element. It is held while it is idle; one that is lent and forgotten is collected like any other object.
+    """One element.
 
-    `lent` is there while the element is lent out, and deleted by who returns it.
+    Attributes:
+        element: set while it is idle. A lent element that its user forgets is collected like any other object.
+        lent: exists while the element is lent; the caller that returns the element deletes it.
+        since: when it became idle, on the monotonic clock; kept where `max_idle` is given.
+        gets: how often it was lent.
+        key: the id of the element.
+        hold: a weak reference to the element, or the element itself where that is impossible.
     """
 
-    __slots__ = ("element", "gets", "hold", "key", "lent", "since", "twins")
+    __slots__ = ("element", "gets", "hold", "key", "lent", "since")
 
     element: Any
     lent: bool
 
     def __init__(self, key: int, hold: object) -> None:
-        self.key, self.hold = key, hold
+        self.key = key
+        self.hold = hold
         self.element = None
         self.gets = 1
-        self.since = 0.0  # when it became idle, on the monotonic clock; kept where `max_idle` is given
-        self.twins: list[Record] | None = None  # the others of an object that the generator has given more than once
+        self.since = 0.0
         self.lent = True
 
     @property
     def puts(self) -> int:
-        return self.gets - hasattr(self, "lent")  # each time that it was lent, but for this one
+        return self.gets - hasattr(self, "lent")  # each loan but the present one has ended in a `put`
 
 
 class Records:
-    """The idle records in their order, and all of them by their element's id."""
+    """The records of one pool.
 
-    __slots__ = (
-        "__weakref__", "_end", "_forgotten", "_gone", "_idle", "_inherited", "_known", "_lifo", "_lock", "_past",
-    )  # fmt: skip
+    Attributes:
+        idle: idle records in order: `get` pops the last one, `put` inserts at the index `end`.
+        known: the record of each element, by the element's id.
+        duplicates: further records of an object that the generator has returned more than once.
+        inherited: ids of elements that were lent when the process forked. They are not this process's to close.
+        loop: the event loop in which an `AsyncCachePool` has made its elements.
+        lock: guards `known`, `duplicates`, `inherited` and the totals. It is re-entrant: garbage collection in a thread
+            that holds it may run a finalizer that calls the pool.
+    """
 
     def __init__(self, size: int, lifo: bool) -> None:
-        # Where it is full, `insert` refuses and changes nothing: never one too many, never one pushed out.
-        self._idle: deque[Record] = deque(maxlen=size if 0 < size <= LAST else None)
-        self._lifo = lifo
-        self._end = LAST if lifo else 0  # where `put` inserts; `get` pops the last
-        me = ref(self)
+        # A full deque refuses `insert` and stays as it is: the pool is never too full, and nothing is pushed out.
+        self.idle: deque[Record] = deque(maxlen=size if 0 < size <= LAST else None)
+        self.end = LAST if lifo else 0
+        self.known: dict[int, Record] = {}
+        self.duplicates: dict[int, list[Record]] = {}
+        this = ref(self)
 
-        def forgotten(hold: KeyedRef[int, object]) -> None:
-            # Called by the collector, wherever a thread happens to be: it must not wait for a lock.
-            pool = me()
-            if pool is not None:
-                record = pool._known.pop(hold.key, None)
-                if record is not None:
-                    pool._gone.append(record)
+        def on_collected(hold: KeyedRef[int, object]) -> None:
+            # The garbage collector calls this at any moment in any thread: it must not wait for a lock.
+            records = this()
+            if records is not None and hold.key in records.known:
+                records._collected.append(records.known.pop(hold.key))
+                records._collected.extend(records.duplicates.pop(hold.key, ()))
 
-        self._forgotten = forgotten
-        self._known: dict[int, Record] = {}
-        self._abandon()
-        POOLS.add(self)
+        self._on_collected = on_collected
+        self.reset()
+        _all.add(self)
 
-    def _abandon(self) -> None:
-        """Begin anew, in a forked child or another event loop: what there was is dropped, not closed."""
-        self._lock = RLock()
-        self._inherited = {key for key, record in self._known.items() if hasattr(record, "lent")}
-        self._known.clear()
-        self._gone: deque[Record] = deque()  # of forgotten elements, to be counted
-        self._past = [0, 0, 0]  # elements, gets and puts of records that are gone
-        self._idle.clear()
+    def reset(self) -> None:
+        """Drop all elements without closing them: they belong to the parent process or to a closed event loop."""
+        self.loop: AbstractEventLoop | None = None
+        self.lock = RLock()
+        self.inherited = {key for key, record in self.known.items() if hasattr(record, "lent")}
+        self.known.clear()
+        self.duplicates.clear()
+        self._collected: deque[Record] = deque()  # of elements that their users forgot, not yet in the totals
+        self._totals = [0, 0, 0]  # elements, gets and puts of records that are gone
+        self.idle.clear()
 
-    def _enrol(self, element: object) -> None:
-        """A record of an element that the generator has made and that is lent at once."""
+    def add(self, element: object) -> None:
+        """Make a record of a new element, which is lent at once."""
         key = id(element)
         hold: object
         try:
-            hold = KeyedRef(element, self._forgotten, key)
-        except TypeError:  # an int, a list: held, lest another object gets its id
+            hold = KeyedRef(element, self._on_collected, key)
+        except TypeError:  # an int, a list: keep it, or another object could get its id
             hold = element
         record = Record(key, hold)
-        with self._lock:
-            self._bury_forgotten()
-            self._inherited.discard(key)
-            head = self._known.setdefault(key, record)
-            if head is not record:
-                head.twins = [*(head.twins or ()), record]
+        with self.lock:
+            self._count_collected()
+            self.inherited.discard(key)
+            if self.known.setdefault(key, record) is not record:
+                self.duplicates.setdefault(key, []).append(record)
 
-    def _retire(self, record: Record, puts: int) -> None:
-        """Forget an element that was returned so often: it is closed, or nobody has it any more."""
-        with self._lock:
-            head = self._known.get(record.key)
-            twins = (head and head.twins) or []
-            if head is None or not (record is head or record in twins):  # a fork came between
+    def remove(self, record: Record, puts: int) -> None:
+        """Forget an element that is about to be closed and was put back `puts` times."""
+        key = record.key
+        with self.lock:
+            duplicates = self.duplicates.get(key, [])
+            if record in duplicates:
+                duplicates.remove(record)
+            elif self.known.get(key) is not record:  # a fork has dropped it in the meantime
                 return
-            if record is not head:
-                twins.remove(record)
-            elif twins:
-                self._known[record.key] = twins[0]
-                twins[0].twins = twins[1:]
+            elif duplicates:
+                self.known[key] = duplicates.pop()
             else:
-                del self._known[record.key]
-            self._bury(record.gets, puts)
+                del self.known[key]
+                self.duplicates.pop(key, None)
+            self._add_to_totals(record.gets, puts)
 
-    def _bury(self, gets: int, puts: int) -> None:
-        self._past[0] += 1
-        self._past[1] += gets
-        self._past[2] += puts
-
-    def _bury_forgotten(self) -> None:
-        while self._gone:
-            record = self._gone.popleft()
-            for one in (record, *(record.twins or ())):
-                self._bury(one.gets, one.puts)
-
-    def _counts(self) -> tuple[int, int, int]:
-        """How many elements were made, lent, and returned."""
-        with self._lock:
-            self._bury_forgotten()
-            records = list(self._known.values())
-            records += [twin for record in records for twin in record.twins or ()]
-            new, gets, puts = self._past
-            return (
-                new + len(records),
-                gets + sum(record.gets for record in records),
-                puts + sum(record.puts for record in records),
-            )
-
-    def _twin(self, element: object) -> Record | None:
-        """Claim a lent twin of an object whose first record is not lent."""
-        with self._lock:
-            head = self._known.get(id(element))
-            records: list[Record] = [] if head is None else [head, *(head.twins or ())]
-            for record in records:
+    def claim_duplicate(self, element: object) -> Record | None:
+        """Claim any lent record of this object; None: it is not lent."""
+        with self.lock:
+            head = self.known.get(id(element))
+            for record in [*([head] if head else []), *self.duplicates.get(id(element), [])]:
                 try:
                     del record.lent
                 except AttributeError:
@@ -144,34 +135,57 @@ class Records:
                 return record
         return None
 
-    def _is_idle(self, element: object) -> bool:
-        return any(record.element is element for record in self._idle.copy())
+    def is_idle(self, element: object) -> bool:
+        return any(record.element is element for record in self.idle.copy())
 
-    def _oldest(self, before: float) -> Record | None:
-        """Take out the element that has been idle longest, if it has been since before that time."""
-        idle = self._idle
-        record: Record
+    def pop_older(self, limit: float) -> Record | None:
+        """Take out the element that has been idle longest, if it has been idle since before `limit`."""
+        lifo = self.end == LAST
         try:
-            if idle[0 if self._lifo else -1].since >= before:
+            if self.idle[0 if lifo else -1].since >= limit:
                 return None
-            record = idle.popleft() if self._lifo else idle.pop()
+            record = self.idle.popleft() if lifo else self.idle.pop()
         except IndexError:
             return None
-        if record.since >= before:  # another one than was looked at: back to its place
+        if record.since >= limit:  # another thread has taken the one that we looked at: put this one back
             try:
-                idle.insert(0 if self._lifo else LAST, record)
+                self.idle.insert(0 if lifo else LAST, record)
                 return None
-            except IndexError:  # its place is taken
+            except IndexError:  # the pool is full again
                 pass
         return record
 
+    def counts(self) -> tuple[int, int, int]:
+        """How many elements were made, lent and put back."""
+        with self.lock:
+            self._count_collected()
+            records = list(self.known.values())
+            for duplicates in list(self.duplicates.values()):
+                records += duplicates
+            new, gets, puts = self._totals
+            return (
+                new + len(records),
+                gets + sum(record.gets for record in records),
+                puts + sum(record.puts for record in records),
+            )
 
-POOLS: Final[WeakSet[Records]] = WeakSet()
+    def _count_collected(self) -> None:
+        while self._collected:
+            record = self._collected.popleft()
+            self._add_to_totals(record.gets, record.puts)
+
+    def _add_to_totals(self, gets: int, puts: int) -> None:
+        self._totals[0] += 1
+        self._totals[1] += gets
+        self._totals[2] += puts
 
 
-def _begin_anew() -> None:
-    for pool in list(POOLS):
-        pool._abandon()
+_all: Final[WeakSet[Records]] = WeakSet()
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+def _after_fork_in_child() -> None:
+    for records in list(_all):
+        records.reset()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,20 +1,29 @@
-"""What a pool shows of itself: live, whenever it is looked at."""
+"""The counters of a pool, as a dict that always shows the current numbers."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
-from .records import Record, Records
+from .records import Records
 
 NAMES: Final = ("new", "get", "put")
 
 
-class Stat(dict[str, int]):
-    """How many elements were made, lent and taken back; a new one counts as lent, too. Read only.
+def _current(method: str) -> Any:
+    """The method of dict, called on the numbers of this moment."""
+    function = getattr(dict, method)
 
-    A dict, for who asks for one, as json does; what it holds as a dict is never read.
+    def call(self: Stat, *args: Any) -> Any:
+        return function(self.copy(), *args)
+
+    return call
+
+
+class Stat(dict[str, int]):
+    """How many elements were made, lent and put back; a new one counts as lent, too. Read only.
+
+    It is a dict for callers that need one, such as json. The items that it holds as a dict are never read.
     """
 
     __slots__ = ("_records",)
@@ -26,55 +35,24 @@ class Stat(dict[str, int]):
 
     def copy(self) -> dict[str, int]:
         """The numbers of this moment."""
-        return dict(zip(NAMES, self._records._counts(), strict=True))
+        return dict(zip(NAMES, self._records.counts(), strict=True))
 
-    def __getitem__(self, name: str) -> int:
-        return self.copy()[name]
-
-    def __iter__(self) -> Iterator[str]:  # without it dict(stat) would not ask for the items
+    def __iter__(self) -> Iterator[str]:  # an own `__iter__` makes `dict(stat)` call `__getitem__`
         return iter(NAMES)
 
-    def get(self, name: str, default: Any = None) -> Any:
-        return self.copy().get(name, default)
-
-    def items(self) -> Any:
-        return self.copy().items()
-
-    def values(self) -> Any:
-        return self.copy().values()
-
-    def __eq__(self, other: object) -> bool:
-        return self.copy() == other
-
-    def __ne__(self, other: object) -> bool:
-        return self.copy() != other
-
-    def __or__(self, other: Any) -> Any:
-        return self.copy() | other
-
-    def __ror__(self, other: Any) -> Any:
-        return other | self.copy()
-
-    def __repr__(self) -> str:
-        return repr(self.copy())
-
     def __reduce__(self) -> Any:
-        return dict, (self.copy(),)  # a copy or a pickle is of this moment
+        return dict, (self.copy(),)  # a copy or a pickle has the numbers of this moment
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("the pool counts its stat: it can only be read")
 
+    __getitem__ = _current("__getitem__")
+    __eq__ = _current("__eq__")
+    __ne__ = _current("__ne__")
+    __or__ = _current("__or__")
+    __ror__ = _current("__ror__")
+    __repr__ = _current("__repr__")
+    get = _current("get")
+    items = _current("items")
+    values = _current("values")
     __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _refuse
-
-
-class Idle:
-    """The elements that wait to be lent."""
-
-    __slots__ = ("_idle",)
-
-    def __init__(self, idle: deque[Record]) -> None:
-        self._idle = idle
-
-    def qsize(self) -> int:
-        """How many they are."""
-        return len(self._idle)

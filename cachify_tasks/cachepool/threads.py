@@ -5,8 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TypeVar
 
-from .base import BasePool
-from .flows import drive, emptying
+from .base import BasePool, run
 
 T = TypeVar("T")
 
@@ -15,22 +14,22 @@ class CachePool(BasePool[T]):
     """Keeps objects that are costly to make, and lends them again. For any number of threads; nobody ever waits.
 
     Args:
-        generator: makes an element when none is idle, in the thread that asks.
-        generator_args, generator_argkw: what it is called with; a list and a dict.
-        close_callback: called with an element that is not kept: the pool is full, it is broken, too old or unfit.
+        generator: makes an element when none is idle, in the thread that calls `get`.
+        generator_args, generator_argkw: the arguments for it, a list and a dict.
+        close_callback: called with an element that is not kept: the pool is full, or it is broken, too old or unfit.
         pool_size: the most idle elements; 0 or less is no limit. Lent ones are not counted.
-        max_idle: seconds (float or timedelta). What was idle longer is closed instead of lent; `get`, `put` and
-            `prune` look at it, no thread does. None: for ever.
-        validator: called with an idle element before it is lent. What it refuses, by a false answer or an
-            `Exception`, is closed, and another one is lent.
-        lifo: lend what came back last, so that unused ones grow old; else what came back first.
+        max_idle: seconds (float or timedelta). An element that was idle longer is closed instead of lent. `get`, `put`
+            and `prune` look for such elements; no thread does. None: no limit.
+        validator: called with an idle element before it is lent. Where it returns a false value or raises an
+            `Exception`, the element is closed, and another one is lent.
+        lifo: lend the element that came back last, so that unused ones grow old; else the one that came back first.
 
     Raises:
         CachePoolGeneratorError: the generator is not callable.
-        TypeError, ValueError: another value that cannot be taken.
+        TypeError, ValueError: another argument is invalid.
 
-    What `generator` and `close_callback` raise reaches who called the method that called them. A forked child begins
-    with an empty pool: it neither lends nor closes what its parent had.
+    An error of `generator` or `close_callback` reaches the caller of the method that called it. A forked child begins
+    with an empty pool: it neither lends nor closes its parent's elements.
 
     Example:
         >>> from cachify_tasks.cachepool import CachePool
@@ -41,31 +40,29 @@ class CachePool(BasePool[T]):
         (True, {'new': 1, 'get': 2, 'put': 1})
     """
 
-    __slots__ = ()
-
     def get(self) -> T:
-        """An element that nobody else has: an idle one, or else a new one. Return it by `put` or `close`.
+        """An element that nobody else has: an idle one, or else a new one. Return it with `put` or `close`.
 
         Raises:
-            CachePoolError: the pool is closed. Errors of the generator come as they are; nothing is counted then.
+            CachePoolError: the pool is closed. An error of the generator comes as it is, and nothing is counted.
         """
         try:
             record = self._idle.pop()
         except IndexError:
             pass
         else:
-            if not self._vetted:  # `_lend`, without the call
+            if not self._checks_idle:  # `_lend`, without the call
                 element: T = record.element
                 record.element = None
                 record.gets += 1
                 record.lent = True
                 return element
-            fit = drive(self._fit(record))
+            fit = run(self._first_fit(record))
             if fit is not None:
                 return self._lend(fit)
         self._check_open()
         element = self._generator(*self._args, **self._argkw)
-        self._enrol(element)
+        self._records.add(element)
         return element
 
     def put(self, element: T) -> None:
@@ -74,25 +71,25 @@ class CachePool(BasePool[T]):
         Raises:
             CachePoolError: it is not lent: it was given back or closed before, or the pool has not made it.
         """
-        try:
+        try:  # `_claim`, without the call
             record = self._known[id(element)]
             del record.lent
         except (KeyError, AttributeError):
             record = None
         if record is None:
-            record = self._returned(element)
+            record = self._claim_other(element)
             if record is None:
                 return
         record.element = element
-        if self._swept:
+        if self._sweeps:
             record.since = monotonic()
         try:
             self._idle.insert(self._end, record)
         except IndexError:
             pass
         else:
-            if self._swept:
-                drive(emptying(self._stale, self._ending))
+            if self._sweeps:
+                run(self._close_each(self._pop_stale))
             return
         self._dispose(record, element, record.gets - 1)
 
@@ -102,7 +99,7 @@ class CachePool(BasePool[T]):
         Raises:
             CachePoolError: it is not lent, as for `put`.
         """
-        record = self._claimed(element)
+        record = self._claim(element)
         if record is not None:
             self._dispose(record, element, record.gets - 1)
 
@@ -112,16 +109,17 @@ class CachePool(BasePool[T]):
         Raises:
             ExceptionGroup: `close_callback` failed; the other elements are closed all the same.
         """
-        return drive(emptying(self._those_now(), self._ending))
+        return run(self._close_each(self._pop_all()))
 
     def prune(self) -> int:
-        """Close what has been idle longer than `max_idle`; how many they were. Raises like `clear`."""
-        return drive(emptying(self._stale, self._ending))
+        """Close the elements that were idle longer than `max_idle`; how many they were. Raises like `clear`."""
+        return run(self._close_each(self._pop_stale))
 
     def close_all(self) -> int:
         """Close the pool: its idle elements now, the lent ones as they are given back; how many were idle.
 
-        After it `get` raises `CachePoolError`. A second time it closes what an interrupt has left. Raises like `clear`.
+        After it `get` raises `CachePoolError`. A second call closes what an interrupted one has left. Raises like
+        `clear`.
         """
         self._shut()
-        return drive(emptying(self._stale, self._ending))
+        return run(self._close_each(self._pop_stale))

@@ -1,4 +1,4 @@
-"""An element for the length of a `with` block."""
+"""Lend an element for the length of a `with` block."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from .base import BasePool, check_callable
+from .._checks import function
+from .base import BasePool, run
 from .errors import CachePoolError
-from .flows import drive, failed
 from .threads import CachePool
 
 if TYPE_CHECKING:
@@ -19,34 +19,49 @@ Decider = Callable[[Any, Any, Any], Any]
 
 
 class BaseWrapper(Generic[T]):
-    """Who is in the block, and with what; it may be entered again, also by others at the same time."""
-
-    __slots__ = ("_decider", "_inside", "_pool")
+    """Knows the elements that each thread or task has in the block; any number of them may be in it at once."""
 
     def __init__(self, pool: Any, reuse_decider: Decider | None) -> None:
-        self._decider = check_callable("reuse_decider", reuse_decider)
+        self._decider = None if reuse_decider is None else function("reuse_decider", reuse_decider)
         self._pool = pool
         self._inside: dict[object, list[T]] = {}
 
-    def _enter(self, who: object, element: T) -> T:
-        self._inside.setdefault(who, []).append(element)
+    def _enter(self, user: object, element: T) -> T:
+        self._inside.setdefault(user, []).append(element)
         return element
 
-    def _leave(self, who: object) -> T:
+    def _leave(self, user: object) -> T:
         inside = self._inside
-        if who not in inside:  # a generator may be ended elsewhere than it was begun
-            who = next(reversed(inside.copy()), None)
-        stack = inside.get(who)
-        if not stack:
+        if user not in inside:  # a generator may be closed by another thread than the one that has begun it
+            user = next(reversed(inside.copy()), None)
+        elements = inside.get(user)
+        if not elements:
             raise CachePoolError("the wrapper is left more often than it was entered")
-        element = stack.pop()
-        if not stack:
-            inside.pop(who, None)
+        element = elements.pop()
+        if not elements:
+            inside.pop(user, None)
         return element
 
-    def _top(self, who: object) -> T | None:
-        stack = self._inside.get(who)
-        return stack[-1] if stack else None
+    def _innermost(self, user: object) -> T | None:
+        elements = self._inside.get(user)
+        return elements[-1] if elements else None
+
+    async def _return_after(self, error: tuple[Any, Any, Any], element: T) -> None:
+        """The block has raised: put the element back or close it, as the decider says. An interrupted decider closes.
+
+        An error that is raised here becomes a note on the block's own error, which goes on.
+        """
+        reuse = False
+        try:
+            if self._decider is not None:
+                reuse = bool(await self._pool._result(self._decider(*error)))
+        except Exception as raised:  # noqa: BLE001
+            error[1].add_note(f"reuse_decider failed, so the element was closed: {raised!r}")
+        finally:
+            try:
+                await self._pool._result(self._pool.put(element) if reuse else self._pool.close(element))
+            except Exception as raised:  # noqa: BLE001
+                error[1].add_note(f"the element could not be {'put back' if reuse else 'closed'}: {raised!r}")
 
 
 class CacheWrapper(BaseWrapper[T]):
@@ -54,13 +69,13 @@ class CacheWrapper(BaseWrapper[T]):
 
     Args:
         pool: a `CachePool`.
-        reuse_decider: called with the type, value and traceback of an error that ends the block. What it answers with
-            true puts the element back; else, or if it fails, the element is closed. None: always closed.
+        reuse_decider: called with the type, value and traceback of an error that ends the block. Where it returns a
+            true value, the element is put back; else, or if it fails, the element is closed. None: always closed.
 
     Raises:
-        TypeError: a value that cannot be taken.
+        TypeError: an argument is invalid.
 
-    The error goes on in any case; what fails while the element is returned becomes a note on it.
+    The error goes on in any case. Another error while the element is returned becomes a note on it.
 
     Example:
         >>> from cachify_tasks.cachepool import CachePool, CacheWrapper
@@ -71,17 +86,15 @@ class CacheWrapper(BaseWrapper[T]):
         {'used': True}
     """
 
-    __slots__ = ()
-
     def __init__(self, pool: CachePool[T], reuse_decider: Decider | None = None) -> None:
         if not isinstance(pool, CachePool):
-            raise TypeError(f"pool={pool!r}: give a CachePool")
+            raise TypeError(f"pool must be a CachePool, not {pool!r}")
         super().__init__(pool, reuse_decider)
 
     @property
     def element(self) -> T | None:
-        """What this thread has been lent by this wrapper; None outside of the block."""
-        return self._top(get_ident())
+        """The element that this thread has in the block; None outside of it."""
+        return self._innermost(get_ident())
 
     def __enter__(self) -> T:
         return self._enter(get_ident(), self._pool.get())
@@ -91,7 +104,7 @@ class CacheWrapper(BaseWrapper[T]):
         if error[0] is None:
             self._pool.put(element)
         else:
-            drive(failed(self._pool, element, self._decider, error))
+            run(self._return_after(error, element))
 
 
 @overload
@@ -101,13 +114,13 @@ def make_wrapper(
     pool: AsyncCachePool[T], reuse_decider: Decider | None = None
 ) -> Callable[[], AsyncCacheWrapper[T]]: ...
 def make_wrapper(pool: Any, reuse_decider: Decider | None = None) -> Any:
-    """A function without arguments that gives a `CacheWrapper`, of an async pool an `AsyncCacheWrapper`.
+    """A function without arguments that makes a `CacheWrapper`, for an async pool an `AsyncCacheWrapper`.
 
     Args:
         pool, reuse_decider: as for `CacheWrapper`.
 
     Raises:
-        TypeError: a value that cannot be taken.
+        TypeError: an argument is invalid.
 
     Example:
         >>> from cachify_tasks.cachepool import CachePool, make_wrapper
@@ -120,7 +133,7 @@ def make_wrapper(pool: Any, reuse_decider: Decider | None = None) -> Any:
         from .coroutines import AsyncCacheWrapper
 
         kind = AsyncCacheWrapper
-    kind(pool, reuse_decider)  # what cannot be taken is refused now
+    kind(pool, reuse_decider)  # invalid arguments are refused now
 
     def wrapper() -> Any:
         return kind(pool, reuse_decider)

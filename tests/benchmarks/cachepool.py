@@ -74,12 +74,12 @@ def nanoseconds(use: Use, threads: int, rounds: int) -> Callable[[], float]:
             begin.wait()
             use(rounds // threads)
 
-        crowd = [threading.Thread(target=work) for _ in range(threads)]
-        for thread in crowd:
+        started = [threading.Thread(target=work) for _ in range(threads)]
+        for thread in started:
             thread.start()
         began = time.perf_counter()
         begin.wait()
-        for thread in crowd:
+        for thread in started:
             thread.join()
         return (time.perf_counter() - began) / rounds * 1e9
 
@@ -88,12 +88,12 @@ def nanoseconds(use: Use, threads: int, rounds: int) -> Callable[[], float]:
 
 def bench(table: Table, url: str) -> None:
     for threads in (1, ELEMENTS):
-        who = "one thread" if threads == 1 else f"{threads} threads"
+        users = "one thread" if threads == 1 else f"{threads} threads"
         mine = nanoseconds(ours(), threads, ROUNDS)
         for name, use, rounds, goal in (
             ("queue.LifoQueue", lifo_queue(), ROUNDS, GOAL),
             ("SQLAlchemy QueuePool", sqlalchemy(), ROUNDS // 4, None),
         ):
-            what = f"{name} / CachePool, get + put, {who}"
+            what = f"{name} / CachePool, get + put, {users}"
             theirs = nanoseconds(use, threads, rounds)
             table.add(paired(what, mine, theirs, unit="ns", goal=goal, better="high", upside_down=True, pairs=15))

@@ -1,4 +1,4 @@
-"""What finds mutants that no single test of the suite is for; each takes things of a package that may be broken."""
+"""Checks that kill mutants for which no single test exists; each takes the things of a package that may be broken."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def forget(things: Things) -> None:
     assert gone() is None
     closed = pool.get()
     pool.close(closed)
-    assert not pool._known
+    assert not pool._records.known
 
 
 def age(things: Things) -> None:

@@ -1,4 +1,4 @@
-"""Elements that grow old or break, and pools that are emptied or closed."""
+"""Elements that grow old or break, and pools that are cleared or closed."""
 
 from datetime import timedelta
 from typing import Any
@@ -29,7 +29,7 @@ def put_all(pool, elements):
         pool.put(element)
 
 
-def test_what_was_idle_too_long_is_closed_instead_of_lent(things, clock):
+def test_an_element_that_was_idle_too_long_is_closed_instead_of_lent(things, clock):
     pool = things.pool(max_idle=10)
     put_all(pool, [pool.get() for _ in range(2)])
 
@@ -42,7 +42,7 @@ def test_what_was_idle_too_long_is_closed_instead_of_lent(things, clock):
     pool.put(fresh)
 
 
-def test_what_was_idle_for_less_is_lent(things, clock):
+def test_an_element_that_was_idle_for_less_is_lent(things, clock):
     pool = things.pool(max_idle=timedelta(seconds=10))
     put_all(pool, [pool.get()])
 
@@ -52,7 +52,7 @@ def test_what_was_idle_for_less_is_lent(things, clock):
     put_all(pool, things.made)
 
 
-def test_the_time_of_being_lent_does_not_count(things, clock):
+def test_the_time_while_it_was_lent_does_not_count(things, clock):
     pool = things.pool(max_idle=10)
     pool.put(pool.get())
     element = pool.get()
@@ -66,7 +66,7 @@ def test_the_time_of_being_lent_does_not_count(things, clock):
 
 
 @pytest.mark.parametrize("lifo", [False, True])
-def test_put_closes_those_that_are_too_old(things, clock, lifo):
+def test_put_closes_idle_elements_that_are_too_old(things, clock, lifo):
     pool = things.pool(max_idle=10, lifo=lifo)
     old, middle, new = (pool.get() for _ in range(3))
     pool.put(old)
@@ -80,7 +80,7 @@ def test_put_closes_those_that_are_too_old(things, clock, lifo):
 
 
 @pytest.mark.parametrize("lifo", [False, True])
-def test_prune_closes_those_that_are_too_old(things, clock, lifo):
+def test_prune_closes_idle_elements_that_are_too_old(things, clock, lifo):
     pool = things.pool(max_idle=10, lifo=lifo)
     elements = [pool.get() for _ in range(4)]
     put_all(pool, elements[:3])
@@ -121,7 +121,7 @@ def test_a_new_element_is_not_validated(things):
     pool.close(element)
 
 
-def test_a_validator_that_fails_refuses(things):
+def test_a_validator_that_raises_refuses(things):
     def validator(thing):
         raise OSError("gone")
 
@@ -134,7 +134,7 @@ def test_a_validator_that_fails_refuses(things):
     pool.put(things.made[1])
 
 
-def test_a_validator_that_is_interrupted_does_not_leak_the_element(things):
+def test_an_interrupted_validator_does_not_leak_the_element(things):
     def validator(thing):
         raise SystemExit
 
@@ -147,7 +147,7 @@ def test_a_validator_that_is_interrupted_does_not_leak_the_element(things):
     assert things.open() == []
 
 
-def test_nobody_gets_an_element_while_it_is_validated(things):
+def test_no_other_caller_gets_an_element_while_it_is_validated(things):
     inner: list[Any] = []
 
     def validator(thing):
@@ -164,7 +164,7 @@ def test_nobody_gets_an_element_while_it_is_validated(things):
     put_all(pool, things.made)
 
 
-def test_what_was_put_last_is_lent_first_when_lifo(things):
+def test_a_lifo_pool_lends_first_what_was_put_last(things):
     pool = things.pool(lifo=True)
     put_all(pool, [pool.get() for _ in range(3)])
 
@@ -172,7 +172,7 @@ def test_what_was_put_last_is_lent_first_when_lifo(things):
     put_all(pool, things.made)
 
 
-def test_a_lifo_pool_that_is_full_closes_what_is_put(things):
+def test_put_to_a_full_lifo_pool_closes_the_element(things):
     pool = things.pool(lifo=True, pool_size=1)
 
     put_all(pool, [pool.get() for _ in range(2)])
@@ -180,7 +180,7 @@ def test_a_lifo_pool_that_is_full_closes_what_is_put(things):
     assert things.open() == [0]
 
 
-def test_clear_closes_the_idle_ones_and_the_pool_goes_on(things):
+def test_clear_closes_the_idle_elements_and_the_pool_goes_on(things):
     pool = things.pool()
     lent, *others = [pool.get() for _ in range(3)]
     put_all(pool, others)
@@ -193,7 +193,7 @@ def test_clear_closes_the_idle_ones_and_the_pool_goes_on(things):
     pool.put(lent)
 
 
-def test_clear_closes_all_though_closing_fails(things):
+def test_clear_closes_every_element_even_if_closing_one_fails(things):
     def close(thing):
         things.close(thing)
         if thing.number < 2:
@@ -209,7 +209,7 @@ def test_clear_closes_all_though_closing_fails(things):
     assert things.open() == []
 
 
-def test_close_all_closes_idle_ones_now_and_lent_ones_as_they_come_back(things):
+def test_close_all_closes_idle_elements_now_and_lent_ones_as_they_come_back(things):
     pool = things.pool()
     idle, lent, broken = (pool.get() for _ in range(3))
     pool.put(idle)
@@ -233,7 +233,7 @@ def test_a_closed_pool_lends_nothing(things):
     assert things.made == []
 
 
-def test_a_pool_tells_what_it_is(things):
+def test_the_repr_shows_the_state_of_the_pool(things):
     pool = things.pool()
     pool = getattr(pool, "pool", pool)
 

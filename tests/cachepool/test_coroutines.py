@@ -1,4 +1,4 @@
-"""What only the async pool can meet: cancellation and event loops."""
+"""Cancellation and event loops: what only the async pool meets."""
 
 import asyncio
 import os
@@ -92,8 +92,8 @@ async def test_cancelled_at_random_many_calls_lose_nothing():
                 await asyncio.sleep(0)
             if drawn.random() < 0.5:
                 task.cancel()
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
-        assert {type(answer) for answer in answers} <= {type(None), KeyError, asyncio.CancelledError}
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(result) for result in results} <= {type(None), KeyError, asyncio.CancelledError}
         assert slow.pool.queue.qsize() <= 4
         slow.check()
 

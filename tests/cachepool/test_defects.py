@@ -1,4 +1,4 @@
-"""What goes wrong in other pools of this kind, and does not here."""
+"""Defects of other pools of this kind, which this one does not have."""
 
 import gc
 import threading
@@ -25,7 +25,7 @@ def test_a_decider_that_raises_does_not_leak_the_element(things):
     assert "reuse_decider failed" in raised.value.__notes__[0]
 
 
-def test_a_decider_that_is_interrupted_does_not_leak_the_element(things):
+def test_an_interrupted_decider_does_not_leak_the_element(things):
     def decider(*error):
         raise SystemExit(3)
 
@@ -102,7 +102,7 @@ def test_a_wrapper_that_is_left_in_another_thread_returns_its_element(things):
         wrapper.__exit__(None, None, None)
 
 
-def test_what_is_put_twice_is_not_lent_twice(things):
+def test_an_element_that_is_put_twice_is_not_lent_twice(things):
     pool = things.pool()
     element = pool.get()
     pool.put(element)
@@ -114,7 +114,7 @@ def test_what_is_put_twice_is_not_lent_twice(things):
     assert pool.stat["put"] == 1
 
 
-def test_what_is_put_twice_is_refused_also_when_the_pool_is_full(things):
+def test_a_second_put_is_refused_also_when_the_pool_is_full(things):
     pool = things.pool(pool_size=1)
     first, second = pool.get(), pool.get()
     pool.put(first)
@@ -125,7 +125,7 @@ def test_what_is_put_twice_is_refused_also_when_the_pool_is_full(things):
 
 
 @pytest.mark.parametrize("back", ["put", "close"])
-def test_what_another_made_is_refused(things, back):
+def test_an_element_of_another_pool_is_refused(things, back):
     pool, other = things.pool(), things.pool()
     foreign = other.get()
 
@@ -137,7 +137,7 @@ def test_what_another_made_is_refused(things, back):
 
 
 @pytest.mark.parametrize("back", ["put", "close"])
-def test_what_was_closed_is_refused(things, back):
+def test_a_closed_element_is_refused(things, back):
     pool = things.pool()
     element = pool.get()
     pool.close(element)
@@ -146,7 +146,7 @@ def test_what_was_closed_is_refused(things, back):
         getattr(pool, back)(element)
 
 
-def test_what_is_idle_cannot_be_closed_by_who_gave_it_back(things):
+def test_an_idle_element_cannot_be_closed_by_the_caller_that_returned_it(things):
     pool = things.pool()
     element = pool.get()
     pool.put(element)
@@ -195,7 +195,7 @@ def test_an_element_that_its_user_forgets_is_collected_and_its_id_is_not_kept():
     gc.collect()
 
     assert gone() is None
-    assert not pool._known
+    assert not pool._records.known
     assert pool.stat == {"new": 1, "get": 1, "put": 0}
 
 
@@ -223,8 +223,8 @@ def test_many_forgotten_elements_are_counted_and_leave_nothing_behind():
         pool.get()
 
     assert pool.stat == {"new": 100, "get": 200, "put": 100}
-    assert not pool._known
-    assert not pool._gone
+    assert not pool._records.known
+    assert not pool._records._collected
 
 
 def test_an_element_may_be_forgotten_by_a_thread_while_another_reads_stat():
@@ -234,7 +234,7 @@ def test_an_element_may_be_forgotten_by_a_thread_while_another_reads_stat():
     pool = CachePool(Element)
     element = [pool.get()]
 
-    with pool._lock:
+    with pool._records.lock:
         thread = threading.Thread(target=element.clear)
         thread.start()
         thread.join(10)

@@ -1,4 +1,4 @@
-"""What is documented, for the pool of threads and for the one of coroutines."""
+"""The documented behaviour, of the pool for threads and of the one for coroutines."""
 
 import copy
 import json
@@ -31,7 +31,7 @@ def test_an_empty_pool_calls_the_generator_with_its_arguments():
     assert given == [((1, 2, "x"), {"key": "value"})]
 
 
-def test_all_arguments_are_positional_too():
+def test_documented_arguments_may_be_positional():
     closed: list[object] = []
     pool = CachePool(lambda *args, **argkw: [*args, argkw], [1], {"a": 2}, closed.append, 1)
     first, second = pool.get(), pool.get()
@@ -44,7 +44,7 @@ def test_all_arguments_are_positional_too():
     pool.clear()
 
 
-def test_arguments_that_python_cannot_pass_are_told_of_when_an_element_is_made():
+def test_arguments_that_python_cannot_pass_raise_when_an_element_is_made():
     pool = CachePool(lambda **argkw: argkw, generator_argkw={(1, 2): "1 and 2"})
 
     with pytest.raises(TypeError, match="keywords must be strings"):
@@ -64,7 +64,7 @@ def test_an_element_that_was_put_is_lent_again(things):
     pool.put(element)
 
 
-def test_nobody_else_gets_an_element_that_is_lent(things):
+def test_no_other_caller_gets_a_lent_element(things):
     pool = things.pool()
     for element in [pool.get() for _ in range(3)]:
         pool.put(element)
@@ -76,7 +76,7 @@ def test_nobody_else_gets_an_element_that_is_lent(things):
         pool.put(element)
 
 
-def test_what_was_put_first_is_lent_first(things):
+def test_the_element_that_was_put_first_is_lent_first(things):
     pool = things.pool()
     for element in [pool.get() for _ in range(3)]:
         pool.put(element)
@@ -88,7 +88,7 @@ def test_what_was_put_first_is_lent_first(things):
         pool.put(element)
 
 
-def test_a_full_pool_closes_what_is_put_and_does_not_count_it(things):
+def test_put_to_a_full_pool_closes_the_element_and_is_not_counted(things):
     pool = things.pool(pool_size=2)
     lent = [pool.get() for _ in range(3)]
 
@@ -100,7 +100,7 @@ def test_a_full_pool_closes_what_is_put_and_does_not_count_it(things):
     assert pool.stat == {"new": 3, "get": 3, "put": 2}
 
 
-def test_a_pool_without_close_callback_drops_what_it_does_not_keep():
+def test_a_full_pool_without_close_callback_drops_the_element():
     pool = CachePool(object, pool_size=1)
     first, second = pool.get(), pool.get()
     pool.put(first)
@@ -172,7 +172,7 @@ def test_stat_counts_closed_and_forgotten_elements(things):
     assert pool.stat == {"new": 2, "get": 3, "put": 1}
 
 
-def test_an_error_of_the_generator_is_the_caller_s_and_counts_nothing(things):
+def test_an_error_of_the_generator_reaches_the_caller_and_nothing_is_counted(things):
     class Broken(Exception):
         pass
 
@@ -208,7 +208,7 @@ def test_the_wrapper_lends_an_element_and_puts_it_back(things):
     assert pool.stat == {"new": 1, "get": 1, "put": 1}
 
 
-def test_the_wrapper_has_its_element_and_none_after():
+def test_the_wrapper_has_an_element_in_the_block_only():
     wrapper: Any = CacheWrapper(CachePool(object))
     assert wrapper.element is None
 
@@ -219,11 +219,11 @@ def test_the_wrapper_has_its_element_and_none_after():
 
 
 @pytest.mark.parametrize("reuse", [True, False, None, 0, "yes"])
-def test_the_decider_says_whether_an_element_is_reused_after_an_error(things, reuse):
-    told = []
+def test_the_decider_decides_whether_an_element_is_reused_after_an_error(things, reuse):
+    errors = []
 
     def decider(*error):
-        told.append(error)
+        errors.append(error)
         return reuse
 
     pool = things.pool()
@@ -233,8 +233,8 @@ def test_the_decider_says_whether_an_element_is_reused_after_an_error(things, re
         raise error
 
     assert raised.value is error
-    assert told[0][:2] == (KeyError, error)
-    assert told[0][2] is not None
+    assert errors[0][:2] == (KeyError, error)
+    assert errors[0][2] is not None
     assert element.closed is not bool(reuse)
     assert pool.queue.qsize() == bool(reuse)
 
@@ -248,12 +248,12 @@ def test_without_a_decider_an_error_closes_the_element(things):
     assert element.closed
 
 
-def test_a_decider_is_not_asked_when_all_is_well(things):
-    with things.wrapper(things.pool(), lambda *error: pytest.fail("asked")):
+def test_the_decider_is_not_called_without_an_error(things):
+    with things.wrapper(things.pool(), lambda *error: pytest.fail("called")):
         pass
 
 
-def test_make_wrapper_gives_a_function_that_gives_wrappers():
+def test_make_wrapper_returns_a_function_that_makes_wrappers():
     pool = CachePool(object)
     wrapper = make_wrapper(pool, reuse_decider=lambda *error: True)
     assert isinstance(wrapper(), CacheWrapper)
@@ -264,6 +264,6 @@ def test_make_wrapper_gives_a_function_that_gives_wrappers():
     assert pool.get() is element
 
 
-def test_the_errors_are_a_family():
+def test_the_errors_share_a_root():
     assert issubclass(CachePoolError, Exception)
     assert issubclass(CachePoolGeneratorError, CachePoolError)

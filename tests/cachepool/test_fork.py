@@ -1,4 +1,4 @@
-"""A forked child does not use what belongs to its parent."""
+"""A forked child does not use the elements of its parent."""
 
 from tests.support.programs import run
 
@@ -102,7 +102,7 @@ import threading
 held, leave = threading.Event(), threading.Event()
 
 def hold():
-    with pool._lock:
+    with pool._records.lock:
         held.set()
         leave.wait(10)
 

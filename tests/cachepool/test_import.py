@@ -1,4 +1,4 @@
-"""The pool comes alone: without the store, its client, a framework or an event loop."""
+"""The import brings the pool alone: no store, no client of it, no framework, no event loop."""
 
 from tests.support.programs import run
 

@@ -15,7 +15,7 @@ ROUNDS = 2_000_000 if os.getenv("CACHIFY_CHAOS") == "full" else 400_000
 
 
 class Thing:
-    """Knows who has it; both lists change in one step of the interpreter."""
+    """Knows its users; both lists change in one step of the interpreter."""
 
     def __init__(self) -> None:
         self.users: list[int] = []
@@ -42,17 +42,17 @@ def together(work, threads=THREADS):
         except BaseException as error:  # noqa: BLE001  # raised below
             errors.append(error)
 
-    crowd = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
-    for thread in crowd:
+    started = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
+    for thread in started:
         thread.start()
-    for thread in crowd:
+    for thread in started:
         thread.join()
     if errors:
         raise errors[0]
 
 
 def storm(pool_type, rounds=ROUNDS, **options):
-    """Threads that get, put and close as fast as they can; every element says who has it."""
+    """Threads that get, put and close as fast as they can; every element knows its user."""
     size, made, turns, kept = 5, [], rounds // THREADS, [0] * THREADS
 
     def make():
@@ -94,12 +94,12 @@ def test_nothing_is_lent_twice_lost_or_left_open(lifo):
 
 
 @pytest.mark.timeout(300)
-def test_nothing_is_lost_where_elements_are_looked_at_first():
+def test_nothing_is_lost_where_elements_are_checked_before_they_are_lent():
     storm(CachePool, ROUNDS // 4, max_idle=60, validator=lambda thing: True)
 
 
 @pytest.mark.parametrize("back", ["put", "close"])
-def test_of_many_who_give_back_the_same_one_can(back):
+def test_of_many_threads_that_return_one_element_only_one_succeeds(back):
     pool = CachePool(Thing, close_callback=lambda thing: thing.closed.append(True))
     for _ in range(50):
         scramble(pool, back)
@@ -195,4 +195,4 @@ def test_every_element_is_idle_closed_or_forgotten_whatever_else_is_called_meanw
     assert len(made) == len(closed) + len(forgotten) + pool.queue.qsize()
     assert pool.stat["new"] == len(made)
     pool.clear()
-    assert not pool._known
+    assert not pool._records.known

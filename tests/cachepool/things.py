@@ -1,4 +1,4 @@
-"""Elements that know what became of them, and the async pool in the clothes of the other one."""
+"""Elements that know whether they are closed, and an async pool whose methods are called like the other one's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Thing:
         self.number = number
         self.closed = False
 
-    def __eq__(self, other: object) -> bool:  # identity alone tells elements apart
+    def __eq__(self, other: object) -> bool:  # elements differ by identity only
         return isinstance(other, Thing)
 
     __hash__ = None  # type: ignore[assignment]

@@ -1,5 +1,7 @@
-"""Blocking calls in threads, from asyncio. A job is offered to the crew → an idle worker has it at once, else it waits
-in the lanes → the worker runs it → the outbox tells the event loop of all that has ended, once per batch.
+"""Blocking calls in threads, from asyncio.
+
+The pool offers a job to the scheduler. An idle worker gets it at once, else it waits in the priority queue. The worker
+runs it and appends the outcome to the completions, which wake the event loop once for a whole batch of outcomes.
 """
 
 from .pool import AdvancedPool

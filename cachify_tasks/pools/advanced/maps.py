@@ -1,96 +1,73 @@
-"""What a pool does with many calls: results in a list, or one by one."""
+"""One function, called many times: the results in a list, or one by one."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
-from datetime import timedelta
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
-from .checks import whole
-from .crew import Crew
-from .rows import Source, all_of, all_rows, rows
+from ..._checks import count
+from .limits import Timeout
+from .scheduler import Scheduler
 
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
-C = TypeVar("C")
 
-Of = Iterable[A] | AsyncIterable[A]
+Items: TypeAlias = Iterable[A] | AsyncIterable[A]
+Row: TypeAlias = tuple[Any, ...]  # the positional arguments of one call
 
 
 class Maps(ABC):
     """The methods of `AdvancedPool` that call one function many times."""
 
-    _crew: Crew
+    _scheduler: Scheduler
 
     @abstractmethod
     async def submit(self, f: Callable[..., T], /, *args: Any, **kwargs: Any) -> asyncio.Future[T]: ...
 
     @abstractmethod
-    def _ready(self, f: object, priority: int = 0) -> object:
-        """Refuse what cannot be run before an iterable is asked for anything."""
+    def _check_call(self, f: object, priority: int = 0) -> object:
+        """Raise for a call that the pool cannot run, before any item is taken from an iterable."""
 
     @abstractmethod
-    async def _spread(
-        self, f: Callable[..., T], rows: list[tuple[Any, ...]], priority: int, timeout: float | timedelta | None
-    ) -> list[T]: ...
+    async def _run_map(self, f: Callable[..., T], rows: list[Row], priority: int, timeout: Timeout) -> list[T]: ...
 
     @overload
     async def map(
-        self,
-        f: Callable[[A], T],
-        it: Of[A],
-        /,
-        *,
-        priority: int = ...,
-        strict: bool = ...,
-        timeout: float | timedelta | None = ...,
+        self, f: Callable[[A], T], it: Items[A], /, *, priority: int = ..., strict: bool = ..., timeout: Timeout = ...
     ) -> list[T]: ...
     @overload
     async def map(
         self,
         f: Callable[[A, B], T],
-        i1: Of[A],
-        i2: Of[B],
+        i1: Items[A],
+        i2: Items[B],
         /,
         *,
         priority: int = ...,
         strict: bool = ...,
-        timeout: float | timedelta | None = ...,
+        timeout: Timeout = ...,
     ) -> list[T]: ...
     @overload
     async def map(
-        self,
-        f: Callable[..., T],
-        /,
-        *its: Source,
-        priority: int = ...,
-        strict: bool = ...,
-        timeout: float | timedelta | None = ...,
+        self, f: Callable[..., T], /, *its: Items[Any], priority: int = ..., strict: bool = ..., timeout: Timeout = ...
     ) -> list[T]: ...
     async def map(
-        self,
-        f: Callable[..., T],
-        /,
-        *its: Source,
-        priority: int = 0,
-        strict: bool = False,
-        timeout: float | timedelta | None = None,
+        self, f: Callable[..., T], /, *its: Items[Any], priority: int = 0, strict: bool = False, timeout: Timeout = None
     ) -> list[T]:
-        """The results of `f` for the items of the iterables, in their order.
+        """The results of `f` for the items of the iterables, in the order of the items.
 
-        The iterables are read to their end first, in the event loop; the shortest one ends it. In the queue a map is
-        one entry. At the first exception it ends with that one, and items that have not begun are left out.
+        The event loop reads the iterables first, until the shortest one ends. In the queue a map is one entry. Its
+        first exception ends it: items that have not begun are not run.
 
         Args:
-            priority: the smaller number first; something more urgent goes between two items.
-            strict: the iterables must be of the same length.
-            timeout: seconds for the whole of it.
+            priority: the smaller number first; a more urgent entry goes between two items.
+            strict: the iterables must have the same length.
+            timeout: seconds for the whole map.
 
         Raises:
             ValueError: the lengths differ, and `strict` was given.
@@ -104,66 +81,61 @@ class Maps(ABC):
         >>> asyncio.run(lengths())
         [3, 5]
         """
-        self._ready(f, priority)
+        self._check_call(f, priority)
         if not its:
-            raise TypeError("map needs one iterable or more")
-        return await self._spread(f, await all_rows(its, strict=strict), priority, timeout)
+            raise TypeError("map needs at least one iterable")
+        if any(isinstance(items, AsyncIterable) for items in its):
+            found = [row async for row in rows(its, strict=strict)]
+        else:
+            found = list(zip(*its, strict=strict))
+        return await self._run_map(f, found, priority, timeout)
 
     async def starmap(
-        self,
-        f: Callable[..., T],
-        it: Of[Iterable[Any]],
-        /,
-        priority: int = 0,
-        timeout: float | timedelta | None = None,
+        self, f: Callable[..., T], it: Items[Iterable[Any]], /, priority: int = 0, timeout: Timeout = None
     ) -> list[T]:
         """`map`, of one iterable whose items are the positional arguments of a call."""
-        self._ready(f, priority)
-        return await self._spread(f, [tuple(args) for args in await all_of(it)], priority, timeout)
+        self._check_call(f, priority)
+        return await self._run_map(f, [tuple(args) for args in await all_of(it)], priority, timeout)
 
     async def doublestarmap(
-        self,
-        f: Callable[..., T],
-        it: Of[Mapping[str, Any]],
-        /,
-        priority: int = 0,
-        timeout: float | timedelta | None = None,
+        self, f: Callable[..., T], it: Items[Mapping[str, Any]], /, priority: int = 0, timeout: Timeout = None
     ) -> list[T]:
         """`map`, of one iterable whose items are the keyword arguments of a call."""
-        self._ready(f, priority)
-        return await self._spread(partial(_by_name, f), [(kwargs,) for kwargs in await all_of(it)], priority, timeout)
+        self._check_call(f, priority)
+        found = [((), kwargs) for kwargs in await all_of(it)]
+        return await self._run_map(partial(_call, f), found, priority, timeout)
 
     double_starmap = doublestarmap
 
     async def starmap_with_kwds(
         self,
         f: Callable[..., T],
-        it: Of[tuple[Of[Any], Mapping[str, Any]]],
+        it: Items[tuple[Items[Any], Mapping[str, Any]]],
         /,
         priority: int = 0,
-        timeout: float | timedelta | None = None,
+        timeout: Timeout = None,
     ) -> list[T]:
         """`map`, of one iterable whose items are pairs: positional arguments, keyword arguments."""
-        self._ready(f, priority)
-        pairs = [(await all_of(args), kwargs) for args, kwargs in await all_of(it)]
-        return await self._spread(partial(_by_both, f), pairs, priority, timeout)
+        self._check_call(f, priority)
+        found = [(await all_of(args), kwargs) for args, kwargs in await all_of(it)]
+        return await self._run_map(partial(_call, f), found, priority, timeout)
 
-    async def imap(
+    def imap(
         self,
         f: Callable[..., T],
         /,
-        *its: Source,
+        *its: Items[Any],
         priority: int = 0,
         strict: bool = False,
         ahead: int | None = None,
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T, None]:
         """The results one by one, in the order of the items; the iterables may be endless.
 
-        What was begun ahead is cancelled when the iteration ends early: use `contextlib.aclosing` to have it end at
-        once. An exception ends it, in its place among the results.
+        If the iteration ends early, calls that were submitted ahead are cancelled: use `contextlib.aclosing` to have
+        that done at once. An exception ends the iteration when its turn among the results has come.
 
         Args:
-            ahead: items that are submitted before they are asked for; twice the most workers if not given.
+            ahead: how many items are submitted before their results are wanted; the default is twice the most workers.
 
         >>> import itertools
         >>> from cachify_tasks.pools import AdvancedPool
@@ -174,79 +146,100 @@ class Maps(ABC):
         >>> asyncio.run(first())
         3
         """
-        ahead = self._ahead(f, its, priority, ahead)
-        flying: deque[asyncio.Future[T]] = deque()
-        broken: Exception | None = None
-        source = rows(its, strict=strict)
-        try:
-            while broken is None or flying:
-                while broken is None and len(flying) < ahead:
-                    try:
-                        row = await anext(source)
-                    except Exception as error:  # noqa: BLE001  # the end, or what the iterable raises: after the results
-                        broken = error
-                    else:
-                        flying.append(await self.submit(f, *row, _priority_=priority))
-                if flying:
-                    yield await flying[0]
-                    flying.popleft()
-            if not isinstance(broken, StopAsyncIteration):
-                raise broken
-        finally:
-            _cancel(flying)
+        return self._results(f, its, priority, strict, ahead, in_order=True)
 
-    async def imap_unordered(
+    def imap_unordered(
         self,
         f: Callable[..., T],
         /,
-        *its: Source,
+        *its: Items[Any],
         priority: int = 0,
         strict: bool = False,
         ahead: int | None = None,
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T, None]:
         """`imap`, in the order in which the calls end."""
-        ahead = self._ahead(f, its, priority, ahead)
-        flying: set[asyncio.Future[T]] = set()
-        ended: asyncio.Queue[asyncio.Future[T]] = asyncio.Queue()
-        broken: Exception | None = None
+        return self._results(f, its, priority, strict, ahead, in_order=False)
+
+    async def _results(
+        self,
+        f: Callable[..., T],
+        its: tuple[Items[Any], ...],
+        priority: int,
+        strict: bool,
+        ahead: int | None,
+        *,
+        in_order: bool,
+    ) -> AsyncGenerator[T, None]:
+        self._check_call(f, priority)
+        if not its:
+            raise TypeError("imap needs at least one iterable")
+        ahead = 2 * self._scheduler.limits.most if ahead is None else count("ahead", ahead)
+        jobs: dict[asyncio.Future[T], None] = {}  # submitted, and their results not yielded; a set that keeps the order
+        ended: asyncio.Queue[asyncio.Future[T]] | None = None if in_order else asyncio.Queue()
         source = rows(its, strict=strict)
+        end: Exception | None = None  # of the iterables
         try:
-            while broken is None or flying:
-                while broken is None and len(flying) < ahead:
+            while end is None or jobs:
+                while end is None and len(jobs) < ahead:
                     try:
                         row = await anext(source)
-                    except Exception as error:  # noqa: BLE001  # the end, or what the iterable raises: after the results
-                        broken = error
+                    except Exception as error:  # noqa: BLE001  # raised after the results
+                        end = error
                     else:
                         job = await self.submit(f, *row, _priority_=priority)
-                        flying.add(job)
-                        job.add_done_callback(ended.put_nowait)
-                if flying:
-                    job = await ended.get()
-                    flying.discard(job)
+                        jobs[job] = None
+                        if ended is not None:
+                            job.add_done_callback(ended.put_nowait)
+                if jobs:
+                    job = next(iter(jobs)) if ended is None else await ended.get()
                     yield await job
-            if not isinstance(broken, StopAsyncIteration):
-                raise broken
+                    del jobs[job]
+            if not isinstance(end, StopAsyncIteration):
+                raise end
         finally:
-            _cancel(flying)
-
-    def _ahead(self, f: object, its: tuple[Source, ...], priority: int, ahead: int | None) -> int:
-        self._ready(f, priority)
-        if not its:
-            raise TypeError("imap needs one iterable or more")
-        return 2 * self._crew.limits.most if ahead is None else whole("ahead", ahead, 1)
+            for job in jobs:
+                if not job.cancel():
+                    with contextlib.suppress(BaseException):
+                        job.exception()  # nobody will: without this the event loop logs it
 
 
-def _by_name(f: Callable[..., T], kwargs: Mapping[str, Any]) -> T:
-    return f(**kwargs)
+async def rows(its: tuple[Items[Any], ...], *, strict: bool) -> AsyncIterator[Row]:
+    """`zip`, of iterables of both kinds.
+
+    Raises:
+        ValueError: the lengths differ, and `strict` was given.
+    """
+    if not any(isinstance(items, AsyncIterable) for items in its):
+        for row in zip(*its, strict=strict):
+            yield row
+        return
+    iterators = [aiter(items) if isinstance(items, AsyncIterable) else iter(items) for items in its]
+    while True:
+        row = []
+        for iterator in iterators:
+            item = await _next(iterator)
+            if item is not _END:
+                row.append(item)
+            elif not strict:
+                return
+        if len(row) == len(iterators):
+            yield tuple(row)
+        elif row:
+            raise ValueError("the iterables have different lengths")
+        else:
+            return
 
 
-def _by_both(f: Callable[..., T], args: Iterable[Any], kwargs: Mapping[str, Any]) -> T:
+_END: Any = object()
+
+
+async def _next(iterator: Iterator[Any] | AsyncIterator[Any]) -> Any:
+    return await anext(iterator, _END) if isinstance(iterator, AsyncIterator) else next(iterator, _END)
+
+
+async def all_of(items: Items[A]) -> list[A]:
+    return [item async for item in items] if isinstance(items, AsyncIterable) else list(items)
+
+
+def _call(f: Callable[..., T], args: Iterable[Any], kwargs: Mapping[str, Any]) -> T:
     return f(*args, **kwargs)
-
-
-def _cancel(flying: Iterable[asyncio.Future[Any]]) -> None:
-    for job in list(flying):
-        if not job.cancel():
-            with contextlib.suppress(BaseException):
-                job.exception()  # it is nobody's any more: let the loop not tell of it

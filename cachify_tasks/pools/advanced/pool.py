@@ -9,42 +9,41 @@ from asyncio import get_running_loop
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import copy_context
-from datetime import timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from ..._checks import count, function, integer, seconds
 from ..errors import PoolError, PoolFull, PoolShutDown
-from . import checks
-from .crew import Crew
-from .ending import FORKED, SHUT_DOWN, Ending
-from .figures import Figures
-from .jobs import Entry, Job, Place
-from .maps import Maps
-from .spread import Spread
+from .jobs import Job, MapJob, PoolFuture
+from .limits import Timeout, limits, optional_seconds
+from .maps import Maps, Row
+from .scheduler import NOT_STARTED, Scheduler
+from .shutdown import FORKED, SHUT_DOWN, Shutdown
+from .stats import Statistics
 
 T = TypeVar("T")
-Seconds = float | timedelta | None
 
 
-class AdvancedPool(Maps, Figures):
+class AdvancedPool(Maps, Statistics):
     """Runs functions that block in threads, for one event loop. An asynchronous context manager, entered once.
 
-    A call is a future that can be cancelled while it waits. It has the caller's context variables. Whatever it raises
-    is raised by its future alone. At the end of the block what was submitted is finished, unless `kill_at_exit` is set.
+    A call is a future, which can be cancelled while the call waits. The call has the caller's context variables, and
+    only its future raises what it raises. The end of the block waits for all submitted calls, unless `kill_at_exit` is
+    set.
 
     Args:
-        max_workers: threads at most; 5 if not given.
-        min_workers: threads at least, started with the pool; 1 if not given, and it may be 0.
-        qsize: calls that may wait in the queue; None or 0: there is no limit.
+        max_workers: the most threads; 5 if not given.
+        min_workers: the fewest threads, started with the pool; 1 if not given, and it may be 0.
+        qsize: the most calls in the queue; None or 0: no limit.
         scaling: start threads when there is work for them, and end them when there is none. False: always the most.
-        kill_at_exit: the block's end cancels what waits and does not wait for what runs.
-        keep_alive: seconds until a thread with nothing to do ends.
-        initializer: called first in every thread, with `initargs`. If it raises, the pool takes nothing more.
-        name: of the threads, with a number.
+        kill_at_exit: the end of the block cancels waiting calls and does not wait for running ones.
+        keep_alive: seconds until a thread that has nothing to do ends.
+        initializer: called first in every thread, with `initargs`. If it raises, the pool accepts no more calls.
+        name: the first part of the threads' names.
 
     Raises:
-        TypeError, ValueError: an argument is of another type, or out of its range.
+        TypeError, ValueError: an argument has a wrong type or is out of its range.
 
     >>> async def main() -> int:
     ...     async with AdvancedPool(max_workers=2) as pool:
@@ -53,7 +52,7 @@ class AdvancedPool(Maps, Figures):
     1024
     """
 
-    _warns = True  # when it was not shut down
+    _warns = True  # when it is forgotten without a shutdown
 
     def __init__(
         self,
@@ -63,37 +62,41 @@ class AdvancedPool(Maps, Figures):
         scaling: bool = True,
         kill_at_exit: bool = False,
         *,
-        keep_alive: Seconds = 10.0,
+        keep_alive: Timeout = 10.0,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         name: str = "AdvancedPool",
     ) -> None:
-        limits = checks.limits(min_workers, max_workers, keep_alive, scaling=scaling)
-        places = None if qsize is None else checks.whole("qsize", qsize, 0)
-        begin = _nothing if initializer is None else partial(checks.function(initializer, "initializer"), *initargs)
-        self._crew = Crew(limits, places or None, begin, name)
-        self._scaling, self._keep_alive, self._kill_at_exit = scaling, keep_alive, kill_at_exit
+        self._scheduler = Scheduler(
+            limits(min_workers, max_workers, keep_alive, scaling=scaling),
+            None if qsize is None else count("qsize", qsize, least=0) or None,
+            _nothing if initializer is None else partial(function("initializer", initializer), *initargs),
+            name,
+        )
+        self._scaling = scaling
+        self._keep_alive = keep_alive
+        self._kill_at_exit = kill_at_exit
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ending: Ending | None = None
-        self._began = self._ended = 0.0
+        self._shutdown: Shutdown | None = None
+        self._began = 0.0
+        self._ended = 0.0
 
     async def __aenter__(self) -> Self:
         """Start the threads.
 
         Raises:
-            PoolError: it has been started before, or there is no thread to be had.
+            PoolError: the pool was started before, or no thread can be started.
         """
-        if self._ending is not None or self._crew.refusal is FORKED:
-            raise self._crew.refusal.error() if self._crew.refusal else PoolError("the pool has been started already")
-        if self._crew.refusal is SHUT_DOWN:
-            raise SHUT_DOWN.error()
+        closed = self._scheduler.closed
+        if closed is not NOT_STARTED:
+            raise closed.error() if closed else PoolError("the pool has been started already")
         self._loop = get_running_loop()
-        self._ending = Ending(self._crew, self._loop)
+        self._shutdown = Shutdown(self._scheduler, self._loop)
         self._began = time.monotonic()
         try:
-            self._crew.open()
+            self._scheduler.open()
         except PoolError:
-            self._crew.close(SHUT_DOWN)
+            self._scheduler.close(SHUT_DOWN)
             raise
         return self
 
@@ -103,202 +106,202 @@ class AdvancedPool(Maps, Figures):
         await self.__cleanup__()
 
     async def __cleanup__(self) -> None:
-        """What the block's end does. Cancelled, it waits for nothing any more."""
+        """What the end of the block does. If it is cancelled, it stops waiting."""
         try:
             if self._kill_at_exit:
                 await self.shutdown(cancel_pending=True, total_timeout=0)
             else:
                 await self.shutdown()
         except asyncio.CancelledError:
-            if self._ending is not None:
-                self._ending.drop_all()
+            if self._shutdown is not None:
+                self._shutdown.cancel_all()
             raise
 
     def __del__(self) -> None:
-        """End without the event loop; waits 0.2 s at most."""
-        ending: Ending | None = getattr(self, "_ending", None)
-        if ending is None or ending.over() or ending.crew.refusal in (SHUT_DOWN, FORKED):
+        """Shut down without the event loop; blocks for 0.2 s at most."""
+        shutdown: Shutdown | None = getattr(self, "_shutdown", None)
+        if shutdown is None or shutdown.is_over() or self._scheduler.closed in (SHUT_DOWN, FORKED):
             return
         if self._warns:
             warnings.warn(f"{self!r} was not shut down: use `async with`", ResourceWarning, source=self, stacklevel=2)
-        ending.discard(0.2)
+        shutdown.discard(0.2)
 
     def __repr__(self) -> str:
-        state = self._crew.refusal.text if self._crew.refusal else f"{len(self._crew.workers)} workers"
-        return f"<{type(self).__name__} {self._crew.name!r}: {state}>"
+        closed = self._scheduler.closed
+        state = closed.text if closed else f"{len(self._scheduler.workers)} workers"
+        return f"<{type(self).__name__} {self._scheduler.name!r}: {state}>"
 
     async def complete(
-        self, f: Callable[..., T], /, *args: Any, _priority_: int = 0, _timeout_: Seconds = None, **kwargs: Any
+        self, f: Callable[..., T], /, *args: Any, _priority_: int = 0, _timeout_: Timeout = None, **kwargs: Any
     ) -> T:
-        """What `f(*args, **kwargs)` returns, or raises, in a thread. Takes and raises what `submit` does."""
+        """The result of `f(*args, **kwargs)`, run in a thread. Takes the options of `submit` and raises its errors."""
         job = self._job(f, args, kwargs, _priority_, _timeout_)
-        if self._crew.places is None:
-            self._crew.offer(job, _priority_)
+        if self._scheduler.capacity is None:
+            self._scheduler.offer(job, _priority_)  # `_enqueue`, without another coroutine
         else:
-            await self._placed(job, _priority_, _timeout_)
+            await self._enqueue(job, _priority_, _timeout_)
         return await job
 
     async def submit(
-        self, f: Callable[..., T], /, *args: Any, _priority_: int = 0, _timeout_: Seconds = None, **kwargs: Any
+        self, f: Callable[..., T], /, *args: Any, _priority_: int = 0, _timeout_: Timeout = None, **kwargs: Any
     ) -> asyncio.Future[T]:
-        """The future of `f(*args, **kwargs)`; waits for a place in the queue, in the order of arrival.
+        """The future of `f(*args, **kwargs)`; waits for a free slot in the queue, in the order of arrival.
 
         Args:
             _priority_: the smaller number first, then the order of arrival.
-            _timeout_: seconds from now until its result. Then it is not run any more, or its result is dropped.
+            _timeout_: seconds from now until its result. After them the call is not run, or its result is dropped.
 
         Raises:
             TypeError, ValueError: `f` is no function, or an option is out of its range.
-            TimeoutError: there was no place in time; the future raises it otherwise.
+            TimeoutError: no slot became free in time. Later the future raises it.
             PoolShutDown: the pool is shutting down, or has been shut down.
             PoolError: it has not been started, or belongs to another event loop or to another process.
         """
         job = self._job(f, args, kwargs, _priority_, _timeout_)
-        await self._placed(job, _priority_, _timeout_)
+        await self._enqueue(job, _priority_, _timeout_)
         return job
 
     def submit_nowait(
-        self, f: Callable[..., T], /, *args: Any, _priority_: int = 0, _timeout_: Seconds = None, **kwargs: Any
+        self, f: Callable[..., T], /, *args: Any, _priority_: int = 0, _timeout_: Timeout = None, **kwargs: Any
     ) -> asyncio.Future[T]:
         """`submit` that does not wait.
 
         Raises:
-            PoolFull: there is no place in the queue; an `asyncio.QueueFull`.
+            PoolFull: there is no free slot in the queue; an `asyncio.QueueFull`.
         """
         job = self._job(f, args, kwargs, _priority_, _timeout_)
-        self._crew.offer(job, _priority_)
+        self._scheduler.offer(job, _priority_)
         return job
 
     def _job(
-        self, f: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], priority: int, timeout: Seconds
+        self, f: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], priority: int, timeout: Timeout
     ) -> Job[T]:
-        job: Job[T] = Job(loop=self._ready(f, priority))
-        job.function, job.args, job.kwargs = f, args, kwargs or None
-        job.context, job.crew = copy_context(), None
+        job: Job[T] = Job(loop=self._check_call(f, priority))
+        job.function = f
+        job.args = args
+        job.kwargs = kwargs or None
+        job.context = copy_context()
+        job.scheduler = None
         if timeout is not None:
-            job.limit(checks.seconds("_timeout_", timeout) or 0.0)
+            job.expire_in(seconds("_timeout_", timeout, infinite=True))
         return job
 
-    def _ready(self, f: object, priority: int = 0) -> asyncio.AbstractEventLoop:
-        """The loop, if the pool can be used here and now, and with this."""
+    def _check_call(self, f: object = len, priority: int = 0) -> asyncio.AbstractEventLoop:
+        """The event loop, if the pool can be used here and now, and can run `f`."""
         try:
             loop = get_running_loop()
         except RuntimeError:
-            raise self._misplaced() from None
-        if loop is not self._loop or self._crew.refusal is not None:
-            raise self._misplaced()
+            raise self._misuse() from None
+        if loop is not self._loop or self._scheduler.closed is not None:
+            raise self._misuse()
         if not callable(f) or priority.__class__ is not int:
-            checks.function(f)
-            checks.rank(priority)
+            function("f", f)
+            integer("priority", priority)
         return loop
 
-    def _misplaced(self) -> PoolError:
-        if self._crew.refusal is not None:
-            return self._crew.refusal.error()
+    def _misuse(self) -> PoolError:
+        if self._scheduler.closed is not None:
+            return self._scheduler.closed.error()
         return PoolError("the pool is used outside of its event loop: threads use `as_executor()`")
 
-    async def _placed(self, job: Entry, priority: int, timeout: Seconds) -> None:
-        """Offer a job and wait until it is in the queue."""
-        if self._crew.places is None:
-            self._crew.offer(job, priority)
+    async def _enqueue(self, job: Job[Any], priority: int, timeout: Timeout) -> None:
+        """Offer a job, and wait until it is in the queue."""
+        if self._scheduler.capacity is None:
+            self._scheduler.offer(job, priority)
             return
-        place = Place(loop=self._loop)
-        if self._crew.offer(job, priority, place):
+        waiter: PoolFuture[None] = PoolFuture(loop=self._loop)
+        if self._scheduler.offer(job, priority, waiter):
             return
         try:
-            async with asyncio.timeout(checks.seconds("timeout", timeout)):
-                await place
+            async with asyncio.timeout(optional_seconds("timeout", timeout)):
+                await waiter
         except BaseException:
-            self._crew.leave_line(place)
-            job.drop(SHUT_DOWN.error())
+            self._scheduler.leave_line(waiter)
+            job.cancel()
             raise
 
-    async def _spread(
-        self, f: Callable[..., T], rows: list[tuple[Any, ...]], priority: int, timeout: Seconds
-    ) -> list[T]:
+    async def _run_map(self, f: Callable[..., T], rows: list[Row], priority: int, timeout: Timeout) -> list[T]:
         if not rows:
             return []
-        spread: Spread[T] = Spread(loop=self._ready(f, priority))
-        spread.begin(f, rows, copy_context(), priority)
+        job = MapJob(f, rows, copy_context(), priority, loop=self._check_call(f, priority))
         if timeout is not None:
-            spread.limit(checks.seconds("timeout", timeout) or 0.0)
-        await self._placed(spread, priority, timeout)
-        return await spread
+            job.expire_in(seconds("timeout", timeout, infinite=True))
+        await self._enqueue(job, priority, timeout)
+        return await job
 
-    async def wait_for_slot(self, timeout: Seconds = None) -> float:
-        """Wait for a place in the queue; the seconds it took. The place is not reserved.
+    async def wait_for_slot(self, timeout: Timeout = None) -> float:
+        """Wait for a free slot in the queue, which is not reserved; the seconds it took.
 
         Args:
-            timeout: seconds at most.
+            timeout: the most seconds.
 
         Raises:
-            PoolFull: there was none in time.
+            PoolFull: no slot became free in time.
             PoolError, PoolShutDown: as `submit`.
         """
-        loop, began = self._ready(len), time.monotonic()
-        limit = checks.seconds("timeout", timeout)
-        place = Place(loop=loop)
-        if not self._crew.line_up(place):
+        loop = self._check_call()
+        began = time.monotonic()
+        limit = optional_seconds("timeout", timeout)
+        waiter: PoolFuture[None] = PoolFuture(loop=loop)
+        if not self._scheduler.join_line(waiter):
             return 0.0
         try:
             async with asyncio.timeout(limit):
-                await place
+                await waiter
         except TimeoutError:
-            raise PoolFull(f"no place became free in {limit:g} s") from None
+            raise PoolFull(f"no slot in the queue became free in {limit:g} s") from None
         finally:
-            self._crew.leave_line(place)
-            loop.call_soon(self._crew.advance)  # after the caller had its chance to take it
+            self._scheduler.leave_line(waiter)
+            loop.call_soon(self._scheduler.admit)  # after the caller has had its chance to use the slot
         return time.monotonic() - began
 
     async def drain(self) -> None:
-        """Wait until nothing waits and nothing runs.
+        """Wait until no call waits or runs.
 
         Raises:
             PoolError: as `submit`; not when the pool has been shut down.
         """
-        ending = self._started()
-        await ending.until(self._crew.calm)
+        shutdown = self._check_started()
+        await shutdown.completions.wait_until(self._scheduler.is_quiet)
 
     async def join(self) -> list[int | BaseException]:
         """Wait until all threads have ended, which they do when the pool is shut down.
 
         Returns:
-            For each thread that there was, the last 10,000 of them, how many calls it has completed, or the exception
-            that has ended it.
+            For each thread that has ended, how many calls it has completed, or the exception that has ended it. Only
+            the last 10,000 are remembered.
         """
-        ending = self._started()
-        await ending.until(ending.over)
-        return list(self._crew.records)
+        shutdown = self._check_started()
+        await shutdown.completions.wait_until(shutdown.is_over)
+        return list(self._scheduler.records)
 
-    def _started(self) -> Ending:
-        """What ends the pool, if this is its loop."""
-        if self._ending is None or self._crew.refusal is FORKED or get_running_loop() is not self._loop:
-            raise self._misplaced()
-        return self._ending
+    def _check_started(self) -> Shutdown:
+        if self._shutdown is None or self._scheduler.closed is FORKED or get_running_loop() is not self._loop:
+            raise self._misuse()
+        return self._shutdown
 
     async def resize(self, min_workers: int, max_workers: int) -> None:
-        """Set how many threads there may be. Those that are missing are started now; those that are too many end, each
-        after what it runs.
+        """Set how many threads there may be. Missing ones are started now; surplus ones end after their present call.
 
         Raises:
-            TypeError, ValueError: no whole numbers, the least below 0 or above the most, the most below 1.
+            TypeError, ValueError: a limit is no int or out of its range.
             PoolError, PoolShutDown: as `submit`.
         """
-        self._ready(len)
-        self._crew.resize(checks.limits(min_workers, max_workers, self._keep_alive, scaling=self._scaling))
+        self._check_call()
+        self._scheduler.resize(limits(min_workers, max_workers, self._keep_alive, scaling=self._scaling))
 
     async def shutdown(
-        self, cancel_pending: bool = False, idle_timeout: Seconds = None, total_timeout: Seconds = None
+        self, cancel_pending: bool = False, idle_timeout: Timeout = None, total_timeout: Timeout = None
     ) -> float:
-        """Take nothing more, finish what was submitted, and end the threads. Once more, it does no harm.
+        """Accept no more calls, finish the submitted ones, and end the threads. A second shutdown is harmless.
 
-        A call that runs cannot be interrupted. When the time is over its future is cancelled, and its thread ends with
+        A running call cannot be interrupted. When the time is over, its future is cancelled, and its thread ends after
         the call.
 
         Args:
-            cancel_pending: cancel what waits in the queue.
-            idle_timeout: seconds for what waits and runs; then what still waits is cancelled.
-            total_timeout: seconds for all of it; then what still waits or runs is cancelled.
+            cancel_pending: cancel the calls that wait in the queue.
+            idle_timeout: seconds to wait for all calls; then those that still wait in the queue are cancelled.
+            total_timeout: seconds for the whole shutdown; then all remaining calls are cancelled.
 
         Returns:
             The seconds it took.
@@ -307,19 +310,21 @@ class AdvancedPool(Maps, Figures):
             PoolError: the pool belongs to another event loop, which is not closed.
         """
         began = time.monotonic()
-        idle, total = checks.seconds("idle_timeout", idle_timeout), checks.seconds("total_timeout", total_timeout)
-        ending = self._ending
-        if ending is None or self._crew.refusal is FORKED:
-            if self._crew.refusal is not FORKED:
-                self._crew.refusal = SHUT_DOWN
+        idle = optional_seconds("idle_timeout", idle_timeout)
+        total = optional_seconds("total_timeout", total_timeout)
+        shutdown = self._shutdown
+        if self._scheduler.closed is FORKED:
             return 0.0
-        if ending.loop.is_closed():
-            ending.orphaned()
-            ending.bury()
+        if shutdown is None:  # it was never started
+            self._scheduler.closed = SHUT_DOWN
+            return 0.0
+        if shutdown.loop.is_closed():
+            shutdown.on_loop_closed()
+            shutdown.join_threads()
             return time.monotonic() - began
         if get_running_loop() is not self._loop:
             raise PoolError("the pool is used outside of its event loop")
-        await ending.shut_down(cancel_pending, idle, total)
+        await shutdown.run(cancel_pending, idle, total)
         self._ended = self._ended or time.monotonic()
         return time.monotonic() - began
 
@@ -328,16 +333,17 @@ class AdvancedPool(Maps, Figures):
         Raises:
             PoolShutDown: the pool is shutting down, or has been shut down.
         """
-        if self._crew.refusal is not None and self._crew.refusal.kind is PoolShutDown:
-            raise self._crew.refusal.error()
+        closed = self._scheduler.closed
+        if closed is not None and closed.kind is PoolShutDown:
+            raise closed.error()
 
     def as_executor(self) -> Executor:
-        """A view of the pool as a `concurrent.futures.Executor`: for code that takes one, and for other threads, which
-        may submit through it while the loop runs. Shutting the view down leaves the pool as it is.
+        """The pool as a `concurrent.futures.Executor`: for code that takes one, and for other threads, which may submit
+        through it while the event loop runs. Shutting the executor down does not shut the pool down.
         """
-        from .view import PoolExecutor
+        from .executor import PoolExecutor
 
-        return PoolExecutor(self, self._crew)
+        return PoolExecutor(self, self._scheduler)
 
 
 def _nothing() -> None:

@@ -1,12 +1,12 @@
-"""After each test: no worker, daemon or not, and no future that is still waited for."""
+"""After each test there must be no worker thread, daemon or not, and no pending future."""
 
 import gc
 import threading
 
 import pytest
 
-from cachify_tasks.pools.advanced.jobs import Awaited
-from cachify_tasks.pools.advanced.view import Call
+from cachify_tasks.pools.advanced.executor import ExecutorJob
+from cachify_tasks.pools.advanced.jobs import PoolFuture
 from tests.support.waiting import wait_until
 
 NAME = "AdvancedPool-"
@@ -17,7 +17,7 @@ def workers() -> list[str]:
 
 
 def pending() -> list[object]:
-    return [thing for thing in gc.get_objects() if isinstance(thing, Awaited | Call) and not thing.done()]
+    return [thing for thing in gc.get_objects() if isinstance(thing, PoolFuture | ExecutorJob) and not thing.done()]
 
 
 @pytest.fixture(autouse=True)

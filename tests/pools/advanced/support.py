@@ -1,4 +1,4 @@
-"""Calls that block until they are let go."""
+"""Calls that block until they are released."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ WAIT_S = 20.0
 
 
 class Gate:
-    """A call that stands at a gate: it tells that it has begun, and waits to be let through."""
+    """A call that blocks at a gate. A test waits until it has begun, and opens the gate."""
 
     def __init__(self) -> None:
         self._begun = threading.Semaphore(0)
@@ -25,6 +25,6 @@ class Gate:
         self._open.set()
 
     def wait_begun(self, calls: int = 1) -> None:
-        """Block until so many more calls stand at the gate."""
+        """Block until that many more calls have come to the gate."""
         for _ in range(calls):
             assert self._begun.acquire(timeout=WAIT_S)

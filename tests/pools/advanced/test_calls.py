@@ -1,4 +1,4 @@
-"""complete, submit, submit_nowait: what a call gives, in which order calls run, and what a cancellation does."""
+"""complete, submit, submit_nowait: results, the order in which calls run, and cancellation."""
 
 import asyncio
 import contextvars
@@ -13,11 +13,11 @@ from cachify_tasks.pools import AdvancedPool, PoolFull
 from tests.pools.advanced.support import Gate
 from tests.support.waiting import await_until
 
-who = contextvars.ContextVar("who", default="nobody")
+user = contextvars.ContextVar("user", default="none")
 
 
 class Thing:
-    """Something that can be referred to weakly."""
+    """An object that can be referenced weakly."""
 
 
 class OutOfTheOrdinary(BaseException):
@@ -49,7 +49,7 @@ async def test_submit_gives_a_future():
     [ValueError("no"), OutOfTheOrdinary("no"), asyncio.CancelledError("no")],
     ids=lambda error: type(error).__name__,
 )
-async def test_what_a_call_raises_its_future_raises_alone(error):
+async def test_only_the_future_of_a_call_raises_its_exception(error):
     async with AdvancedPool(max_workers=1) as pool:
         futures = [pool.submit_nowait(failing, error), pool.submit_nowait(abs, -1)]
 
@@ -103,7 +103,7 @@ async def test_the_smaller_priority_runs_first_and_equals_in_the_order_of_arriva
     assert ran == ["c", "e", "a", "d", "b"]
 
 
-async def test_a_full_queue_refuses_or_lets_wait():
+async def test_a_full_queue_refuses_a_call_or_makes_it_wait():
     async with AdvancedPool(max_workers=1, qsize=1) as pool:
         gate = Gate()
         running = pool.submit_nowait(gate, "running")
@@ -112,7 +112,7 @@ async def test_a_full_queue_refuses_or_lets_wait():
         assert pool.full
         assert pool.qsize == 1
 
-        with pytest.raises(PoolFull, match="1 of 1 places") as refused:
+        with pytest.raises(PoolFull, match="1 of 1 slots") as refused:
             pool.submit_nowait(gate)
         assert isinstance(refused.value, asyncio.QueueFull)
         waiting = asyncio.create_task(pool.submit(gate, "waited"))
@@ -123,7 +123,7 @@ async def test_a_full_queue_refuses_or_lets_wait():
         assert [await running, await queued, await (await waiting)] == ["running", "queued", "waited"]
 
 
-async def test_submitters_get_places_in_the_order_of_arrival():
+async def test_submitters_get_slots_in_the_order_of_arrival():
     ran: list[object] = []
     async with AdvancedPool(max_workers=1, qsize=1) as pool:
         gate = Gate()
@@ -139,7 +139,7 @@ async def test_submitters_get_places_in_the_order_of_arrival():
     assert ran == list(range(30))
 
 
-async def test_a_submitter_that_is_cancelled_in_line_leaves_nothing():
+async def test_a_submitter_that_is_cancelled_in_line_leaves_no_job():
     ran: list[object] = []
     async with AdvancedPool(max_workers=1, qsize=1) as pool:
         gate = Gate()
@@ -158,7 +158,7 @@ async def test_a_submitter_that_is_cancelled_in_line_leaves_nothing():
     assert ran == [0, 2]
 
 
-async def test_queued_work_that_is_cancelled_is_not_run_and_its_place_is_free_at_once():
+async def test_a_queued_call_that_is_cancelled_is_not_run_and_its_slot_is_free_at_once():
     async with AdvancedPool(max_workers=1, qsize=2) as pool:
         gate = Gate()
         ran: list[object] = []
@@ -233,7 +233,7 @@ async def test_many_cancelled_calls_leave_no_trace_in_the_queue():
 
 
 @pytest.mark.parametrize("way", ["result", "error", "cancelled"])
-async def test_what_a_call_was_given_is_let_go(way):
+async def test_the_arguments_of_a_call_are_released(way):
     async with AdvancedPool(max_workers=1) as pool:
         gate, thing = Gate(), Thing()
         gone = weakref.ref(thing)
@@ -261,12 +261,12 @@ async def test_an_idle_worker_keeps_no_result():
 
 async def test_a_call_has_the_context_of_its_caller_and_changes_only_a_copy():
     async with AdvancedPool(max_workers=1) as pool:
-        who.set("ann")
-        future = pool.submit_nowait(who.get)
-        assert await pool.complete(who.set, "ben") is not None
+        user.set("ann")
+        future = pool.submit_nowait(user.get)
+        assert await pool.complete(user.set, "ben") is not None
         assert await future == "ann"
-        assert await pool.complete(who.get) == "ann"
-        assert await pool.map(lambda name: (who.get(), who.set(name))[0], ["x", "y"]) == ["ann", "ann"]
+        assert await pool.complete(user.get) == "ann"
+        assert await pool.map(lambda name: (user.get(), user.set(name))[0], ["x", "y"]) == ["ann", "ann"]
 
 
 async def test_a_call_that_is_too_late_is_not_run():
@@ -290,7 +290,7 @@ async def test_a_call_that_is_too_late_is_not_run():
     assert ran == []
 
 
-async def test_all_that_has_ended_is_told_in_one_wake_up(monkeypatch):
+async def test_one_wake_up_delivers_a_whole_batch(monkeypatch):
     loop = asyncio.get_running_loop()
     calls: list[object] = []
     call = loop.call_soon_threadsafe
@@ -308,14 +308,14 @@ async def test_all_that_has_ended_is_told_in_one_wake_up(monkeypatch):
         monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
 
         gate.open()
-        assert last.wait(20)  # the loop stands still in the meantime
+        assert last.wait(20)  # the loop is blocked in the meantime
         await asyncio.gather(*futures)
         monkeypatch.undo()
 
     assert 1 <= len(calls) <= 3
 
 
-async def test_other_callbacks_of_the_loop_have_their_turn_between_batches():
+async def test_other_callbacks_of_the_loop_run_between_batches():
     async with AdvancedPool(max_workers=1) as pool:
         gate, last = Gate(), threading.Event()
         seen: list[int] = []

@@ -1,41 +1,42 @@
-"""Races that no test can force from outside: what is put while the loop drains, a worker called as time runs out."""
+"""Races that no test can force from outside: a `put` while the loop delivers, a job as a worker's time runs out."""
 
 import asyncio
 from concurrent.futures import Future
 from typing import Any
 
 from cachify_tasks.pools import AdvancedPool
-from cachify_tasks.pools.advanced.jobs import Awaited
-from cachify_tasks.pools.advanced.outbox import Outbox
+from cachify_tasks.pools.advanced.completions import Completions
+from cachify_tasks.pools.advanced.jobs import PoolFuture
 from tests.support.waiting import await_until
 
 
-class Chained(Awaited[None]):
-    """Puts another one when it is settled, as a worker might at that moment."""
+class Chained(PoolFuture[None]):
+    """Puts another future when it is settled, as a worker might at that moment."""
 
-    outbox: Outbox
-    other: Awaited[None]
+    completions: Completions
+    other: PoolFuture[None]
 
     def settle(self, value, error):
         super().settle(value, error)
-        self.outbox.put(self.other, None, None)
+        self.completions.put(self.other, None, None)
 
 
-async def test_what_is_put_while_the_loop_drains_is_told_too():
+async def test_a_put_while_the_loop_delivers_is_delivered_too():
     loop = asyncio.get_running_loop()
-    outbox = Outbox(loop, lambda: None, lambda: None)
+    completions = Completions(loop, lambda: None)
     first = Chained(loop=loop)
-    second: Awaited[None] = Awaited(loop=loop)
-    first.outbox, first.other = outbox, second
+    second: PoolFuture[None] = PoolFuture(loop=loop)
+    first.completions = completions
+    first.other = second
 
-    outbox.put(first, 1, None)
+    completions.put(first, 1, None)
 
     await asyncio.wait_for(asyncio.gather(first, second), 20)
 
 
-async def test_a_worker_that_is_called_as_its_time_runs_out_takes_the_job_and_the_call():
+async def test_a_worker_that_is_woken_as_its_time_runs_out_takes_the_job_and_the_wake_up():
     class Wake:
-        """Its time is up; in that moment the worker is handed a job."""
+        """Times out; at that moment the worker gets a job."""
 
         def __init__(self, real):
             self.real, self.waits = real, 0
@@ -54,12 +55,12 @@ async def test_a_worker_that_is_called_as_its_time_runs_out_takes_the_job_and_th
     ran: list[Future[int]] = []
     async with AdvancedPool(max_workers=1, min_workers=0, keep_alive=5) as pool:
         first = pool.submit_nowait(lambda: None)
-        worker: Any = next(iter(pool._crew.workers))
+        worker: Any = next(iter(pool._scheduler.workers))
         worker.wake = wake = Wake(worker.wake)
         await first
 
         await await_until(lambda: ran and ran[0].done())
-        await await_until(lambda: not pool._crew.threads)
+        await await_until(lambda: not pool._scheduler.threads)
         assert ran[0].result() == 1
         assert worker.wake.real.locked()
         assert wake.waits == 2

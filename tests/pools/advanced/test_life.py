@@ -13,7 +13,7 @@ from tests.pools.advanced.support import Gate
 from tests.support.waiting import await_until, wait_until
 
 
-async def test_drain_waits_for_what_waits_and_runs():
+async def test_drain_waits_for_queued_and_running_calls():
     async with AdvancedPool(max_workers=1) as pool:
         await pool.drain()
         gate = Gate()
@@ -28,7 +28,7 @@ async def test_drain_waits_for_what_waits_and_runs():
         assert (pool.idle, pool.empty) == (True, True)
 
 
-async def test_drain_ends_when_what_was_left_is_cancelled_or_not_the_loop_s():
+async def test_drain_ends_when_the_last_calls_are_cancelled_or_come_from_the_executor():
     async with AdvancedPool(max_workers=1) as pool:
         gate = Gate()
         pool.as_executor().submit(gate)
@@ -37,12 +37,12 @@ async def test_drain_ends_when_what_was_left_is_cancelled_or_not_the_loop_s():
         task = asyncio.create_task(pool.drain())
         await asyncio.sleep(0)
         queued.cancel()
-        await await_until(lambda: not pool._crew.outbox._called)  # the cancellation has been looked at
+        await await_until(lambda: not pool._scheduler.completions._scheduled)  # the loop has handled the cancellation
         gate.open()
         await asyncio.wait_for(task, 20)
 
 
-async def test_wait_for_slot_waits_for_one_place():
+async def test_wait_for_slot_waits_for_one_slot():
     async with AdvancedPool(max_workers=1, qsize=2) as pool:
         assert await pool.wait_for_slot() == 0.0
         gate = Gate()
@@ -62,25 +62,25 @@ async def test_wait_for_slot_waits_for_one_place():
         gate.open()
 
 
-async def test_a_place_that_was_told_of_and_not_taken_goes_to_the_next():
+async def test_a_slot_that_is_announced_and_not_used_goes_to_the_next_in_line():
     async with AdvancedPool(max_workers=1, qsize=1) as pool:
         gate = Gate()
         pool.submit_nowait(gate)
         gate.wait_begun()
         queued = pool.submit_nowait(abs, 1)
-        told = asyncio.create_task(pool.wait_for_slot())
+        announced = asyncio.create_task(pool.wait_for_slot())
         taken = asyncio.create_task(pool.submit(abs, -2))
         await await_until(lambda: pool.stats().waiting == 2)
 
         queued.cancel()
 
-        await told
+        await announced
         future = await taken
         gate.open()
         assert await future == 2
 
 
-async def test_a_place_that_was_told_of_is_not_taken_by_who_comes_later():
+async def test_an_announced_slot_is_not_taken_by_a_later_caller():
     got: list[object] = []
     async with AdvancedPool(max_workers=1, qsize=1) as pool:
         gate = Gate()
@@ -91,21 +91,21 @@ async def test_a_place_that_was_told_of_is_not_taken_by_who_comes_later():
         async def late(n):
             await pool.submit(got.append, n)
 
-        async def told():
+        async def announced():
             await pool.wait_for_slot()
 
-        tasks = [asyncio.create_task(told()), asyncio.create_task(late("first"))]
+        tasks = [asyncio.create_task(announced()), asyncio.create_task(late("first"))]
         await await_until(lambda: pool.stats().waiting == 2)
         tasks.append(asyncio.create_task(late("second")))
         queued.cancel()
         gate.open()
-        wait_until(lambda: pool._crew.idle)  # the loop stands still: the place is told of next, after the second came
+        wait_until(lambda: pool._scheduler.idle)  # the loop is blocked: the slot is announced after "second" has come
         await asyncio.gather(*tasks)
         await pool.drain()
     assert got == ["first", "second"]
 
 
-async def test_shutdown_finishes_what_was_submitted():
+async def test_shutdown_finishes_submitted_calls():
     pool = AdvancedPool(max_workers=1)
     async with pool:
         futures = [pool.submit_nowait(abs, n) for n in range(100)]
@@ -116,7 +116,7 @@ async def test_shutdown_finishes_what_was_submitted():
     assert up == pool.uptime > 0
 
 
-async def test_shutdown_cancels_what_waits_if_told():
+async def test_shutdown_cancels_queued_calls_with_cancel_pending():
     async with AdvancedPool(max_workers=1) as pool:
         gate = Gate()
         running, queued = pool.submit_nowait(gate, 1), pool.submit_nowait(gate, 2)
@@ -129,7 +129,7 @@ async def test_shutdown_cancels_what_waits_if_told():
         assert await running == 1
 
 
-async def test_idle_timeout_cancels_what_still_waits_and_waits_for_what_runs():
+async def test_idle_timeout_cancels_queued_calls_and_waits_for_running_ones():
     async with AdvancedPool(max_workers=1) as pool:
         gate = Gate()
         running, queued = pool.submit_nowait(gate, 1), pool.submit_nowait(gate, 2)
@@ -144,13 +144,13 @@ async def test_idle_timeout_cancels_what_still_waits_and_waits_for_what_runs():
         assert await running == 1
 
 
-async def test_total_timeout_waits_for_nothing_any_more():
+async def test_total_timeout_cancels_running_calls_too():
     async with AdvancedPool(max_workers=1) as pool:
         gate = Gate()
         running, queued = pool.submit_nowait(gate, 1), pool.submit_nowait(gate, 2)
-        view = pool.as_executor()
+        executor = pool.as_executor()
         gate.wait_begun()
-        called = view.submit(gate)
+        called = executor.submit(gate)
         assert 0.02 <= await pool.shutdown(total_timeout=0.02) < 10
         assert running.cancelled()
         assert queued.cancelled()
@@ -158,18 +158,18 @@ async def test_total_timeout_waits_for_nothing_any_more():
         gate.open()
 
 
-async def test_a_second_shutdown_may_be_less_patient():
+async def test_a_second_shutdown_may_have_a_shorter_timeout():
     async with AdvancedPool(max_workers=1) as pool:
         gate = Gate()
         running = pool.submit_nowait(gate)
         gate.wait_begun()
-        patient = asyncio.create_task(pool.shutdown())
+        first = asyncio.create_task(pool.shutdown())
         await asyncio.sleep(0)
         await pool.shutdown(total_timeout=0)
         assert running.cancelled()
-        assert not patient.done()
+        assert not first.done()
         gate.open()
-        await patient
+        await first
 
 
 async def test_kill_at_exit_waits_for_nothing():
@@ -182,7 +182,7 @@ async def test_kill_at_exit_waits_for_nothing():
     gate.open()
 
 
-async def test_a_block_that_is_cancelled_while_it_ends_leaves_nothing_pending():
+async def test_a_block_that_is_cancelled_at_its_end_leaves_nothing_pending():
     gate = Gate()
     futures: list[asyncio.Future[object]] = []
 
@@ -200,7 +200,7 @@ async def test_a_block_that_is_cancelled_while_it_ends_leaves_nothing_pending():
     gate.open()
 
 
-async def test_who_waits_in_line_is_told_of_the_shutdown():
+async def test_shutdown_fails_the_callers_in_line():
     async with AdvancedPool(max_workers=1, qsize=1) as pool:
         gate = Gate()
         pool.submit_nowait(gate)
@@ -209,8 +209,8 @@ async def test_who_waits_in_line_is_told_of_the_shutdown():
         tasks = [asyncio.create_task(call) for call in (pool.submit(abs, 1), pool.map(abs, [1]), pool.wait_for_slot())]
         await await_until(lambda: pool.stats().waiting == 3)
         ending = asyncio.create_task(pool.shutdown())
-        for answer in await asyncio.gather(*tasks, return_exceptions=True):
-            assert isinstance(answer, PoolShutDown)
+        for error in await asyncio.gather(*tasks, return_exceptions=True):
+            assert isinstance(error, PoolShutDown)
         gate.open()
         await ending
 
@@ -245,22 +245,22 @@ def test_a_pool_that_is_shut_down_after_its_loop_was_closed_ends():
     assert workers() == []
 
 
-def test_a_forgotten_pool_ends_and_says_so():
+def test_a_forgotten_pool_ends_and_warns():
     async def main():
         pool = await AdvancedPool(max_workers=1).__aenter__()
         futures = [pool.submit_nowait(abs, n) for n in range(3)]
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             del pool
             gc.collect()
-        assert [warning.category for warning in told] == [ResourceWarning]
+        assert [warning.category for warning in caught] == [ResourceWarning]
         await asyncio.wait(futures, timeout=20)
         assert all(future.done() for future in futures)
 
     asyncio.run(main())
 
 
-def test_a_pool_that_was_never_started_ends_in_silence():
+def test_a_pool_that_was_never_started_ends_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pool = AdvancedPool()

@@ -1,4 +1,4 @@
-"""map and its kin: results by place, kinds of iterables, errors, priorities; imap."""
+"""map and its variants: order of results, kinds of iterables, errors, priorities; imap."""
 
 import asyncio
 import contextlib
@@ -55,7 +55,7 @@ async def test_strict_iterables_are_of_one_length(of, one, other):
     assert not ran
 
 
-async def test_the_other_maps_spread_their_items():
+async def test_the_other_maps_unpack_their_items():
     async with AdvancedPool() as pool:
         assert await pool.starmap(add, [(1,), (1, 2)]) == [1, 3]
         assert await pool.starmap(add, each([(1, 2)])) == [3]
@@ -71,7 +71,7 @@ async def test_map_uses_all_workers():
         assert pool.stats().workers == 3
 
 
-async def test_the_first_error_ends_a_map_and_what_has_not_begun_is_left_out():
+async def test_the_first_error_ends_a_map_and_items_that_have_not_begun_are_not_run():
     ran = []
 
     def third_fails(n):
@@ -111,7 +111,7 @@ async def test_a_map_that_is_too_late_stops():
     assert gate.passed <= 1
 
 
-async def test_something_more_urgent_goes_between_two_items():
+async def test_a_more_urgent_call_runs_between_two_items():
     ran = []
     async with AdvancedPool(max_workers=1) as pool:
         gate = Gate()
@@ -146,7 +146,7 @@ async def test_a_map_is_one_entry_of_a_full_queue():
 
 
 @pytest.mark.parametrize("how", ["imap", "imap_unordered"])
-async def test_imap_gives_one_by_one_what_may_be_endless(how):
+async def test_imap_takes_endless_iterables(how):
     async with AdvancedPool() as pool, contextlib.aclosing(getattr(pool, how)(abs, itertools.count())) as results:
         seen = [result async for result, _ in zip_async(results, range(50))]
         if how == "imap":
@@ -169,7 +169,7 @@ async def test_imap_unordered_gives_first_what_ends_first():
 
 
 @pytest.mark.parametrize("how", ["imap", "imap_unordered"])
-async def test_imap_holds_no_more_ahead_than_told(how):
+async def test_imap_submits_no_more_than_ahead(how):
     taken = []
 
     def source():
@@ -204,7 +204,7 @@ async def test_an_error_of_a_call_ends_the_iteration_and_cancels_the_rest(how):
 
 
 @pytest.mark.parametrize("how", ["imap", "imap_unordered"])
-async def test_an_iteration_that_is_left_cancels_what_was_begun_ahead(how):
+async def test_an_iteration_that_is_left_cancels_calls_submitted_ahead(how):
     async with AdvancedPool(max_workers=1) as pool:
         gate = Gate()
         results = getattr(pool, how)(lambda n: n if n == 0 else gate(n), range(10), ahead=5)
@@ -219,7 +219,7 @@ async def test_an_iteration_that_is_left_cancels_what_was_begun_ahead(how):
 @pytest.mark.parametrize("how", ["map", "imap", "imap_unordered"])
 async def test_a_map_needs_an_iterable(how):
     async with AdvancedPool() as pool:
-        with pytest.raises(TypeError, match="one iterable"):
+        with pytest.raises(TypeError, match="at least one iterable"):
             await (pool.map(abs) if how == "map" else anext(getattr(pool, how)(abs)))
 
 

@@ -1,4 +1,4 @@
-"""Each rule of the wake-up and of the hand-off, broken on purpose, fails a test."""
+"""Each rule of waking and handing over is broken on purpose; a test must fail."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ import pytest
 from cachify_tasks import pools
 assert pools.__file__.startswith(sys.argv[1]), pools.__file__
 for each in sys.argv[3:]:
-    watchdog = threading.Timer(float(sys.argv[2]), os._exit, [7])  # a lost wake-up: nobody comes
+    watchdog = threading.Timer(float(sys.argv[2]), os._exit, [7])  # a lost wake-up: the test waits for ever
     watchdog.daemon = True
     watchdog.start()
     module, name = each.split("::")
@@ -39,158 +39,158 @@ KILLED, SURVIVED = 7, 0
 
 MUTANTS = [
     Mutant(
-        "who has ended something rings",
-        "crew",
-        "if self.outbox.ready or (self.watched and job is None):",
+        "a worker that has ended a call notifies the loop",
+        "scheduler",
+        "if self.completions.ready or (self.completions.watched and job is None):",
         "if False:",
         "calls::test_submit_gives_a_future",
     ),
     Mutant(
-        "a place that is granted is told of",
-        "outbox",
-        "        if not self._called:\n            self.ring()",
-        "",
-        "life::test_wait_for_slot_waits_for_one_place",
+        "a caller whose slot is free is woken",
+        "scheduler",
+        "        if self.completions.ready or self.completions.watched:\n",
+        "        if self.completions.watched:\n",
+        "life::test_wait_for_slot_waits_for_one_slot",
     ),
     Mutant(
-        "the flag is cleared before the batch is drained",
-        "outbox",
-        "        self._called = False  # first: what is put from now on rings again, and is not missed\n",
+        "the flag is cleared before the batch is delivered",
+        "completions",
+        "        self._scheduled = False  # first: an outcome that is put from now on wakes the loop again\n",
         "",
-        "internals::test_what_is_put_while_the_loop_drains_is_told_too",
+        "internals::test_a_put_while_the_loop_delivers_is_delivered_too",
     ),
     Mutant(
-        "what is left after a turn has another one",
-        "outbox",
-        "if ready and not self._called:",
+        "the rest of a batch is delivered in the next iteration",
+        "completions",
+        "if ready and not self._scheduled:",
         "if False:",
-        "calls::test_other_callbacks_of_the_loop_have_their_turn_between_batches",
+        "calls::test_other_callbacks_of_the_loop_run_between_batches",
     ),
     Mutant(
-        "a turn is bounded",
-        "outbox",
-        "TURN = 2_000",
-        "TURN = 10**9",
-        "calls::test_other_callbacks_of_the_loop_have_their_turn_between_batches",
+        "an iteration delivers a bounded number",
+        "completions",
+        "MAX_PER_ITERATION = 2_000",
+        "MAX_PER_ITERATION = 10**9",
+        "calls::test_other_callbacks_of_the_loop_run_between_batches",
     ),
     Mutant(
         "one wake-up is enough for a batch",
-        "outbox",
-        "        if self._called:\n            return\n        self._called = True",
+        "completions",
+        "        if self._scheduled:\n            return\n        self._scheduled = True",
         "",
-        "calls::test_all_that_has_ended_is_told_in_one_wake_up",
+        "calls::test_one_wake_up_delivers_a_whole_batch",
     ),
     Mutant(
         "a closed loop is noticed",
-        "outbox",
-        "            self._orphaned()",
+        "completions",
+        "            self._on_loop_closed()",
         "            pass",
         "life::test_a_loop_that_is_closed_first_leaves_nothing",
     ),
     Mutant(
-        "a worker that is handed a job is woken",
-        "crew",
+        "a worker that gets a job is woken",
+        "scheduler",
         "                    worker.job = job\n                    worker.wake.release()",
         "                    worker.job = job",
         "workers::test_an_idle_worker_is_used_before_another_is_started",
     ),
     Mutant(
         "a worker that is woken has the job",
-        "crew",
+        "scheduler",
         "                    worker.job = job\n                    worker.wake.release()",
         "                    worker.wake.release()",
         "workers::test_an_idle_worker_is_used_before_another_is_started",
     ),
     Mutant(
-        "a worker that is called as its time runs out takes the call",
-        "crew",
-        "            worker.wake.acquire()  # it",
-        "            # it",
-        "internals::test_a_worker_that_is_called_as_its_time_runs_out_takes_the_job_and_the_call",
+        "a worker that is woken as its time runs out takes the wake-up",
+        "scheduler",
+        "                worker.wake.acquire()  # another",
+        "                # another",
+        "internals::test_a_worker_that_is_woken_as_its_time_runs_out_takes_the_job_and_the_wake_up",
     ),
     Mutant(
-        "who has nothing to do tells it",
-        "crew",
-        "(self.watched and job is None)",
+        "a worker without a job notifies the watchers",
+        "scheduler",
+        "(self.completions.watched and job is None)",
         "False",
-        "life::test_drain_ends_when_what_was_left_is_cancelled_or_not_the_loop_s",
+        "life::test_drain_ends_when_the_last_calls_are_cancelled_or_come_from_the_executor",
     ),
     Mutant(
-        "a worker that takes a job frees a place for the line",
-        "crew",
-        "                        granted = self._advance() if self.line else ()",
-        "                        pass",
-        "calls::test_submitters_get_places_in_the_order_of_arrival",
+        "a worker that takes a job frees a slot for the line",
+        "scheduler",
+        "                if self.line:\n                    self._admit()",
+        "                pass",
+        "calls::test_submitters_get_slots_in_the_order_of_arrival",
     ),
     Mutant(
-        "a job that is withdrawn frees a place for the line",
-        "crew",
-        "            self.cancelled += cancelled\n            granted = self._advance() if self.line else ()",
+        "a job that is withdrawn frees a slot for the line",
+        "scheduler",
+        "            self.cancelled += cancelled\n            self._admit()",
         "            self.cancelled += cancelled",
-        "calls::test_queued_work_that_is_cancelled_is_not_run_and_its_place_is_free_at_once",
+        "calls::test_a_queued_call_that_is_cancelled_is_not_run_and_its_slot_is_free_at_once",
     ),
     Mutant(
-        "a place that was told of and not taken goes on",
+        "an announced slot that is not used goes on",
         "pool",
-        "            loop.call_soon(self._crew.advance)",
+        "            loop.call_soon(self._scheduler.admit)",
         "            #",
-        "life::test_a_place_that_was_told_of_and_not_taken_goes_to_the_next",
+        "life::test_a_slot_that_is_announced_and_not_used_goes_to_the_next_in_line",
     ),
     Mutant(
-        "nobody goes past the line",
-        "crew",
-        "(job.shared or (place is not None and self.line))",
+        "no caller overtakes the line",
+        "scheduler",
+        "(job.shared or (waiter is not None and self.line))",
         "job.shared",
-        "life::test_a_place_that_was_told_of_is_not_taken_by_who_comes_later",
+        "life::test_an_announced_slot_is_not_taken_by_a_later_caller",
     ),
     Mutant(
         "a map calls workers",
-        "crew",
-        "            self._summon(job.size)",
-        "            self._summon(1)",
+        "scheduler",
+        "            self._call_workers(job.size)",
+        "            self._call_workers(1)",
         "maps::test_map_uses_all_workers",
     ),
     Mutant(
-        "a map gives way to what is urgent",
-        "spread",
-        "or lanes.best < priority",
+        "a map gives way to a more urgent call",
+        "jobs",
+        "or queue.best < priority",
         "",
-        "maps::test_something_more_urgent_goes_between_two_items",
+        "maps::test_a_more_urgent_call_runs_between_two_items",
     ),
     Mutant(
         "first in, first out",
-        "lanes",
+        "priority_queue",
         "lane.append(entry)",
         "lane.appendleft(entry)",
         "calls::test_the_smaller_priority_runs_first_and_equals_in_the_order_of_arrival",
     ),
     Mutant(
         "withdrawn entries do not pile up",
-        "lanes",
-        "FEW = 64",
-        "FEW = 10**9",
+        "priority_queue",
+        "COMPACT_AT = 64",
+        "COMPACT_AT = 10**9",
         "calls::test_many_cancelled_calls_leave_no_trace_in_the_queue",
     ),
     Mutant(
-        "idle workers are woken for the end",
-        "crew",
-        "            self.line.clear()\n            for worker in self.idle:\n                worker.wake.release()",
+        "a shutdown wakes idle workers",
+        "scheduler",
+        "            self.line.clear()\n            self._wake_idle()",
         "            self.line.clear()",
         "workers::test_an_idle_worker_is_used_before_another_is_started",
     ),
     Mutant(
-        "what runs when the time is over is cancelled",
-        "ending",
-        "        _drop(self.crew.running())",
-        "",
-        "life::test_total_timeout_waits_for_nothing_any_more",
+        "a call that still runs when the time is over is cancelled",
+        "shutdown",
+        "        for job in self.scheduler.running():",
+        "        for job in ():",
+        "life::test_total_timeout_cancels_running_calls_too",
     ),
     Mutant(
-        "a lost worker is replaced",
-        "crew",
-        "                self._hire(None)\n        if job is not None",
+        "a worker that crashes is replaced",
+        "scheduler",
+        "                self._start_worker()\n        if job is not None",
         "                pass\n        if job is not None",
-        "workers::test_a_worker_that_is_lost_is_replaced",
+        "workers::test_a_worker_that_crashes_is_replaced",
     ),
 ]
 
@@ -205,7 +205,7 @@ def copied(folder: Path, mutant: Mutant | None = None) -> Path:
 
 
 def outcome(folder: Path, *killers: str, patience: float = 3) -> tuple[int, str]:
-    """What tests say to a copy of the package."""
+    """The exit code and the stderr of tests that run against a copy of the package."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
     done = subprocess.run(
         [sys.executable, "-P", "-c", RUN, str(folder), str(patience), *killers],
@@ -216,13 +216,13 @@ def outcome(folder: Path, *killers: str, patience: float = 3) -> tuple[int, str]
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.rule)
 def test_a_broken_rule_fails_a_test(mutant, tmp_path):
-    code, told = outcome(copied(tmp_path, mutant), mutant.killer)
+    code, stderr = outcome(copied(tmp_path, mutant), mutant.killer)
 
-    assert code == KILLED, told
-    assert "SyntaxError" not in told
+    assert code == KILLED, stderr
+    assert "SyntaxError" not in stderr
 
 
 def test_the_killers_pass_when_nothing_is_broken(tmp_path):
-    code, told = outcome(copied(tmp_path), *sorted({mutant.killer for mutant in MUTANTS}), patience=60)
+    code, stderr = outcome(copied(tmp_path), *sorted({mutant.killer for mutant in MUTANTS}), patience=60)
 
-    assert code == SURVIVED, told
+    assert code == SURVIVED, stderr

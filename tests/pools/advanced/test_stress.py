@@ -24,8 +24,9 @@ LONG = pytest.mark.timeout(1_500 if FULL else 240)
 
 
 def settled(pool: AdvancedPool) -> bool:
-    crew = pool._crew
-    return pool.idle and not crew.line and not crew.outbox.ready and len(crew.idle) == len(crew.workers)
+    scheduler = pool._scheduler
+    all_idle = len(scheduler.idle) == len(scheduler.workers)
+    return pool.idle and all_idle and not scheduler.line and not scheduler.completions.ready
 
 
 def double(n: int) -> int:
@@ -34,7 +35,7 @@ def double(n: int) -> int:
 
 @LONG
 @pytest.mark.parametrize("qsize", [None, 50])
-async def test_every_task_ends_once_whoever_submits_it(qsize):
+async def test_every_task_ends_once_no_matter_which_thread_submits_it(qsize):
     share = TASKS // 8
     ran = itertools.count()
 
@@ -46,12 +47,13 @@ async def test_every_task_ends_once_whoever_submits_it(qsize):
         sums = []
 
         def thread() -> None:
-            view, total = pool.as_executor(), 0
+            executor = pool.as_executor()
+            total = 0
             for start in range(0, share, 1000):
                 calls: list[Future[int]] = []
                 while len(calls) < min(1000, share - start):
                     try:
-                        calls.append(view.submit(run, start + len(calls)))
+                        calls.append(executor.submit(run, start + len(calls)))
                     except PoolFull:
                         time.sleep(0)
                 total += sum(call.result(60) for call in calls)

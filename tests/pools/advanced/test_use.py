@@ -1,4 +1,4 @@
-"""Where and how a pool is used, and where it refuses: arguments, loops, threads, processes, the Executor view."""
+"""How a pool is used, and where it refuses: arguments, loops, threads, processes, the executor."""
 
 import ast
 import asyncio
@@ -38,7 +38,7 @@ FOLDER = Path(pools.__file__).parent / "advanced"
     ids=str,
 )
 def test_a_number_out_of_range_is_refused(options):
-    with pytest.raises(ValueError, match=r"must be|more than"):
+    with pytest.raises(ValueError, match="must be"):
         AdvancedPool(**options)
 
 
@@ -47,7 +47,7 @@ def test_a_number_out_of_range_is_refused(options):
     [{"max_workers": 1.5}, {"qsize": "3"}, {"min_workers": True}, {"initializer": 3}, {"keep_alive": "1"}],
     ids=str,
 )
-def test_what_is_no_number_or_function_is_refused(options):
+def test_a_value_of_a_wrong_type_is_refused(options):
     (name,) = options
     with pytest.raises(TypeError, match=name):
         AdvancedPool(**options)
@@ -60,20 +60,20 @@ def test_documented_arguments_may_be_given_by_position():
     assert AdvancedPool(qsize=0).stats().limit is None
 
 
-async def test_calls_that_make_no_sense_are_refused_and_leave_nothing():
+async def test_invalid_calls_are_refused_and_leave_nothing():
     async with AdvancedPool() as pool:
         bads: list[Any] = [None, 3, "abs"]
         for bad in bads:
-            with pytest.raises(TypeError, match="what a pool calls must be a function, not"):
+            with pytest.raises(TypeError, match="f must be a function, not"):
                 pool.submit_nowait(bad)
-        with pytest.raises(TypeError, match="priority"):
+        with pytest.raises(TypeError, match="priority must be an int, not 'abs'"):
             await pool.complete(abs, 1, _priority_=bads[-1])
         with pytest.raises(ValueError, match="_timeout_"):
             await pool.complete(abs, 1, _timeout_=-1)
         with pytest.raises(ValueError, match="timeout"):
             await pool.shutdown(total_timeout=-1)
         for least, most in [(2, 1), (-1, 1), (0, 0)]:
-            with pytest.raises(ValueError, match=r"must be|more than"):
+            with pytest.raises(ValueError, match="must be"):
                 await pool.resize(least, most)
         assert pool.completed == 0
         assert await pool.complete(abs, -1, _timeout_=timedelta(seconds=20)) == 1
@@ -97,7 +97,7 @@ async def use(pool, name):
 
 
 @pytest.mark.parametrize("name", USES)
-async def test_a_pool_that_was_not_started_or_is_over_refuses(name):
+async def test_a_pool_that_is_not_started_or_shut_down_refuses(name):
     pool = AdvancedPool()
     with pytest.raises(PoolError, match="async with"):
         await use(pool, name)
@@ -142,7 +142,7 @@ async def test_join_and_drain_need_a_started_pool():
             await wait()
 
 
-def test_a_forked_child_is_refused_and_ends_in_silence():
+def test_a_forked_child_is_refused_and_ends_without_a_warning():
     printed = run(
         """
         import asyncio, os, sys, warnings
@@ -170,40 +170,41 @@ def test_a_forked_child_is_refused_and_ends_in_silence():
     assert printed.splitlines() == [refused, refused, "0.0 True 0", "1"]
 
 
-async def test_the_view_is_an_executor_for_any_thread():
+async def test_the_executor_is_for_any_thread():
     loop = asyncio.get_running_loop()
     async with AdvancedPool(max_workers=2) as pool:
-        with pool.as_executor() as view:
-            assert isinstance(view, futures.Executor)
-            assert await loop.run_in_executor(view, pow, 2, 3) == 8
-            assert await asyncio.to_thread(lambda: list(view.map(abs, range(-3, 0)))) == [3, 2, 1]
-            failed = view.submit(int, "x")
+        with pool.as_executor() as executor:
+            assert isinstance(executor, futures.Executor)
+            assert await loop.run_in_executor(executor, pow, 2, 3) == 8
+            assert await asyncio.to_thread(lambda: list(executor.map(abs, range(-3, 0)))) == [3, 2, 1]
+            failed = executor.submit(int, "x")
             assert isinstance(await asyncio.to_thread(failed.exception), ValueError)
-        with pytest.raises(PoolShutDown, match="view"):
-            view.submit(abs, 1)
+        with pytest.raises(PoolShutDown, match="executor"):
+            executor.submit(abs, 1)
         assert await pool.complete(abs, -1) == 1
 
 
-async def test_a_queued_call_of_the_view_can_be_cancelled_and_waited_for():
+async def test_a_queued_call_of_the_executor_can_be_cancelled_and_waited_for():
     async with AdvancedPool(max_workers=1, qsize=1) as pool:
-        gate, view = Gate(), pool.as_executor()
-        view.submit(gate)
+        gate = Gate()
+        executor = pool.as_executor()
+        executor.submit(gate)
         gate.wait_begun()
-        queued = view.submit(abs, 1)
+        queued = executor.submit(abs, 1)
         with pytest.raises(PoolFull):
-            view.submit(abs, 1)
+            executor.submit(abs, 1)
 
         assert queued.cancel()
         assert queued.cancel()
         assert futures.wait([queued], timeout=20).done == {queued}
         assert pool.empty
-        other = view.submit(abs, 1)
-        view.shutdown(wait=False, cancel_futures=True)
+        other = executor.submit(abs, 1)
+        executor.shutdown(wait=False, cancel_futures=True)
         assert other.cancelled()
         gate.open()
 
 
-async def test_figures_of_a_pool():
+async def test_the_figures_of_a_pool():
     async with AdvancedPool(max_workers=1, qsize=2) as pool:
         gate = Gate()
         pool.submit_nowait(gate)
@@ -240,7 +241,7 @@ def test_errors_survive_pickling():
     assert issubclass(PoolFull, asyncio.QueueFull)
 
 
-def test_names_are_found_when_they_are_asked_for():
+def test_names_are_imported_when_they_are_used():
     assert {"AdvancedPool", "PoolError"} <= set(dir(pools))
     with pytest.raises(AttributeError, match="no_such"):
         _ = pools.no_such
@@ -261,7 +262,7 @@ def test_nothing_but_the_standard_library_is_imported():
     assert names <= set(sys.stdlib_module_names)
 
 
-async def test_no_thread_to_be_had_is_said(monkeypatch):
+async def test_a_thread_that_cannot_be_started_is_an_error(monkeypatch):
     def start(_):
         raise RuntimeError("can't start new thread")
 

@@ -1,4 +1,4 @@
-"""Workers that come and go, that are lost, and that cannot begin."""
+"""Workers that start and end, that crash, and whose initializer fails."""
 
 import asyncio
 import ctypes
@@ -7,13 +7,13 @@ import threading
 import pytest
 
 from cachify_tasks.pools import AdvancedPool, PoolError
-from cachify_tasks.pools.advanced.worker import Worker
+from cachify_tasks.pools.advanced.scheduler import Worker
 from tests.pools.advanced.conftest import workers
 from tests.pools.advanced.support import Gate
 from tests.support.waiting import await_until
 
 
-async def test_there_are_one_to_five_workers_if_nothing_is_said():
+async def test_there_are_one_to_five_workers_by_default():
     async with AdvancedPool() as pool:
         assert len(workers()) == 1
         gate = Gate()
@@ -41,7 +41,7 @@ async def test_an_idle_worker_is_used_before_another_is_started():
         for _ in range(20):
             await pool.complete(abs, 1)
             await pool.drain()
-            await await_until(lambda: len(pool._crew.idle) == 1)
+            await await_until(lambda: len(pool._scheduler.idle) == 1)
         assert pool.stats().workers == 1
 
 
@@ -69,7 +69,7 @@ async def test_resize_starts_and_ends_workers():
         assert await pool.complete(abs, -1) == 1
 
 
-async def test_resize_calls_workers_out_of_a_map():
+async def test_resize_ends_surplus_workers_that_run_a_map():
     async with AdvancedPool(max_workers=2, min_workers=2) as pool:
         gate = Gate()
         task = asyncio.create_task(pool.map(gate, range(20)))
@@ -93,8 +93,8 @@ async def test_join_gives_the_calls_of_each_worker():
     assert await joined == await pool.join() == [1, 1]
 
 
-async def test_a_worker_that_is_ended_from_outside_fails_its_call_alone(monkeypatch):
-    def ended(*_, **__):
+async def test_a_worker_that_is_ended_from_outside_fails_only_its_call(monkeypatch):
+    def crash(*_, **__):
         monkeypatch.undo()
         raise LookupError("from outside")
 
@@ -102,7 +102,7 @@ async def test_a_worker_that_is_ended_from_outside_fails_its_call_alone(monkeypa
         gate = Gate()
         lost, queued = pool.submit_nowait(gate), pool.submit_nowait(abs, -1)
         gate.wait_begun()
-        monkeypatch.setattr(Worker, "ended", ended)
+        monkeypatch.setattr(Worker, "count", crash)
         gate.open()
         with pytest.raises(PoolError, match="from outside"):
             await lost
@@ -110,23 +110,23 @@ async def test_a_worker_that_is_ended_from_outside_fails_its_call_alone(monkeypa
     assert {str(record) for record in await pool.join()} == {"from outside", "1"}
 
 
-async def test_a_worker_that_is_lost_is_replaced():
-    def ended(*_, **__):
-        setattr(Worker, "ended", real)  # noqa: B010  # a method
+async def test_a_worker_that_crashes_is_replaced():
+    def crash(*_, **__):
+        setattr(Worker, "count", real)  # noqa: B010  # a method
         raise LookupError("from outside")
 
-    real = Worker.ended
+    real = Worker.count
     async with AdvancedPool(max_workers=1) as pool:
         gate = Gate()
         lost, queued = pool.submit_nowait(gate), pool.submit_nowait(abs, -1)
         gate.wait_begun()
-        setattr(Worker, "ended", ended)  # noqa: B010
+        setattr(Worker, "count", crash)  # noqa: B010
         gate.open()
         assert await queued == 1
         assert isinstance(lost.exception(), PoolError)
 
 
-async def test_an_asynchronous_exception_in_a_call_is_of_that_call():
+async def test_an_asynchronous_exception_in_a_call_fails_only_that_call():
     async with AdvancedPool(max_workers=1) as pool:
         ident, stop = [], threading.Event()
 
@@ -155,18 +155,18 @@ async def test_an_initializer_runs_first_in_each_worker():
         assert await pool.map(lambda _: (barrier.wait(), local.value)[1], range(2)) == ["x", "x"]
 
 
-async def test_a_worker_that_is_handed_a_job_before_it_is_ready_rests_as_others_do():
+async def test_a_worker_that_gets_a_job_before_it_is_ready_rests_afterwards():
     gate = Gate()
     async with AdvancedPool(max_workers=1, initializer=gate) as pool:
         gate.wait_begun()
         future = pool.submit_nowait(abs, -1)
         gate.open()
         assert await future == 1
-        await await_until(lambda: pool._crew.idle)
-        assert pool._crew.idle[0].wake.locked()
+        await await_until(lambda: pool._scheduler.idle)
+        assert pool._scheduler.idle[0].wake.locked()
 
 
-async def test_an_initializer_that_fails_fails_all_that_waits():
+async def test_a_failing_initializer_fails_all_waiting_calls():
     gate = Gate()
 
     def begin():
@@ -179,9 +179,9 @@ async def test_an_initializer_that_fails_fails_all_that_waits():
         called = pool.as_executor().submit(abs, 1)
         await await_until(lambda: pool.qsize == 3)
         gate.open()
-        for answer in await asyncio.gather(*futures, mapped, return_exceptions=True):
-            assert isinstance(answer, PoolError)
-            assert isinstance(answer.__cause__, LookupError)
+        for error in await asyncio.gather(*futures, mapped, return_exceptions=True):
+            assert isinstance(error, PoolError)
+            assert isinstance(error.__cause__, LookupError)
         assert isinstance(called.exception(20), PoolError)
         with pytest.raises(PoolError, match="no licence"):
             pool.submit_nowait(abs, 1)

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from cachify_tasks.pools import ConnectionPool, PoolError, PoolShutDown
-from cachify_tasks.pools.advanced.crew import Crew
+from cachify_tasks.pools.advanced.scheduler import Scheduler
 from tests.support.waiting import await_until
 
 from .kit import turns
@@ -15,13 +15,13 @@ from .kit import turns
 @pytest.fixture
 def last_step(monkeypatch):
     """No thread of a pool ends before this is set."""
-    gate, gone = threading.Event(), Crew.gone
+    gate, gone = threading.Event(), Scheduler.on_exit
 
     def held(*args):
         gate.wait(10)
         gone(*args)
 
-    monkeypatch.setattr(Crew, "gone", held)
+    monkeypatch.setattr(Scheduler, "on_exit", held)
     yield gate
     gate.set()
 
