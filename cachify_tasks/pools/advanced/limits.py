@@ -21,7 +21,7 @@ class Limits(NamedTuple):
     keep_alive: float
 
 
-def limits(min_workers: int | None, max_workers: int | None, keep_alive: Timeout, *, scaling: bool) -> Limits:
+def limits(min_workers: int | None, max_workers: int | None, *, keep_alive: Timeout, scaling: bool) -> Limits:
     """The limits for these options. Without scaling there are always as many workers as there may be."""
     least = DEFAULT_LEAST if min_workers is None else count("min_workers", min_workers, least=0)
     most = max(DEFAULT_MOST, least) if max_workers is None else count("max_workers", max_workers)

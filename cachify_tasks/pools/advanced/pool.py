@@ -19,7 +19,7 @@ from .jobs import Job, MapJob, PoolFuture
 from .limits import Timeout, limits, optional_seconds
 from .maps import Maps, Row
 from .scheduler import NOT_STARTED, Scheduler
-from .shutdown import FORKED, SHUT_DOWN, Shutdown
+from .shutdown import FORKED, JOIN_S, SHUT_DOWN, Shutdown
 from .stats import Statistics
 
 T = TypeVar("T")
@@ -67,14 +67,13 @@ class AdvancedPool(Maps, Statistics):
         initargs: tuple[Any, ...] = (),
         name: str = "AdvancedPool",
     ) -> None:
+        self._limits = partial(limits, keep_alive=keep_alive, scaling=scaling)
         self._scheduler = Scheduler(
-            limits(min_workers, max_workers, keep_alive, scaling=scaling),
+            self._limits(min_workers, max_workers),
             None if qsize is None else count("qsize", qsize, least=0) or None,
             _nothing if initializer is None else partial(function("initializer", initializer), *initargs),
             name,
         )
-        self._scaling = scaling
-        self._keep_alive = keep_alive
         self._kill_at_exit = kill_at_exit
         self._loop: asyncio.AbstractEventLoop | None = None
         self._shutdown: Shutdown | None = None
@@ -288,7 +287,7 @@ class AdvancedPool(Maps, Statistics):
             PoolError, PoolShutDown: as `submit`.
         """
         self._check_call()
-        self._scheduler.resize(limits(min_workers, max_workers, self._keep_alive, scaling=self._scaling))
+        self._scheduler.resize(self._limits(min_workers, max_workers))
 
     async def shutdown(
         self, cancel_pending: bool = False, idle_timeout: Timeout = None, total_timeout: Timeout = None
@@ -319,8 +318,7 @@ class AdvancedPool(Maps, Statistics):
             self._scheduler.closed = SHUT_DOWN
             return 0.0
         if shutdown.loop.is_closed():
-            shutdown.on_loop_closed()
-            shutdown.join_threads()
+            shutdown.discard(JOIN_S)
             return time.monotonic() - began
         if get_running_loop() is not self._loop:
             raise PoolError("the pool is used outside of its event loop")

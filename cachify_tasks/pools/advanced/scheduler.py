@@ -43,7 +43,6 @@ class Scheduler:
         closed: why it accepts no jobs; None while it does.
         workers: those that count for the limits.
         threads: these, and the workers that are about to end.
-        ended: threads that have ended or will do so at once.
         idle: workers that wait for a job; the last one is woken first. While there is one, no call is queued.
         line: callers that wait for a free slot in the queue, in order, each with the job and its priority. A caller
             without a job only wants to know that a slot is free.
@@ -62,7 +61,6 @@ class Scheduler:
         self.line: OrderedDict[PoolFuture[None], tuple[Entry | None, int]] = OrderedDict()
         self.workers: set[Worker] = set()
         self.threads: set[Worker] = set()
-        self.ended: list[threading.Thread] = []
         self.records: deque[int | BaseException] = deque(maxlen=REMEMBERED)
         self.done = 0  # calls of workers that have ended
         self.failed = 0
@@ -84,7 +82,8 @@ class Scheduler:
         try:
             if self.closed is not None:
                 raise self.closed.error()
-            if not (job.shared or (waiter is not None and self.line)):  # no caller overtakes the line
+            behind_others = waiter is not None and bool(self.line)  # no caller overtakes the line
+            if not job.shared and not behind_others:
                 if self.idle:
                     worker = self.idle.pop()
                     worker.job = job
@@ -92,7 +91,7 @@ class Scheduler:
                     return True
                 if len(self.workers) < self.limits.most and not self.queue.live and self._start_worker(job):
                     return True
-            if self.capacity is not None and (self.queue.live >= self.capacity or (waiter is not None and self.line)):
+            if self.capacity is not None and (behind_others or self.queue.live >= self.capacity):
                 if waiter is None:
                     raise PoolFull(f"the queue is full: {self.queue.live} of {self.capacity} slots are taken")
                 self.line[waiter] = job, priority
@@ -187,8 +186,6 @@ class Scheduler:
         """The last thing that a worker does."""
         with self.lock:
             self._retire(worker)
-            self.ended = [thread for thread in self.ended if thread.is_alive()]
-            self.ended.append(worker.thread)
             self.records.append(record)
             self.threads.discard(worker)
         self.completions.notify()

@@ -34,6 +34,7 @@ class Shutdown:
         return self.scheduler.closed is not None and not self.scheduler.threads and not self.completions.ready
 
     async def run(self, cancel_pending: bool, idle_timeout: float | None, total_timeout: float | None) -> None:
+        threads = self._threads()
         deadline = None if total_timeout is None else self.loop.time() + total_timeout
         timeouts = [timeout for timeout in (idle_timeout, total_timeout) if timeout is not None]
         self.scheduler.close(SHUT_DOWN)
@@ -43,40 +44,32 @@ class Shutdown:
             self._cancel_queued()
         left = None if deadline is None else max(0.0, deadline - self.loop.time())
         if await self.completions.wait_until(self.is_over, left):
-            self.join_threads()
+            _join(threads, JOIN_S)
         else:
             self.cancel_all()
 
-    def join_threads(self) -> None:
-        with self.scheduler.lock:
-            without_job = [worker.thread for worker in self.scheduler.threads if worker.job is None]
-            threads = [*self.scheduler.ended, *without_job]
-        _join(threads, JOIN_S)
-
     def cancel_all(self) -> None:
         """Stop waiting. A running call cannot be stopped: its result is dropped, and its thread ends after it."""
-        self._abandon_all(SHUT_DOWN)
+        self._cancel_all(SHUT_DOWN)
         self.completions.flush()
 
     def on_loop_closed(self) -> None:
         """The event loop was closed before the pool was shut down. Called by the thread that notices it."""
-        self._abandon_all(NO_LOOP)
+        self._cancel_all(NO_LOOP)
         self.completions.flush()
 
     def discard(self, seconds: float) -> None:
         """Nobody refers to the pool any more. The garbage collector may call this in any thread at any moment."""
-        scheduler = self.scheduler
         deadline = time.monotonic() + seconds
-        if not scheduler.lock.acquire(timeout=seconds):  # this very thread may hold it: its next look ends the pool
-            scheduler.closed = SHUT_DOWN
+        lock = self.scheduler.lock
+        if not lock.acquire(timeout=seconds):  # this very thread may hold it; workers end when they see `closed`
+            self.scheduler.closed = SHUT_DOWN
             return
-        scheduler.lock.release()
-        self._abandon_all(SHUT_DOWN)
-        with scheduler.lock:
-            threads = [worker.thread for worker in scheduler.threads]
-        _join(threads, deadline - time.monotonic())
+        lock.release()
+        self._cancel_all(SHUT_DOWN)
+        _join(self._threads(), deadline - time.monotonic())
 
-    def _abandon_all(self, reason: ClosedReason) -> None:
+    def _cancel_all(self, reason: ClosedReason) -> None:
         self.scheduler.close(reason)
         self._cancel_queued()
         for job in self.scheduler.running():
@@ -86,6 +79,10 @@ class Shutdown:
         for job in self.scheduler.clear_queue():
             job.fail(Abandoned(SHUT_DOWN.text), self.completions)
         self.completions.notify()
+
+    def _threads(self) -> list[threading.Thread]:
+        with self.scheduler.lock:
+            return [worker.thread for worker in self.scheduler.threads]
 
 
 def _join(threads: Iterable[threading.Thread], seconds: float) -> None:

@@ -139,8 +139,8 @@ MUTANTS = [
     Mutant(
         "no caller overtakes the line",
         "scheduler",
-        "(job.shared or (waiter is not None and self.line))",
-        "job.shared",
+        "if not job.shared and not behind_others:",
+        "if not job.shared:",
         "life::test_an_announced_slot_is_not_taken_by_a_later_caller",
     ),
     Mutant(
