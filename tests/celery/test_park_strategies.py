@@ -1,6 +1,5 @@
 """What becomes of tasks that may not wait, or not any longer; who goes first."""
 
-import contextlib
 import time
 from functools import partial
 
@@ -29,38 +28,12 @@ ANSWERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_a_task_beyond_max_parked_meets_the_other_strategy(make_shop, pool):
+def test_a_task_that_waited_longer_than_max_age_and_is_hinted_at_meets_the_other_strategy(make_shop):
     shop = make_shop(worker_prefetch_multiplier=8)
-    with shop.worker(pool=pool, concurrency=3):
-        for then, expected in ANSWERS.items():
-            shop.send("park", then, "ok", f"{then}.go")
-            shop.runs.wait_begun(then)
-            waits = shop.send(f"park_few_{then}", then, 4)
-            shop.wait_parked(1)
-            beyond = shop.send(f"park_few_{then}", then, 5)
-
-            if then == "again":
-                shop.wait_state(beyond, "RETRY")
-            else:
-                assert answer(beyond) == (["called", then, 5] if then == "called" else expected)
-            shop.open(f"{then}.go")
-            assert waits.get() == 4
-            assert then != "again" or beyond.get() == 5
-        shop.wait_quiet()
-
-
-@pytest.mark.parametrize("way", ["prefork", "threads", "called"])
-def test_a_task_that_waited_longer_than_max_age_meets_the_other_strategy(make_shop, way):
-    shop = make_shop(worker_prefetch_multiplier=8)
-    queue = "elsewhere" if way == "called" else "shop"
-    with contextlib.ExitStack() as workers:
-        workers.enter_context(shop.worker(pool="prefork" if way == "called" else way, concurrency=3))
-        if way == "called":
-            workers.enter_context(shop.worker(name="else", args=["-Q", queue]))
+    with shop.worker(concurrency=3), shop.worker(name="else", args=["-Q", "elsewhere"]):
         for then, expected in ANSWERS.items():
             key = f"old-{then}"
-            shop.send("park", key, "ok", f"{key}.go", queue=queue)
+            shop.send("park", key, "ok", f"{key}.go", queue="elsewhere")
             shop.runs.wait_begun(key)
             old = shop.send(f"park_old_{then}", key, 5)
             shop.wait_parked(1)
