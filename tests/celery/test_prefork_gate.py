@@ -369,13 +369,15 @@ def test_what_another_thread_has_found_starts_in_the_loop(bench):
     reaper = threading.Thread(target=bench.gate.offer, args=("a", heirs))
     reaper.start()
     reaper.join()
-    assert not bench.connection.batches
+    assert len(bench.gate.core.handovers) == 0
+    assert bench.semaphore.value == 2
 
     bench.turn(2)
 
     assert kinds(bench.connection.sent[-1]) == [(StartReserved, "heir-a:0")]
     bench.answer()
     assert bench.pool.ids() == ["heir-a"]
+    assert bench.semaphore.value == 1  # it has taken a process
 
 
 def test_a_worker_that_does_not_consume_the_queue_hints(bench):

@@ -71,14 +71,6 @@ def test_a_task_without_on_full_does_what_default_on_full_says(shop):
     assert shop.wait_state(shop.send("defaulted", 1), "REVOKED")
 
 
-def test_a_fallback_is_the_last_result_of_the_same_call(shared, request):
-    assert shared.send("falls_back", 5).get() == 5
-    shop = request.getfixturevalue("shop")
-
-    assert shop.send("falls_back", 5).get() == 5
-    assert shop.send("falls_back", 6).get() == -1
-
-
 def test_a_callable_gets_exactly_the_arguments_of_the_call_and_runs_in_the_child(shop):
     sent = shop.send("calls", 1, kwargs={"b": 2})
 

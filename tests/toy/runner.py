@@ -42,7 +42,7 @@ class ToyDelivery:
         self.task_name = self.label = message["task"]
         self.is_copy = message.get("is_copy", False)
         self.arguments: Any = lambda: (tuple(message["args"]), {})
-        self.own_arguments = self.arguments
+        self.own_arguments: Any = self.arguments
         self.envelope = json.dumps(message).encode
         self.message_priority = int
 

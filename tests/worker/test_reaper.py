@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from cachify_tasks._core.commands import Claim, Due, Heir, Sweep
+from cachify_tasks._core.commands import Claim, Due, Heir, Ping, Sweep
 from cachify_tasks._worker import reaper as reapers
 from cachify_tasks._worker.reaper import EVERY, Reaper
 from cachify_tasks.errors import CachifyStoreError
@@ -121,7 +121,7 @@ def test_a_round_finds_out_first_whether_the_store_is_back(bench, host, reaper):
     reaper.round()
 
     assert host.done == ["resume", "resend"]
-    assert isinstance(bench.store.sent[0], Due)
+    assert isinstance(bench.store.sent[0], Ping)
 
 
 def test_a_round_on_a_store_that_is_still_away_does_nothing_more(bench, host, reaper):

@@ -6,6 +6,7 @@ import pytest
 
 from cachify_tasks import Drop, Park, Raise, Reschedule
 from cachify_tasks._core.commands import Acquire
+from cachify_tasks._core.decisions import FullPool
 from cachify_tasks._worker.attempt import Attempt
 from cachify_tasks._worker.verdicts import (
     Discard,
@@ -158,6 +159,20 @@ def test_the_second_delivery_of_a_task_whose_worker_died_runs(bench):
     assert again.attempt == first.attempt
     bench.worker.ask_now(again)
     assert isinstance(bench.port.applied[-1], Start)
+
+
+def test_a_second_delivery_of_a_task_that_may_not_park_stands_by_and_is_never_parked():
+    bench = Bench(limited(Drop()))
+    first = bench.arrive("t")
+
+    bench.worker.ask_now(first.again())
+    assert bench.port.applied[1:] == [Done("standby")]
+    bench.worker.on_run_end(first, requeue=False)
+    bench.arrive("other")
+    bench.arrive("full", is_copy=True)
+
+    assert bench.port.applied[-1] == Revoke(FullPool("p", 1, 1))
+    assert bench.parked() == 0
 
 
 def test_a_second_delivery_that_the_store_cannot_keep_asks_again_later(bench, caplog):

@@ -2,7 +2,6 @@
 
 import ast
 import asyncio
-import inspect
 import math
 import os
 import pickle
@@ -217,20 +216,6 @@ async def test_the_figures_of_a_pool():
         assert "1 workers" in repr(pool)
         gate.open()
     assert (pool.completed, pool.stats().workers) == (2, 0)
-
-
-@pytest.mark.parametrize("method", ["shutdown", "wait_for_slot", "resize", "map", "starmap", "imap"])
-def test_the_reference_has_the_signatures(method):
-    page = (ROOT / "docs/reference/advancedpool.md").read_text("utf-8")
-
-    def shown(function):
-        signature = inspect.signature(function)
-        bare = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]
-        return str(signature.replace(parameters=bare, return_annotation=signature.empty))
-
-    assert f"\nAdvancedPool{shown(AdvancedPool)}\n" in page
-    plain = shown(getattr(AdvancedPool, method)).replace("/, ", "").replace(", /", "").replace("*its", "*iterables")
-    assert f"{method}{plain}".replace("(f, it,", "(f, iterable,") in page
 
 
 def test_errors_survive_pickling():

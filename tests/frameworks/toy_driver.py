@@ -1,0 +1,71 @@
+"""The toy task runner in the suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from cachify_tasks._runtime.lease_renewer import lease_renewer
+from cachify_tasks._runtime.runtime import Runtime
+from cachify_tasks._store.memory_store import MemoryStore
+from cachify_tasks.settings import Settings
+from tests.frameworks.driver import Driver, RunningWorker
+from tests.frameworks.tasks import TASKS
+from tests.toy.runner import Toy, ToyWorker
+
+
+class RunningToy(RunningWorker):
+    def __init__(self, worker: ToyWorker) -> None:
+        self.worker = worker
+
+    def owns(self, run: dict[str, Any]) -> bool:
+        return run["thread"] in [thread.ident for thread in self.worker.threads]
+
+    def kill(self) -> None:
+        self.worker.stop(kill=True)
+
+    def stall(self) -> None:
+        for delivery in self.worker.core.slots.holding():
+            slot = delivery.state.slot
+            assert slot is not None
+            lease_renewer.remove(slot)
+
+    def resume(self) -> None:
+        """What it holds by now is not its own any more."""
+
+    def shut_down(self) -> None:
+        self.worker.stop()
+
+
+class ToyDriver(Driver):
+    def __init__(self, folder: Path, lease_ttl: float) -> None:
+        self.folder = folder
+        self.lease_s = lease_ttl
+        self.store = MemoryStore()
+        runtime = Runtime(self.store, Settings(lease_ttl=lease_ttl, start_timeout=1))
+        self.toy = Toy(runtime, TASKS, [], {}, set())
+
+    @contextmanager
+    def worker(self, size: int = 3) -> Iterator[RunningWorker]:
+        worker = ToyWorker(self.toy, size)
+        try:
+            yield RunningToy(worker)
+        finally:
+            if not worker.dead:
+                worker.stop()
+                for thread in worker.threads:
+                    thread.join()
+
+    def send(self, task: str, key: str, mode: str = "ok", gate: str = "", *, task_id: str = "") -> str:
+        message = {"id": task_id or uuid4().hex, "task": task, "args": [key, mode, gate]}
+        self.toy.messages.append(message)
+        return str(message["id"])
+
+    def end(self, task_id: str) -> tuple[str, Any]:
+        return self.toy.ends.get(task_id, ("PENDING", None))
+
+    def revoke(self, task_id: str) -> None:
+        self.toy.revoked.add(task_id)
