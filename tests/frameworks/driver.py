@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from cachify_tasks._core.commands import Find, Look
+from cachify_tasks._core.commands import Find, Inspect
 from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.workers import Runs
 
@@ -102,10 +102,10 @@ class Driver(ABC):
         return sent
 
     def parked(self, key: str) -> int:
-        return int(self.store.execute(Look(key)).waiting)
+        return int(self.store.execute(Inspect(key)).waiting)
 
     def held(self, key: str) -> int:
-        return len(self.store.execute(Look(key)).holders)
+        return len(self.store.execute(Inspect(key)).holders)
 
     def has_ticket(self, key: str, task_id: str) -> bool:
         """Does the store keep the message of this task?"""

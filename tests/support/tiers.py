@@ -1,8 +1,8 @@
 """Which tests start worker processes and which take seconds by nature: `make test-fast` leaves out both.
 
 A test starts worker processes if it uses the fixture `worker_processes`, by itself or through another fixture such as
-`make_shop`, or if it lies in one of `WORKER_PLACES`, whose programs start workers of their own. Such a test gets the
-marker `worker`. While any other test runs, `WorkerGuard` refuses to start a worker, so the marker cannot be forgotten.
+`make_shop`, if it lies in one of `WORKER_PLACES`, whose programs start workers of their own, or if it is one of
+tests/frameworks and runs on Celery. Such a test gets the marker `worker`. While any other test runs, `WorkerGuard` refuses to start a worker, so the marker cannot be forgotten.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ SLOW_PLACES = (
 def set_markers(items: Iterable[pytest.Item]) -> None:
     """Give each test the markers of its tier."""
     for item in items:
-        if FIXTURE in getattr(item, "fixturenames", ()) or lies_in(item.path, WORKER_PLACES):
+        uses_workers = FIXTURE in getattr(item, "fixturenames", ()) or lies_in(item.path, WORKER_PLACES)
+        if uses_workers or (lies_in(item.path, ("frameworks",)) and "[celery-" in item.name):
             item.add_marker("worker")
         elif lies_in(item.path, SLOW_PLACES):
             item.add_marker("slow")

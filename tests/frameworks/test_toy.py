@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cachify_tasks import current_slot, pooled
-from cachify_tasks._core.commands import Look
+from cachify_tasks._core.commands import Inspect
 from cachify_tasks._runtime.runtime import Runtime
 from cachify_tasks._store.memory_store import MemoryStore
 from cachify_tasks.settings import Settings
@@ -49,7 +49,7 @@ def test_each_attempt_of_a_task_holds_a_slot_of_its_own(toy):
     toy.messages.append({"id": "t", "task": "flaky", "args": ["p", 2]})
 
     assert end(toy, "t") == ("SUCCESS", ["t:0", "t:1", "t:2"])
-    wait_until(lambda: toy.runtime.store.execute(Look("p")).holders == ())
+    wait_until(lambda: toy.runtime.store.execute(Inspect("p")).holders == ())
 
 
 def test_a_task_without_a_key_fails_alone_and_one_without_a_limit_runs(toy):
