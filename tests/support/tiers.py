@@ -2,7 +2,8 @@
 
 A test starts worker processes if it uses the fixture `worker_processes`, by itself or through another fixture such as
 `make_shop`, if it lies in one of `WORKER_PLACES`, whose programs start workers of their own, or if it is one of
-tests/frameworks and runs on Celery. Such a test gets the marker `worker`. While any other test runs, `WorkerGuard` refuses to start a worker, so the marker cannot be forgotten.
+tests/frameworks and runs on Celery. Such a test gets the marker `worker`. While any other test runs, `WorkerGuard`
+refuses to start a worker, so the marker cannot be forgotten.
 """
 
 from __future__ import annotations
