@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from .._core.commands import (
@@ -73,7 +74,13 @@ class MemoryStore:
     async def aexecute(self, command: Command) -> Any:
         return self.execute(command)
 
-    def execute_many(self, commands: list[Command]) -> list[Any]:
+    def begin(self, command: Command) -> asyncio.Future[Any]:
+        """The answer, which is there at once."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer.set_result(self.execute(command))
+        return answer
+
+    def execute_many(self, commands: Sequence[Command]) -> list[Any]:
         return [self.execute(command) for command in commands]
 
     def listen(self, channel: str, callback: Callable[[str, int], None]) -> None:

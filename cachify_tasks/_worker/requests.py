@@ -8,7 +8,8 @@ from typing import Any, Final
 from .._core.commands import Acquire, Reply, SlotRequest, StartReserved, Ticket
 from .._core.decisions import Decision, FullPool, Parking, Strategy
 from .._core.policy import Policy
-from .._runtime.runtime import Runtime, names
+from .._runtime.direct_calls import names
+from .._runtime.runtime import Runtime
 from .._runtime.slot import Slot
 from ..settings import UNSET, Unset
 from ..strategies import Park
@@ -103,7 +104,7 @@ def _slot_exp_ms(runtime: Runtime, policy: Policy | None) -> int:
 
 def slot_for(runtime: Runtime, ask: SlotRequest, token: int) -> Slot:
     """The handle of a task's slot. It is renewed by whoever gives it to the heart."""
-    return Slot(runtime.store, ask.pool, ask.holder, token, ask.request_id, ask.lease_ms, ask.start_ms, TOMB_MS)
+    return Slot(runtime.store, ask, token, tomb_ms=TOMB_MS)
 
 
 def decide(runtime: Runtime, policy: Policy, full: FullPool) -> Decision:

@@ -16,6 +16,7 @@ from celery.worker import state
 
 from .._core.commands import Acquire, Heir, Release, Renew, Reply, SlotRequest, StartReserved, Withdraw
 from .._core.decisions import Decision, Defer, Skip
+from .._runtime.events import LimitsDiffer, PoolFull, StoreUnreachable, TaskParked
 from .._runtime.lease_renewer import lease_renewer
 from .._runtime.slot import Slot
 from .._worker.requests import decide, default_on_full, full_pool, slot_for
@@ -103,7 +104,7 @@ class Gate(ABC):
         try:
             reply = self.runtime.store.execute(command)
         except CachifyStoreError as error:
-            self.runtime.unreachable(error, "releasing slots")
+            self.runtime.emit(StoreUnreachable(doing="releasing slots", error=error))
             self._untold.append((command, time.monotonic()))
         else:
             self.freed(command, reply)
@@ -124,7 +125,7 @@ class Gate(ABC):
             try:
                 reply = self.runtime.store.execute(command)
             except CachifyStoreError as error:
-                self.runtime.unreachable(error, "releasing slots")
+                self.runtime.emit(StoreUnreachable(doing="releasing slots", error=error))
                 self._untold.appendleft((command, since))  # in their order
                 return
             self._heed(command, reply)
@@ -167,7 +168,8 @@ class Gate(ABC):
 
     def answered(self, request: Any, ask: SlotRequest, reply: Reply) -> bool:
         self._outage = 0.0
-        self.runtime.told(ask, reply)
+        if reply.previous_limit:
+            self.runtime.emit(LimitsDiffer(pool=ask.pool, previous_limit=reply.previous_limit, limit=ask.limit))
         self.named(ask.pool, reply)
         if (
             isinstance(ask, StartReserved) and request.ticket is None
@@ -217,7 +219,9 @@ class Gate(ABC):
         if request.ticket is not None:
             leave(request)
             return
-        self.runtime.full(ask.pool, reply.limit, f"{request.name} is parked")
+        self.runtime.emit(
+            TaskParked(pool=ask.pool, holder=ask.holder, label=request.name, limit=reply.limit, held=reply.held)
+        )
         request.send_event("cachify-parked", pool=ask.pool)
         forget(request)
 
@@ -238,7 +242,12 @@ class Gate(ABC):
             decision: Decision | None = decide(self.runtime, policy, full)
         except Exception:  # noqa: BLE001  # of a strategy that a user wrote: it is asked again where the task would run
             decision = None
-        self.runtime.full(ask.pool, reply.limit, f"{request.name} -> {type(decision).__name__}")
+        self.runtime.emit(
+            PoolFull(
+                pool=ask.pool, holder=ask.holder, label=request.name, limit=reply.limit, held=reply.held,
+                decision=type(decision).__name__,
+            )
+        )  # fmt: skip
         why = f"pool {ask.pool!r} is full"
         match decision:
             case Defer(delay_ms):
@@ -268,7 +277,7 @@ class Gate(ABC):
 
     def failed(self, request: Any, error: CachifyStoreError) -> bool:
         """Act on a store that did not answer. Is the request to be dispatched?"""
-        self.runtime.unreachable(error, "asking for slots")
+        self.runtime.emit(StoreUnreachable(doing="asking for slots", error=error))
         if request.ticket is not None or is_nudge(request):  # whatever it did now, the store would start it again
             self.try_later(request)
             return False

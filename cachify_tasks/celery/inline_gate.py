@@ -14,6 +14,7 @@ from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
 from .._core.commands import Heir, Reply
+from .._runtime.events import StoreUnreachable
 from .._runtime.slot import Slot
 from ..errors import CachifyStoreError
 from .gate import GRACE, LOOK, Gate, alive
@@ -112,7 +113,7 @@ class InlineGate(Gate):
             try:
                 put_off(request, pause, attempts(request), "the store is out of reach", visible=False)
             except Exception as error:  # noqa: BLE001  # the message is still ours
-                self.runtime.unreachable(CachifyStoreError(repr(error)), "sending a task again")
+                self.runtime.emit(StoreUnreachable(doing="sending a task again", error=CachifyStoreError(repr(error))))
                 if not _running():  # unacknowledged: the broker will deliver it to others
                     return
                 time.sleep(pause)

@@ -14,6 +14,7 @@ from celery.utils.log import get_logger
 
 from .._core.commands import Heir, Release, Reply, SlotRequest, resent
 from .._redis.hub_connection import Pipe
+from .._runtime.events import StoreUnreachable
 from .._runtime.lease_renewer import lease_renewer
 from .._runtime.slot import Slot
 from .._worker.requests import slot_for
@@ -296,11 +297,11 @@ class HubGate(Gate):
         for request in self._holding:
             if request.ask is ask:
                 lease_renewer.remove(request.slot)
-                self.runtime.lost(request.slot)
+                self.runtime.keeper.on_lost(request.slot)
 
     def _tell_later(self, command: Told, since: float, error: CachifyStoreError) -> None:
         """It answers the same however often it is sent; after its lease there is nothing left to free."""
-        self.runtime.unreachable(error, "releasing slots")
+        self.runtime.emit(StoreUnreachable(doing="releasing slots", error=error))
         if not self.accepting:
             self._untold.append((command, since))
         elif time.monotonic() - since < self.runtime.lease_ms / 1000:

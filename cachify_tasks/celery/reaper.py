@@ -7,6 +7,7 @@ import threading
 from typing import Any, Final
 
 from .._core.commands import Claim, Due, Sweep
+from .._runtime.events import StoreUnreachable
 from ..errors import CachifyStoreError
 
 logger = logging.getLogger("cachify_tasks.celery")
@@ -41,7 +42,7 @@ class Reaper:
                 if self._gate.has_capacity and self._runtime.store.execute(Claim("reaper", round(EVERY * 900))):
                     self.round()
             except CachifyStoreError as error:
-                self._runtime.unreachable(error, "looking for parked tasks")
+                self._runtime.emit(StoreUnreachable(doing="looking for parked tasks", error=error))
             except Exception:
                 logger.exception("looking for parked tasks failed; trying again")
 
