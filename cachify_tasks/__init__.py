@@ -16,7 +16,8 @@ from .errors import (
 if TYPE_CHECKING:
     from ._runtime.acquired_slot import AcquiredSlot, PendingAcquire
     from ._runtime.slot import Slot, current_slot
-    from .instance import AsyncClient, Cachify, Decoder, Encoder, SyncClient, cached, init_cachify
+    from .caching import Decoder, Encoder, cached
+    from .instance import AsyncClient, Cachify, SyncClient, init_cachify
     from .pooling import AsyncPoolWrappedF, SyncPoolWrappedF, WrappedFunctionPool, pool, pooled
     from .strategies import CachedFallback, Callback, Drop, FullPool, Park, Raise, Reschedule, Strategy, Wait
 
@@ -62,7 +63,8 @@ __all__ = [
 _HOMES = {
     "._runtime.acquired_slot": "AcquiredSlot PendingAcquire",
     "._runtime.slot": "Slot current_slot",
-    ".instance": "AsyncClient Cachify Decoder Encoder SyncClient cached init_cachify",
+    ".caching": "Decoder Encoder cached",
+    ".instance": "AsyncClient Cachify SyncClient init_cachify",
     ".pooling": "AsyncPoolWrappedF SyncPoolWrappedF WrappedFunctionPool pool pooled",
     ".strategies": "CachedFallback Callback Drop FullPool Park Raise Reschedule Strategy Wait",
 }

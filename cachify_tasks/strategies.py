@@ -225,7 +225,7 @@ class Wait:
         self.waiting = Waiting(None if timeout is None else milliseconds("timeout", timeout, minimum=0))
 
     def decide(self, full: FullPool) -> Decision:
-        return RaiseFull(self.waiting.told)
+        return RaiseFull(self.waiting.describe())
 
     def keeps(self) -> Recall | None:
         return None

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from cachify_tasks import Cachify, init_cachify
-from cachify_tasks._runtime.runtime import set_global_runtime
+from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks._runtime.slot import current
 from cachify_tasks.testing.server import EmbeddedServer
 from tests.support.leaks import LeakCheck, allowed_leaks

@@ -14,8 +14,9 @@ import redis
 
 from cachify_tasks import CachifyPoolFullError, current_slot, init_cachify, pool, pooled
 from cachify_tasks._core.keys import Schema
+from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks._runtime.lease_renewer import lease_renewer
-from cachify_tasks._runtime.runtime import set_global_runtime
+from cachify_tasks._store.memory_store import MemoryStore
 from tests.support.leaks import keys_without_ttl
 from tests.support.programs import run
 from tests.support.waiting import wait_until
@@ -151,6 +152,7 @@ def test_defect_13_every_key_of_a_pool_has_a_life(redis_url):
 def test_defect_13_memory_stays_flat_over_many_calls_of_many_keys():
     cachify = init_cachify(is_global=False)
     store = cachify._runtime.store
+    assert isinstance(store, MemoryStore)
     now = 10**15
 
     def clock():
@@ -184,6 +186,7 @@ def test_defect_13_memory_stays_flat_over_many_calls_of_many_keys():
 def test_defect_13_values_whose_time_is_over_are_evicted_from_memory():
     cachify = init_cachify(is_global=False)
     store = cachify._runtime.store
+    assert isinstance(store, MemoryStore)
     now = 10**15
     store._clock = lambda: now
 

@@ -30,7 +30,7 @@ def test_a_thread_that_runs_on_is_a_leak_unless_it_is_a_daemon():
     check = LeakCheck()
     end = threading.Event()
     thread = threading.Thread(target=end.wait, name="forgotten")
-    daemon = threading.Thread(target=end.wait, name="cachify-heart", daemon=True)
+    daemon = threading.Thread(target=end.wait, name="cachify-lease-renewer", daemon=True)
     thread.start()
     daemon.start()
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from cachify_tasks import CachifyError, current_slot, init_cachify, pooled
-from cachify_tasks._runtime.runtime import set_global_runtime
+from cachify_tasks._runtime.instances import set_global_runtime
 from tests.support.meddling import interrupting, meddled
 from tests.support.waiting import wait_until
 

@@ -18,7 +18,9 @@ from cachify_tasks import (
     pooled,
 )
 from cachify_tasks import _log_throttle as log_throttle
-from cachify_tasks._runtime.runtime import set_global_runtime
+from cachify_tasks._runtime.event_log import EventLog
+from cachify_tasks._runtime.events import Emitter
+from cachify_tasks._runtime.instances import set_global_runtime
 from tests.support.programs import run
 
 
@@ -105,7 +107,7 @@ def test_the_slot_is_freed_in_the_store_that_granted_it(cachify):
 
 def test_a_pool_before_init_cachify_says_what_is_missing(monkeypatch):
     set_global_runtime(None)
-    monkeypatch.setattr("cachify_tasks._runtime.runtime.suppliers", [])  # no Celery app of another test
+    monkeypatch.setattr("cachify_tasks._adapters._providers", [])  # no Celery app of another test
     p = pool("p", max_size=1)
 
     @pooled("p", max_size=1)
@@ -145,7 +147,7 @@ def test_two_limits_for_one_name_are_warned_about_once_and_the_last_one_counts(c
 
 def test_a_full_pool_is_logged_once_in_ten_seconds_with_a_count(cachify, caplog, monkeypatch):
     now = 1000.0
-    monkeypatch.setattr(cachify._runtime, "_noise", log_throttle.LogThrottle(clock=lambda: now))
+    monkeypatch.setattr(cachify._runtime, "emit", Emitter(EventLog(clock=lambda: now)).emit)
     caplog.set_level(logging.INFO, logger="cachify_tasks")
 
     @pooled("p-{n}", max_size=1, on_full=Drop())
@@ -207,11 +209,11 @@ def test_a_generator_that_is_collected_while_its_pool_is_entered_or_left_frees_i
     def work():
         if moment == "entered":
             throw_away()
-            p._inside = Collecting(p._inside, times)
+            p._entries.by_who = Collecting(p._entries.by_who, times)
         with p:
             if moment == "left":
                 throw_away()
-                p._inside = Collecting(p._inside, times)
+                p._entries.by_who = Collecting(p._entries.by_who, times)
 
     thread = threading.Thread(target=work, daemon=True)
     gc.disable()  # it comes when it is called
@@ -221,7 +223,7 @@ def test_a_generator_that_is_collected_while_its_pool_is_entered_or_left_frees_i
 
     assert not thread.is_alive()
     assert p.size() == 0
-    assert not p._inside
+    assert not p._entries.by_who
 
 
 def test_a_child_that_is_forked_while_a_thread_enters_a_pool_is_not_stuck():
@@ -247,7 +249,7 @@ def test_a_child_that_is_forked_while_a_thread_enters_a_pool_is_not_stuck():
         def enter():
             with p:
                 pass
-        p._inside = Slow()
+        p._entries.by_who = Slow()
         thread = threading.Thread(target=enter)
         thread.start()
         inside.wait(10)
@@ -271,12 +273,12 @@ def test_a_line_about_something_else_may_come_in_the_middle_of_another(caplog):
             found = super().get(*args)
             if len(self) == 0:
                 self["met"] = 0.0, 0
-                noise_of_all.throttled("inner", "inner")  # a collected generator whose slot could not be released
+                throttle.throttled("inner", "inner")  # a collected generator whose slot could not be released
             return found
 
-    noise_of_all = log_throttle.LogThrottle()
-    noise_of_all._throttled = Meeting()
-    thread = threading.Thread(target=noise_of_all.throttled, args=("outer", "outer"), daemon=True)
+    throttle = log_throttle.LogThrottle()
+    throttle._throttled = Meeting()
+    thread = threading.Thread(target=throttle.throttled, args=("outer", "outer"), daemon=True)
 
     thread.start()
     thread.join(5)

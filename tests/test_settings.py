@@ -51,7 +51,7 @@ def test_unset_is_not_none():
 
 def test_an_unknown_setting_is_refused_and_the_valid_ones_are_listed():
     with pytest.raises(CachifySettingError) as caught:
-        init_cachify(lease_tll=5, urll="x", is_global=False)
+        init_cachify(lease_tll=5, urll="x", is_global=False)  # type: ignore[call-arg]
 
     assert "unknown setting 'lease_tll', 'urll'; valid settings are: url, prefix, lease_ttl" in str(caught.value)
     assert isinstance(caught.value, CachifyError)

@@ -103,8 +103,11 @@ async def test_a_waiter_cancelled_when_its_slot_is_reserved_hands_it_on(cachify)
         await first
     async with asyncio.timeout(SOON):
         slot = await second
-    cachify._runtime.ended(held.slot)
-    cachify._runtime.store.execute(cachify._runtime.ended(slot))
+    keeper = cachify._runtime.keeper
+    keeper.stop_renewing(held.slot)
+    command = keeper.stop_renewing(slot)
+    assert command is not None
+    cachify._runtime.store.execute(command)
     nothing_is_left(cachify)
 
 

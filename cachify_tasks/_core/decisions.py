@@ -1,27 +1,33 @@
-"""What a strategy can answer when a pool is full: a closed set, so that each framework acts on all of it."""
+"""What a strategy can decide when a pool is full: a closed union, so that each framework can act on all of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
+from ..errors import CachifyPoolFullError
 from ..settings import UNSET
 
 
 @dataclass(frozen=True, slots=True)
 class FullPool:
-    """What a strategy is told: the pool's key, its limit, the slots held, and how often this call was put off."""
+    """What a strategy gets: the pool's key, its limit, the slots held, and how often this call was put off."""
 
     key: str
     limit: int
     held: int
     attempt: int = 0
 
+    def error(self, why: str = "") -> CachifyPoolFullError:
+        """The error that says so. why: what the caller can do, or what was tried."""
+        message = f"pool {self.key!r} is full: {self.held} of {self.limit} slots are taken{'; ' * bool(why)}{why}"
+        return CachifyPoolFullError(message, self.key, self.limit, self.held)
+
 
 @dataclass(frozen=True, slots=True)
 class RaiseFull:
-    """`CachifyPoolFullError`; `why` is added to its message."""
+    """Raise `CachifyPoolFullError`; `why` is added to its message."""
 
     why: str = ""
 
@@ -30,36 +36,36 @@ class RaiseFull:
 class Skip:
     """Do not run. A task ends as revoked; with a result given, as successful with that result."""
 
-    result: Any = UNSET
+    result: object = UNSET
 
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """Send the task again after a delay; a plain call cannot be deferred and raises."""
+    """Send the task again after a delay; a direct call cannot be deferred and raises."""
 
     delay_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Answer with the last good result of this function with these arguments.
+    """Return the last good result of this function with these arguments.
 
     Attributes:
         ttl_ms: how long a result is kept; None: until it is replaced.
-        default: the answer while there is none; UNSET: `CachifyPoolFullError`.
+        default: what to return while there is no result; UNSET: raise `CachifyPoolFullError`.
         key: a template that names the results; None: the function and all its arguments.
     """
 
     ttl_ms: int | None = None
-    default: Any = UNSET
+    default: object = UNSET
     key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Invoke:
-    """Answer with what the callback makes of the call's own arguments."""
+    """Return what the callback returns for the call's own arguments."""
 
-    callback: Callable[..., Any]
+    callback: Callable[..., object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +73,9 @@ class Parking:
     """How a strategy has tasks wait in the pool's queue.
 
     Attributes:
-        then: the strategy for a task that may not wait (any longer).
-        max_parked: no more than so many tasks wait; 0: no such limit.
-        max_age_ms: who has waited longer when its turn comes does not run; 0: no such limit.
+        then: the strategy for a task that may not wait, or not any longer.
+        max_parked: park only while fewer tasks than this wait; 0: no such limit.
+        max_age_ms: a task that has waited longer when its turn comes does not run; 0: no such limit.
         priority: "message", or what computes 0 to 255 from the call's arguments; None: in the order of arrival.
     """
 
@@ -81,24 +87,23 @@ class Parking:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How a strategy has calls wait in the pool's queue. timeout_ms: for so long at most; None: for ever."""
+    """How a strategy has calls wait in the pool's queue. timeout_ms: the longest wait; 0: none; None: no limit."""
 
     timeout_ms: int | None = None
 
-    @property
-    def told(self) -> str:
-        """Of who has waited in vain."""
+    def describe(self) -> str:
+        """What the error says of a call that has waited in vain."""
         return "not waited for" if not self.timeout_ms else f"waited for {self.timeout_ms / 1000:g} s"
 
 
-def waiting_of(strategy: Any) -> Waiting | None:
+def waiting_of(strategy: object) -> Waiting | None:
     """How calls wait by this strategy; None: they do not."""
     found = getattr(strategy, "waiting", None)
     return found if isinstance(found, Waiting) else None
 
 
-def parking_of(strategy: Any) -> Parking | None:
-    """How this strategy parks; None: it does not."""
+def parking_of(strategy: object) -> Parking | None:
+    """How tasks are parked by this strategy; None: they are not."""
     found = getattr(strategy, "parking", None)
     return found if isinstance(found, Parking) else None
 
@@ -114,4 +119,4 @@ class Strategy(Protocol):
         """What to do with this call."""
 
     def keeps(self) -> Recall | None:
-        """How good results are to be remembered, if they are."""
+        """How good results are kept for later calls; None: they are not."""

@@ -1,4 +1,4 @@
-"""What `@pooled` makes of functions, for type checkers."""
+"""What `@pooled` and `@cached` make of functions, for type checkers."""
 
 from __future__ import annotations
 
@@ -48,3 +48,32 @@ class AlwaysPool(Protocol):
     ) -> AsyncPoolWrappedF[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncPoolWrappedF[P, R]: ...
+
+
+class SyncCachedF(Protocol[P, R_co]):
+    """A function whose results are kept."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    def reset(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Forget the result of this call."""
+
+
+class AsyncCachedF(Protocol[P, R_co]):
+    """A coroutine function whose results are kept."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
+
+    def reset(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[None]:
+        """Forget the result of this call."""
+
+
+class CachedFunction(Protocol):
+    """What `@cached` makes of functions."""
+
+    @overload  # as above
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncCachedF[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncCachedF[P, R]: ...

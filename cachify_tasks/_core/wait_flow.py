@@ -5,74 +5,86 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from ..errors import CachifyStoreError
 from .commands import Acquire, Release, Reply, SlotRequest, WaitInQueue, Withdraw
 from .flows import Abandoned, Await, Flow, Wakeup
 
-SUBSCRIBED: Final = 1.0  # seconds after which one asks, too, who may not hear the call
-TOMB_MS: Final = 5_000  # for so long a question that comes after its end is recognised
+S = TypeVar("S")
+SUBSCRIBED_S: Final = 1.0  # how long to wait for the subscription before asking: pub/sub may not be permitted
+TOMB_MS: Final = 5_000  # for so long the store recognises a request that arrives after the waiter has gone
 
 
-class Host(Protocol):
-    """What this flow needs of its surroundings."""
+class Waiters(Protocol):
+    """What this flow needs of its surroundings: the functions of this process that wait for a slot."""
 
     @property
     def listening(self) -> bool:
-        """Would a call be heard at once?"""
+        """Would a notification arrive now?"""
 
     def wakeup(self, holder: str) -> Wakeup:
-        """To be rung when that holder is called; the store's calls are listened to from then on."""
+        """A wakeup that is notified when a slot has been reserved for this holder; the subscription starts now."""
 
     def later(self, command: Release) -> None:
-        """Do this when it can be done: the flow can do no more steps, or the store is out of reach."""
+        """Send this when the store can be reached: the flow can do no more steps."""
 
 
-def queue_up(host: Host, ask: Acquire, once: Callable[[SlotRequest], Flow[Any]], until: float | None) -> Flow[Any]:
-    """Ask by `once`, and wait for a slot where there is none; after `until` the answer is the last `Reply`.
+def wait_in_queue(
+    waiters: Waiters, request: Acquire, ask: Callable[[SlotRequest], Flow[S | Reply]], until: float
+) -> Flow[S | Reply]:
+    """Ask for a slot, and wait for one in the queue; after `until` return the last `Reply`.
 
-    A slot is reserved for the oldest in the queue, who is called and asks again, as the same arrival. It also asks
-    without a call, since that can get lost, and since a lease may end with nobody but waiters left to notice: within a
-    third of a lease, and before a slot that it does not know of is taken from it again.
+    The store reserves a free slot for the oldest in the queue and notifies it, and that one asks again, as the same
+    arrival. It also asks without a notification: one can get lost, and when a lease ends there may be nobody but
+    waiters to notice. So it asks within a third of a lease, and before a slot that it does not know of is taken from
+    it.
 
-    Whatever else ends the waiting (a signal, a cancellation, an error), nobody knows for certain whether this arrival
-    has a ticket, a reserved slot or its own: the release by its nonce frees all of them.
+    If the waiting ends in any other way (a signal, a cancellation, an error), nobody knows whether this arrival has a
+    ticket, a reserved slot or a slot: the release by its request id frees all of them.
+
+    Args:
+        ask: asks once, and tries again where the store is out of reach and the settings say so.
+        until: by `time.monotonic`; infinity: wait as long as it takes.
     """
-    again = max(1.0, min(ask.lease_ms / 3, ask.start_ms) / 1000)
-    end = math.inf if until is None else until
+    interval = max(1.0, min(request.lease_ms / 3, request.start_ms) / 1000)
     release = Release(
-        pool=ask.pool, holder=ask.holder, token=0, request_id=ask.request_id, start_ms=ask.start_ms, tomb_ms=TOMB_MS
-    )
+        pool=request.pool, holder=request.holder, token=0, request_id=request.request_id,
+        start_ms=request.start_ms, tomb_ms=TOMB_MS,
+    )  # fmt: skip
     wakeup = None
     try:
-        if not host.listening:  # most find a free slot: for them nobody need listen
-            found = yield from once(ask)
+        if not waiters.listening:  # most calls find a free slot: they need no subscription
+            found = yield from ask(request)
             if not isinstance(found, Reply):
                 return found
-        wakeup = host.wakeup(ask.holder)
+        wakeup = waiters.wakeup(request.holder)
         if not wakeup.listening:
-            yield Await(wakeup, min(SUBSCRIBED, max(0.0, end - time.monotonic())))
+            yield Await(wakeup, min(SUBSCRIBED_S, max(0.0, until - time.monotonic())))
         wait = WaitInQueue(
-            pool=ask.pool, holder=ask.holder, request_id=ask.request_id, limit=ask.limit, lease_ms=ask.lease_ms,
-            start_ms=ask.start_ms, slot_exp_ms=ask.slot_exp_ms, label=ask.label, channel=wakeup.channel,
+            pool=request.pool, holder=request.holder, request_id=request.request_id, limit=request.limit,
+            lease_ms=request.lease_ms, start_ms=request.start_ms, slot_exp_ms=request.slot_exp_ms,
+            label=request.label, channel=wakeup.channel,
         )  # fmt: skip
         while True:
-            found = yield from once(wait)
+            found = yield from ask(wait)
             if not isinstance(found, Reply):
                 return found
-            left = end - time.monotonic()
+            left = until - time.monotonic()
             if left <= 0:
-                yield Withdraw(pool=ask.pool, holder=ask.holder, start_ms=ask.start_ms, tomb_ms=TOMB_MS)
+                yield Withdraw(pool=request.pool, holder=request.holder, start_ms=request.start_ms, tomb_ms=TOMB_MS)
                 return found
-            yield Await(wakeup, min(left, again))
+            yield Await(wakeup, min(left, interval))
     except (CachifyStoreError, Abandoned, GeneratorExit):
         if wakeup is not None:
-            host.later(release)
+            waiters.later(release)
         raise
     except BaseException:
         try:
             yield release
         except CachifyStoreError:
-            host.later(release)
+            waiters.later(release)
         raise
+
+
+FOREVER: Final = math.inf

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from typing import Any, TypeVar
+from types import GeneratorType
+from typing import TYPE_CHECKING, TypeVar
 
 from .._core.flows import Abandoned, Await, Checkpoint, Flow, Run, Sleep
 from .._redis.asyncio_connection import Answer
+
+if TYPE_CHECKING:
+    from .._store.interface import Store
 
 T = TypeVar("T")
 
@@ -21,14 +25,15 @@ class Carried(BaseException):
         self.error = error
 
 
-def drive(flow: Flow[T], store: Any) -> T:
-    """Do a flow here and now; the answer is what it returns.
+def drive(flow: Flow[T], store: Store) -> T:
+    """Do a flow here and now, and return what it returns.
 
     A signal handler can raise between any two of these lines, and where a loop begins anew. As long as the flow has
-    not ended it is told of everything that is raised here: a flow that were left lying would keep its slot.
+    not ended, everything that is raised here is thrown into it: a flow that was left unfinished would keep its slot.
     """
-    frame: Any = flow
-    value = error = None
+    assert isinstance(flow, GeneratorType)
+    value: object = None
+    error: BaseException | None = None
     while True:
         try:
             while True:
@@ -41,7 +46,7 @@ def drive(flow: Flow[T], store: Any) -> T:
                         case Sleep(seconds):
                             time.sleep(seconds)
                         case Await(wakeup, seconds):
-                            value = wakeup.wait(seconds)
+                            wakeup.wait(seconds)
                         case Checkpoint():
                             pass
                         case _:
@@ -49,10 +54,11 @@ def drive(flow: Flow[T], store: Any) -> T:
                 except BaseException as raised:  # noqa: BLE001  # the flow decides what to do with it
                     error = Carried(raised) if isinstance(raised, StopIteration | GeneratorExit) else raised
         except BaseException as raised:
-            if frame.gi_frame is not None:  # a signal
+            if flow.gi_frame is not None:  # a signal
                 error = raised
             elif isinstance(raised, StopIteration):  # the flow's own: it has ended
-                return raised.value  # type: ignore[no-any-return]
+                result: T = raised.value
+                return result
             elif isinstance(raised, Carried):
                 carried = raised.error
                 break
@@ -61,13 +67,14 @@ def drive(flow: Flow[T], store: Any) -> T:
     raise carried  # here, so that it keeps its own context
 
 
-async def adrive(flow: Flow[T], store: Any) -> T:
-    """Do a flow in the running event loop.
+async def adrive(flow: Flow[T], store: Store) -> T:
+    """Do a flow in the running event loop, and return what it returns.
 
-    A cancellation that arrives while the store works is kept until its answer has been fed to the flow: an answer that
-    nobody takes would be a slot that nobody frees. It is delivered at the next step that is no command, or at the end.
+    A cancellation that arrives while the store works is kept until the reply has been sent into the flow: a reply that
+    is lost would be a slot that nobody frees. It is delivered at the next step that is no command, or at the end.
     """
     due: list[asyncio.CancelledError] = []
+    value: object
     try:
         step = next(flow)
         while True:
@@ -83,7 +90,8 @@ async def adrive(flow: Flow[T], store: Any) -> T:
                         await asyncio.sleep(seconds)
                         value = None
                     case Await(wakeup, seconds):
-                        value = await wakeup.await_notified(seconds)
+                        await wakeup.await_notified(seconds)
+                        value = None
                     case Checkpoint():
                         value = None
                     case _ if store.local:
@@ -100,7 +108,8 @@ async def adrive(flow: Flow[T], store: Any) -> T:
     except StopIteration as stop:
         if due:
             raise _taken(due) from None
-        return stop.value  # type: ignore[no-any-return]
+        result: T = stop.value
+        return result
     except Exception as error:
         if due:  # an error that comes while a cancellation is due does not undo it
             raise _taken(due) from error
@@ -108,7 +117,7 @@ async def adrive(flow: Flow[T], store: Any) -> T:
 
 
 async def _finished(work: asyncio.Future[T], due: list[asyncio.CancelledError]) -> T:
-    """What the work comes to, however often its caller is cancelled in the meantime; that is kept in `due`."""
+    """The result of the work, however often its caller is cancelled in the meantime; that is kept in `due`."""
     while True:
         try:
             return await (work if isinstance(work, Answer) else asyncio.shield(work))
@@ -126,7 +135,7 @@ def _taken(due: list[asyncio.CancelledError]) -> asyncio.CancelledError:
     return error
 
 
-def _abandon(flow: Flow[Any]) -> None:
+def _abandon(flow: Flow[object]) -> None:
     try:
         flow.throw(Abandoned())
     except (Abandoned, StopIteration):

@@ -1,46 +1,67 @@
-"""The heart: one daemon thread a process that renews the leases of all its slots.
+"""The lease renewer: one daemon thread in a process renews the leases of all its slots.
 
-A thread, because a busy event loop or a task that computes must not cost a slot. It holds slots weakly: one that was
-lost without being left (an abandoned generator) is renewed no more and ends with its lease. After a fork the child
-begins with an empty heart: the slots are its parent's.
+It is a thread, because a busy event loop or a task that computes must not cost a slot. It holds slots weakly: a slot
+that was lost without being released (an abandoned generator) is renewed no more and ends with its lease. After a fork
+the child renews nothing: the slots are its parent's.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 import weakref
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
+from .._fork import after_in_child
 from ..errors import CachifyStoreError
+from .event_log import EventLog
+from .events import Emitter, Event, LeaseWasLost, RenewalFailed
 from .slot import Slot
+
+if TYPE_CHECKING:
+    from .._store.interface import Store
 
 logger = logging.getLogger("cachify_tasks")
 
-BEATS: Final = 3  # renewals in the life of a lease
+RENEWALS: Final = 3  # in the life of a lease
 IDLE: Final = 5.0  # seconds without a slot after which the thread ends
 
 
 class LeaseRenewer:
-    """Renews the slots that it is given until they are taken back."""
+    """Renews the slots that it is given until they are taken back. Any thread may call its methods.
 
-    def __init__(self) -> None:
-        self._reset()
+    The thread is started by the first slot. It looks at all of them six times in the life of the shortest lease.
+    `_lock` guards the start and the end of the thread and its pace. `_slots` needs no lock: each change of the set is
+    one operation, and the thread iterates over a copy.
 
-    def _reset(self) -> None:
+    Args:
+        clock: in seconds; tests pass one that they move.
+        emit: takes the events of leases that were lost, or could not be renewed.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, emit: Callable[[Event], None] | None = None
+    ) -> None:
+        self._clock = clock
+        self._emit = emit or Emitter(EventLog()).emit
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Begin without slots and without a thread."""
         self._slots: set[weakref.ref[Slot]] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._lease_ms = 0  # the shortest; it sets the pace
-        self._tick = IDLE
+        self._shortest_ms = 0
+        self._interval = IDLE
         self._stopped = False
 
     def add(self, slot: Slot) -> None:
+        slot.renewed_at = self._clock()
         self._slots.add(weakref.ref(slot))
-        if self._thread is None or slot.lease_ms < self._lease_ms:
+        if self._thread is None or slot.lease_ms < self._shortest_ms:
             self._start(slot.lease_ms)
 
     def remove(self, slot: Slot) -> None:
@@ -56,34 +77,76 @@ class LeaseRenewer:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
+    def renew_due(self) -> None:
+        """Renew every slot whose lease has lost a third of its life."""
+        now = self._clock()
+        due: dict[Store, list[Slot]] = {}
+        for ref in self._slots.copy():
+            slot = ref()
+            if slot is None:
+                self._slots.discard(ref)
+            elif now - slot.renewed_at >= slot.lease_ms / 1000 / RENEWALS - self._interval / 2:
+                due.setdefault(slot.store, []).append(slot)
+        for store, slots in due.items():
+            self._renew(store, slots, now)
+
+    def renew_all(self, store: Store) -> None:
+        """Renew every slot of this store now, due or not."""
+        slots = [slot for ref in self._slots.copy() if (slot := ref()) is not None and slot.store is store]
+        if slots:
+            self._renew(store, slots, self._clock())
+
+    def _renew(self, store: Store, slots: Sequence[Slot], now: float) -> None:
+        try:
+            replies = store.execute_many([slot.renew_command() for slot in slots])
+        except CachifyStoreError as error:
+            self._emit(RenewalFailed(count=len(slots), error=error))
+            return
+        errors = []
+        for slot, reply in zip(slots, replies, strict=True):
+            if isinstance(reply, CachifyStoreError):
+                errors.append(reply)
+            elif reply.status == "lost":
+                if weakref.ref(slot) in self._slots:  # not one that has just been released
+                    slot.mark_lost()
+                    self.remove(slot)
+                    self._emit(LeaseWasLost(pool=slot.key, holder=slot.holder, token=slot.token, when="while it ran"))
+            else:
+                slot.renewed_at = now
+        if errors:
+            self._emit(RenewalFailed(count=len(errors), error=errors[0]))
+
     def _start(self, lease_ms: int) -> None:
         with self._lock:
             if self._thread is None:
-                self._pace(lease_ms)
-                self._stopped, self._wake = False, threading.Event()
-                thread = threading.Thread(target=self._run, name="cachify-heart", daemon=True)
+                self._set_pace(lease_ms)
+                self._stopped = False
+                self._wake = threading.Event()
+                thread = threading.Thread(target=self._run, name="cachify-lease-renewer", daemon=True)
                 thread.start()  # where no thread can be started, the next slot tries again
                 self._thread = thread
-            elif lease_ms < self._lease_ms:
-                self._pace(lease_ms)
+            elif lease_ms < self._shortest_ms:
+                self._set_pace(lease_ms)
                 self._wake.set()
 
-    def _pace(self, lease_ms: int) -> None:
-        self._lease_ms, self._tick = lease_ms, lease_ms / 1000 / BEATS / 2
+    def _set_pace(self, lease_ms: int) -> None:
+        self._shortest_ms = lease_ms
+        self._interval = lease_ms / 1000 / RENEWALS / 2
 
     def _run(self) -> None:
-        wake, empty_since = self._wake, time.monotonic()
+        wake = self._wake
+        empty_since = self._clock()
         while True:
-            wake.wait(self._tick)
+            wake.wait(self._interval)
             with self._lock:
                 if self._stopped or self._thread is not threading.current_thread():
                     return
                 wake.clear()
             try:
-                self.beat()
-            except Exception:  # a heart that stops would lose every lease of the process
+                self.renew_due()
+            except Exception:  # a renewer that stops would lose every lease of the process
                 logger.exception("renewing leases failed; trying again")
-            now = time.monotonic()
+            now = self._clock()
             with self._lock:
                 if self._slots:
                     empty_since = now
@@ -93,42 +156,6 @@ class LeaseRenewer:
                         return
                     self._thread = threading.current_thread()
 
-    def beat(self) -> None:
-        """Renew every slot whose lease has lost a third of its life."""
-        now, due = time.monotonic(), dict[Any, list[Slot]]()
-        for ref in self._slots.copy():
-            slot = ref()
-            if slot is None:
-                self._slots.discard(ref)
-            elif now - slot.renewed_at >= slot.lease_ms / 1000 / BEATS - self._tick / 2:
-                due.setdefault(slot.store, []).append(slot)
-        for store, slots in due.items():
-            self._renew(store, slots, now)
 
-    def renew(self, store: Any) -> None:
-        """Renew every slot of this store now, due or not."""
-        slots = [slot for ref in self._slots.copy() if (slot := ref()) is not None and slot.store is store]
-        if slots:
-            self._renew(store, slots, time.monotonic())
-
-    def _renew(self, store: Any, slots: list[Slot], now: float) -> None:
-        try:
-            replies = store.execute_many([slot.renew_command() for slot in slots])
-        except CachifyStoreError as error:
-            logger.warning("%d leases could not be renewed: %s", len(slots), error)
-            return
-        for slot, reply in zip(slots, replies, strict=True):
-            if isinstance(reply, CachifyStoreError):
-                logger.warning("the lease of %r on %r could not be renewed: %s", slot.holder, slot.key, reply)
-            elif reply.status == "lost":
-                if weakref.ref(slot) in self._slots:  # not one that has just been released
-                    slot.mark_lost()
-                    self.remove(slot)
-                    logger.warning("the lease of %r on pool %r was lost while it ran", slot.holder, slot.key)
-            else:
-                slot.renewed_at = now
-
-
-lease_renewer = LeaseRenewer()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lease_renewer._reset)
+lease_renewer: Final = LeaseRenewer()
+after_in_child(lease_renewer.reset_after_fork)

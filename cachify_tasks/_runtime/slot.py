@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING
 
-from .._core.commands import Release, Renew, Reply
+from .._core.commands import Release, Renew, Reply, SlotRequest
+from .._core.flows import Flow
+from .._fork import after_in_child
 from ..errors import CachifyError, LeaseLost
 from .drivers import adrive, drive
+
+if TYPE_CHECKING:
+    from .._store.interface import Store
 
 _generation = 0  # counts forks: a slot belongs to the process that acquired it
 
@@ -19,48 +23,48 @@ def _count_fork() -> None:
     _generation += 1
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_count_fork)
+after_in_child(_count_fork)
 
 
 class Slot:
-    """One place in a pool, held by the running code.
+    """One of a pool's slots, held by the running code.
+
+    The lease renewer owns `renewed_at`, by its own clock. `lost` is set by whoever learns it first, and stays set.
 
     Attributes:
         key: the pool's resolved key.
-        holder: who the store thinks has it; for a task, its id and attempt.
+        holder: the name under which the store knows the holder; for a task, its id and attempt.
         token: the fencing token: larger at every grant of this pool. A resource that remembers the largest it has seen
             can refuse a run that lost its lease (Kleppmann, "How to do distributed locking", 2016).
     """
 
     __slots__ = (
-        "__weakref__", "_generation", "_lease_ms", "_lost", "_request_id", "_start_ms", "_store", "_tomb_ms", "holder",
-        "key", "renewed_at", "token",
+        "__weakref__", "_generation", "_lost", "_request", "_store", "_tomb_ms", "acquired_at", "holder", "key",
+        "renewed_at", "token",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        store: Any,
-        key: str,
-        holder: str,
-        token: int,
-        request_id: str,
-        lease_ms: int,
-        start_ms: int,
-        tomb_ms: int,
-    ) -> None:
-        self._store, self.key, self.holder, self.token, self._request_id = store, key, holder, token, request_id
-        self._lease_ms, self._start_ms, self._tomb_ms = lease_ms, start_ms, tomb_ms
+    def __init__(self, store: Store, request: SlotRequest, token: int, *, tomb_ms: int) -> None:
+        """Args:
+        request: the command that was granted.
+        tomb_ms: for how long the store recognises late copies of this attempt after the release.
+        """
+        self._store = store
+        self._request = request
+        self._tomb_ms = tomb_ms
         self._lost = False
         self._generation = _generation
-        self.renewed_at = time.monotonic()
+        self.key = request.pool
+        self.holder = request.holder
+        self.token = token
+        self.acquired_at = time.monotonic()
+        self.renewed_at = self.acquired_at
 
     def check(self) -> None:
-        """Return if this slot is still held, after renewing its lease: one trip to the store.
+        """Return if this slot is still held, after renewing its lease: one round trip to the store.
 
         Raises:
-            LeaseLost: it is not; somebody else may be running.
-            CachifyStoreError: the store could not be asked.
+            LeaseLost: it is not; another run may have it.
+            CachifyStoreError: the store could not be reached.
 
         Example:
             >>> from cachify_tasks import current_slot, init_cachify, pool
@@ -68,18 +72,18 @@ class Slot:
             >>> with pool("reports", max_size=2):
             ...     current_slot().check()
         """
-        self._judge(None if self._lost else drive(self._renewal(), self._store))
+        drive(self._checking(), self._store)
 
     async def acheck(self) -> None:
         """`check` for code in an event loop."""
-        self._judge(None if self._lost else await adrive(self._renewal(), self._store))
+        await adrive(self._checking(), self._store)
 
-    def _renewal(self) -> Any:
-        return (yield self.renew_command())
-
-    def _judge(self, reply: Reply | None) -> None:
-        if reply is None or reply.status == "lost":
-            self._lost = True
+    def _checking(self) -> Flow[None]:
+        if not self._lost:
+            reply = yield self.renew_command()
+            assert isinstance(reply, Reply)
+            self._lost = reply.status == "lost"
+        if self._lost:
             raise LeaseLost(
                 f"the lease of {self.holder!r} on pool {self.key!r} (token {self.token}) was lost; stop, or give the "
                 "token to what you write to"
@@ -87,18 +91,23 @@ class Slot:
 
     @property
     def lost(self) -> bool:
-        """Is the lease known to be lost? Asks nobody; `check` does."""
+        """Does this process know that the lease was lost? Makes no request; `check` does."""
         return self._lost
 
     def mark_lost(self) -> None:
         self._lost = True
 
     @property
-    def lease_ms(self) -> int:
-        return self._lease_ms
+    def label(self) -> str:
+        """Describes the holder for whoever inspects the pool."""
+        return self._request.label
 
     @property
-    def store(self) -> Any:
+    def lease_ms(self) -> int:
+        return self._request.lease_ms
+
+    @property
+    def store(self) -> Store:
         return self._store
 
     @property
@@ -106,20 +115,20 @@ class Slot:
         """Was it acquired by the process that this one was forked from?"""
         return self._generation != _generation
 
-    def renew_command(self) -> Renew:
-        return Renew(pool=self.key, holder=self.holder, token=self.token, lease_ms=self._lease_ms)
-
     @property
     def request_id(self) -> str:
-        """The nonce of its acquire."""
-        return self._request_id
+        """Names the arrival that was granted the slot."""
+        return self._request.request_id
+
+    def renew_command(self) -> Renew:
+        return Renew(pool=self.key, holder=self.holder, token=self.token, lease_ms=self._request.lease_ms)
 
     def release_command(
         self, *, requeue: bool = False, can_start_heirs: bool = False, reserve_for_me: bool = False
     ) -> Release:
         return Release(
-            pool=self.key, holder=self.holder, token=self.token, request_id=self._request_id,
-            start_ms=self._start_ms, tomb_ms=self._tomb_ms,
+            pool=self.key, holder=self.holder, token=self.token, request_id=self._request.request_id,
+            start_ms=self._request.start_ms, tomb_ms=self._tomb_ms,
             requeue=requeue, can_start_heirs=can_start_heirs, reserve_for_me=reserve_for_me,
         )  # fmt: skip
 
@@ -127,7 +136,7 @@ class Slot:
         return f"<Slot {self.key!r} holder={self.holder!r} token={self.token}{' lost' * self._lost}>"
 
 
-_current: ContextVar[Slot | None] = ContextVar("cachify_slot", default=None)
+current: ContextVar[Slot | None] = ContextVar("cachify_slot", default=None)
 
 
 def current_slot() -> Slot:
@@ -146,10 +155,7 @@ def current_slot() -> Slot:
         ...     current_slot().key
         'reports'
     """
-    slot = _current.get()
+    slot = current.get()
     if slot is None:
         raise CachifyError("there is no current slot: this code does not run inside a pool")
     return slot
-
-
-current = _current

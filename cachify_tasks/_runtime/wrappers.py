@@ -1,87 +1,124 @@
-"""What is called in place of a function in a pool: of its own kind, so that it is used as the function is."""
+"""What is called in place of a function: of the function's own kind, so that it is used as the function is."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from .._core.commands import Size
+from .._core.flows import Flow, size
 from .._core.policy import Policy
 from .call_flow import call_flow
 from .generators import Steps, unhooked
-from .runtime import global_runtime
+from .instances import global_runtime
+from .slot import Slot
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+T = TypeVar("T")
+Begin: TypeAlias = "Callable[[tuple[object, ...], dict[str, object]], tuple[Runtime, Flow[T]]]"
 
 
-def wrapped(policy: Policy, signature: inspect.Signature, slot_of: Callable[..., Any]) -> Any:
-    """What is called in place of the function.
+class SlotContext(AbstractContextManager[Slot, None], AbstractAsyncContextManager[Slot, None], Protocol):
+    """Holds a slot while it is entered, by `with` or `async with`."""
+
+
+SlotContextFor: TypeAlias = Callable[[Policy, tuple[object, ...], dict[str, object]], SlotContext]
+
+
+def pooled_wrapper(policy: Policy, signature: inspect.Signature, slot_context: SlotContextFor) -> Callable[..., object]:
+    """What is called in place of a function in a pool.
 
     Args:
-        slot_of: by policy, args and kwargs of a generator's call, what it enters for its slot.
+        slot_context: by policy, args and kwargs of a generator's call, what it enters for its slot.
     """
     function = policy.function
-    wrapper: Any
+    wrapper: Callable[..., object]
     if inspect.isasyncgenfunction(function):
-
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            async with slot_of(policy, args, kwargs) as slot:
-                items = function(*args, **kwargs)
-                step = unhooked(items.__anext__)
-                try:
-                    while True:
-                        try:
-                            item = await Steps(step.__await__(), slot)
-                        except StopAsyncIteration:
-                            return
-                        try:
-                            sent = yield item
-                        except GeneratorExit:
-                            raise
-                        except BaseException as error:  # noqa: BLE001  # the generator decides what to do with it
-                            step = items.athrow(error)
-                        else:
-                            step = items.asend(sent)
-                finally:
-                    await Steps(items.aclose().__await__(), slot)
-
+        wrapper = _async_generator(policy, function, slot_context)
     elif inspect.isgeneratorfunction(function):
+        wrapper = _generator(policy, function, slot_context)
+    else:
+        wrapper = flow_function(is_coroutine_function(function), functools.partial(call_flow, policy))
+    return dressed(wrapper, function, __signature__=signature, __cachify__=policy, size=size_of(policy))
 
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with slot_of(policy, args, kwargs) as slot:
-                return (yield from Steps(function(*args, **kwargs), slot))
 
-    elif _is_coroutine_function(function):
+def flow_function(is_async: bool, begin: Begin[T]) -> Callable[..., object]:
+    """A function, or a coroutine function, each of whose calls does the flow that `begin` makes of its arguments."""
+    if is_async:
 
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            runtime, flow = call_flow(policy, args, kwargs)
+        async def acall(*args: object, **kwargs: object) -> T:
+            runtime, flow = begin(args, kwargs)
             return await runtime.arun(flow)
 
-    else:
+        return acall
 
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            runtime, flow = call_flow(policy, args, kwargs)
-            return runtime.run(flow)
+    def call(*args: object, **kwargs: object) -> T:
+        runtime, flow = begin(args, kwargs)
+        return runtime.run(flow)
 
+    return call
+
+
+def dressed(
+    wrapper: Callable[..., object], function: Callable[..., object], **attributes: object
+) -> Callable[..., object]:
+    """The wrapper with the function's name and docstring, and with these attributes."""
     functools.update_wrapper(wrapper, function)
-    wrapper.__signature__ = signature
-    wrapper.__cachify__ = policy
-    wrapper.size = size_of(policy)
+    vars(wrapper).update(attributes)
     return wrapper
 
 
-def size_of(policy: Policy) -> Callable[..., Any]:
-    def size(*args: Any, **kwargs: Any) -> int:
-        runtime = policy.runtime or global_runtime()
-        return cast("int", runtime.store.execute(Size(policy.key.resolve(args, kwargs))))
+def size_of(policy: Policy) -> Callable[..., object]:
+    """`.size` of a function in a pool: a coroutine function, where the function runs in an event loop."""
 
-    async def asize(*args: Any, **kwargs: Any) -> int:
-        runtime = policy.runtime or global_runtime()
-        return cast("int", await runtime.store.aexecute(Size(policy.key.resolve(args, kwargs))))
+    def begin(args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[Runtime, Flow[int]]:
+        return policy.runtime or global_runtime(), size(policy.key.resolve(args, kwargs))
 
-    asynchronous = _is_coroutine_function(policy.function) or inspect.isasyncgenfunction(policy.function)
-    return asize if asynchronous else size
+    function = policy.function
+    return flow_function(is_coroutine_function(function) or inspect.isasyncgenfunction(function), begin)
 
 
-def _is_coroutine_function(function: Any) -> bool:
+def is_coroutine_function(function: Callable[..., object]) -> bool:
+    """Also of an object whose `__call__` is one."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _generator(
+    policy: Policy, function: Callable[..., Generator[object, object, object]], slot_context: SlotContextFor
+) -> Callable[..., object]:
+    def generator(*args: object, **kwargs: object) -> Generator[object, object, object]:
+        with slot_context(policy, args, kwargs) as slot:
+            return (yield from Steps(function(*args, **kwargs), slot))
+
+    return generator
+
+
+def _async_generator(
+    policy: Policy, function: Callable[..., AsyncGenerator[object, object]], slot_context: SlotContextFor
+) -> Callable[..., object]:
+    async def generator(*args: object, **kwargs: object) -> AsyncGenerator[object, object]:
+        async with slot_context(policy, args, kwargs) as slot:
+            items = function(*args, **kwargs)
+            step = unhooked(items.__anext__)
+            try:
+                while True:
+                    try:
+                        item = await Steps(step.__await__(), slot)
+                    except StopAsyncIteration:
+                        return
+                    try:
+                        sent = yield item
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # noqa: BLE001  # the generator decides what to do with it
+                        step = items.athrow(error)
+                    else:
+                        step = items.asend(sent)
+            finally:
+                await Steps(items.aclose().__await__(), slot)
+
+    return generator

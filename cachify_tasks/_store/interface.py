@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+import asyncio
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from .._core.commands import StoreCommand
@@ -39,7 +40,7 @@ class Store(Protocol):
     async def aexecute(self, command: StoreCommand[A]) -> A:
         """`execute` for code in an event loop. A cancelled caller does not know whether the command ran."""
 
-    def begin(self, command: StoreCommand[A]) -> Awaitable[A]:
+    def begin(self, command: StoreCommand[A]) -> asyncio.Future[A]:
         """Send a command now; await the answer. A cancellation of the caller is delivered after the answer."""
 
     def execute_many(self, commands: Sequence[StoreCommand[A]]) -> list[A | CachifyStoreError]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Generic
 
 from .._core.commands import Heir
+from .._runtime.events import HandedOver
 from .._runtime.runtime import Runtime
 from .port import Delivery, HandOver, M, WorkerPort
 
@@ -95,12 +96,18 @@ class HandOvers(Generic[M]):
         message = self._port.open(heir.envelope)
         handover = HandOver(pool=pool, heir=heir, message=message, starter=starter, sure_until=sure_until)
         if self._port.can_run(message, len(self._waiting)) is None:
+            self._announce(handover, "here")
             delivery = self._port.deliver(handover)
             if delivery is not None:
                 self._waiting[heir.holder] = delivery  # first: it may begin while `run` starts it
                 self._port.run(delivery)
         elif self._throttle.allows(heir.holder):
             self._port.hint(handover)
+            self._announce(handover, "hint")
+
+    def _announce(self, handover: HandOver[M], where: str) -> None:
+        heir = handover.heir
+        self._runtime.emit(HandedOver(pool=handover.pool, holder=heir.holder, waited_ms=heir.waited_ms, where=where))
 
     def on_turn(self, delivery: Delivery) -> None:
         """There is capacity for this delivery now: it waits no more."""

@@ -114,10 +114,7 @@ class HeldSlots:
 
 def slot_of(runtime: Runtime, command: SlotRequest, token: int) -> Slot:
     """The handle of a task's slot."""
-    return Slot(
-        runtime.store, command.pool, command.holder, token, command.request_id, command.lease_ms, command.start_ms,
-        TOMB_MS,
-    )  # fmt: skip
+    return Slot(runtime.store, command, token, tomb_ms=TOMB_MS)
 
 
 def is_alive(pid: int | None) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from .._core.commands import Claim, Due, Heir, Ping, Sweep
+from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime
 from ..errors import CachifyStoreError
 
@@ -60,7 +61,7 @@ class Reaper:
             try:
                 self.round()
             except CachifyStoreError as error:
-                self._runtime.unreachable(error, "looking for parked tasks")
+                self._runtime.emit(StoreUnreachable(doing="looking for parked tasks", error=error))
             except Exception:
                 logger.exception("looking for parked tasks failed; trying again")
 

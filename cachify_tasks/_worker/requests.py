@@ -7,7 +7,8 @@ from typing import Final
 from .._core.commands import Acquire, StartReserved, Ticket
 from .._core.decisions import Parking, Strategy
 from .._core.policy import Policy
-from .._runtime.runtime import Runtime, names
+from .._runtime.direct_calls import names
+from .._runtime.runtime import Runtime
 from ..settings import UNSET, Unset
 from ..strategies import Park
 from .port import Delivery, Stored

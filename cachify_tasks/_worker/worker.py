@@ -18,10 +18,11 @@ from dataclasses import replace
 from typing import Final, Generic
 
 from .._core.commands import Heir, Release, Renew, Reply, Withdraw, resent
-from .._core.decisions import FullPool
+from .._runtime.events import LimitsDiffer, SlotGranted, SlotReleased, StoreUnreachable, observed
 from .._runtime.runtime import Runtime
 from .._runtime.slot import Slot
 from ..errors import CachifyStoreError
+from .announcing import event_of, shown
 from .handovers import HandOvers
 from .held_slots import TOMB_MS, HeldSlots, slot_of
 from .outage import StoreOutage
@@ -30,11 +31,8 @@ from .port import Delivery, M, TaskRequest, WorkerPort
 from .requests import acquire, default_on_full, start_reserved
 from .verdicts import (
     AskAgain,
-    Discard,
-    Done,
     Fail,
     Leave,
-    Revoke,
     SendLater,
     Start,
     StartWith,
@@ -119,7 +117,7 @@ class Worker(Generic[M]):
 
     def _on_reply(self, delivery: Delivery, command: TaskRequest, reply: Reply | CachifyStoreError) -> None:
         if isinstance(reply, CachifyStoreError):
-            self.runtime.unreachable(reply, "asking for slots")
+            self.runtime.emit(StoreUnreachable(doing="asking for slots", error=reply))
         else:
             self._on_answer(delivery, command, reply)
         stored = delivery.state.stored
@@ -128,7 +126,8 @@ class Worker(Generic[M]):
             on_store_error=self.runtime.settings.on_store_error,
             deferrals=delivery.header.deferrals, waited_ms=stored.waited_ms if stored else 0,
         )  # fmt: skip
-        self._tell(delivery, command, decided)
+        if isinstance(reply, Reply):
+            self._announce(delivery, command, reply, decided)
         if isinstance(reply, Reply) and reply.status == "granted":
             self.slots.hold(delivery, command, reply.token)
             if stored is not None and self.port.is_revoked(delivery):
@@ -138,7 +137,8 @@ class Worker(Generic[M]):
 
     def _on_answer(self, delivery: Delivery, command: TaskRequest, reply: Reply) -> None:
         self.outage.on_answer()
-        self.runtime.told(command, reply)
+        if reply.previous_limit:
+            self.runtime.emit(LimitsDiffer(pool=command.pool, previous_limit=reply.previous_limit, limit=command.limit))
         self.start_heirs(command.pool, reply.heirs)
         stored = delivery.state.stored
         if stored is not None and stored.hinted:  # a hint has done its work once the store has answered
@@ -162,25 +162,19 @@ class Worker(Generic[M]):
             state.command = resent(state.command)
         self.port.apply(delivery, AskAgain())
 
-    def _tell(self, delivery: Delivery, command: TaskRequest, decided: Verdict) -> None:
-        name = delivery.task_name
-        match decided:
-            case Done("parked", limit):
-                self.runtime.full(command.pool, limit, f"{name} is parked")
-            case Done():
-                logger.info("%s is running; a copy of its message is kept aside", shown(delivery))
-            case StartWith(full, decision):
-                self.runtime.full(full.key, full.limit, f"{name} -> {type(decision).__name__}")
-            case Revoke(full):
-                self.runtime.full(full.key, full.limit, f"{name} -> Skip")
-            case SendLater(full=FullPool(key, limit)):
-                self.runtime.full(key, limit, f"{name} -> Defer")
-            case SendLater(seconds):
-                logger.info("%s is running; a copy of its message asks again in %g s", shown(delivery), seconds)
-            case Discard():
-                logger.info("%s has ended already; this copy is dropped", shown(delivery))
-            case _:
-                pass
+    def _announce(self, delivery: Delivery, command: TaskRequest, reply: Reply, decided: Verdict) -> None:
+        if isinstance(decided, SendLater) and decided.full is None:
+            logger.info("%s is running; a copy of its message asks again in %g s", shown(delivery), decided.seconds)
+        event = event_of(decided, delivery, command, reply)
+        if event is not None:
+            self.runtime.emit(event)
+        if reply.status == "granted" and observed():
+            self.runtime.emit(
+                SlotGranted(
+                    pool=command.pool, holder=command.holder, token=reply.token, limit=reply.limit, held=reply.held,
+                    label=command.label,
+                )
+            )  # fmt: skip
 
     # Heirs that start without asking
 
@@ -256,6 +250,13 @@ class Worker(Generic[M]):
                 self.slots.free(delivery, requeue=not acknowledged(delivery))
 
     def _release(self, slot: Slot, requeue: bool) -> None:
+        if observed():
+            self.runtime.emit(
+                SlotReleased(
+                    pool=slot.key, holder=slot.holder, token=slot.token, label=slot.label,
+                    held_s=time.monotonic() - slot.acquired_at,
+                )
+            )  # fmt: skip
         self.send(
             slot.release_command(
                 requeue=requeue,
@@ -277,7 +278,7 @@ class Worker(Generic[M]):
         try:
             reply = self.runtime.store.execute(command)
         except CachifyStoreError as error:
-            self.runtime.unreachable(error, "releasing slots")
+            self.runtime.emit(StoreUnreachable(doing="releasing slots", error=error))
             self.outbox.add(command)
         else:
             self.on_report_reply(command, reply, since)
@@ -288,7 +289,7 @@ class Worker(Generic[M]):
             try:
                 reply = self.runtime.store.execute(entry.command)
             except CachifyStoreError as error:
-                self.runtime.unreachable(error, "releasing slots")
+                self.runtime.emit(StoreUnreachable(doing="releasing slots", error=error))
                 self.outbox.put_back([entry])
                 return
             self.on_report_reply(entry.command, reply, entry.since)
@@ -304,7 +305,7 @@ class Worker(Generic[M]):
             case _ if reply.status != "granted":  # an heir has started, and the store heard of it too late
                 slot = self.slots.lost(command)
                 if slot is not None:
-                    self.runtime.lost(slot)
+                    self.runtime.keeper.on_lost(slot)
         if isinstance(command, Release) and command.reserve_for_me:
             sure_until = since + self.runtime.start_ms / 1000 * SURE
             self.start_heirs(command.pool, reply.heirs, starter=command.request_id, sure_until=sure_until)
@@ -325,8 +326,3 @@ class Worker(Generic[M]):
         """Start the heirs that a reply names, in the thread that starts heirs."""
         if heirs:
             self.port.call_in_worker(lambda: self.handovers.start(pool, heirs, starter=starter, sure_until=sure_until))
-
-
-def shown(delivery: Delivery) -> str:
-    """A delivery as logs show it: the task's name and id."""
-    return f"{delivery.task_name}[{delivery.attempt.task_id}]"

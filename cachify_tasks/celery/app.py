@@ -14,12 +14,15 @@ from weakref import WeakKeyDictionary, ref
 
 from celery import Celery
 
+from .._adapters import App, same_store
 from .._core.policy import Policy
 from .._redis.clients import SCHEMES, check_url
-from .._runtime.runtime import Runtime, chosen_runtime
+from .._runtime.instances import chosen_runtime
+from .._runtime.instances import join_global as join
+from .._runtime.runtime import Runtime
 from .._runtime.wrappers import size_of
 from ..errors import CachifyInitError
-from ..instance import make_runtime, supply_global
+from ..instance import make_runtime
 from ..settings import Settings, hide_password
 
 PREFIX: Final = "cachify_"
@@ -114,9 +117,14 @@ def runtime_of(app: Celery) -> Runtime:
 def join_global(app: Celery) -> Runtime:
     """The app's engine, after it has become the program's, or has been found to agree with it."""
     runtime = runtime_of(app)
-    if all(place(state.runtime) == place(runtime) for state in _states.values() if state.made):
-        supply_global(runtime)
+    if all(same_store(state.runtime, runtime) for state in _states.values() if state.made):
+        join(as_app(app))
     return runtime
+
+
+def as_app(app: Celery) -> App:
+    """The app as the registry of adapters knows it."""
+    return App(f"the Celery app {app.main!r}", functools.partial(runtime_of, app))
 
 
 def runtime_for_direct_call(app: Celery, policy: Policy) -> Runtime:

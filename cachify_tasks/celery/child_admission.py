@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from celery._state import get_current_task
 
-from .._core.admission import Admission
+from .._adapters import Admission
+from .._core.commands import Acquire
 from .._core.decisions import FullPool
 from .._core.policy import Policy
 from .._runtime.slot import Slot
@@ -47,7 +48,11 @@ def _admission(task: Any, policy: Policy, carried: dict[str, Any]) -> Admission:
     runtime = runtime_of(task.app)
     match carried:
         case {"slot": [key, holder, token, request_id]}:
-            slot = Slot(runtime.store, key, holder, token, request_id, runtime.lease_ms, runtime.start_ms, TOMB_MS)
+            granted = Acquire(
+                pool=key, holder=holder, request_id=request_id, limit=policy.max_size, lease_ms=runtime.lease_ms,
+                start_ms=runtime.start_ms,
+            )  # fmt: skip
+            slot = Slot(runtime.store, granted, token, tomb_ms=TOMB_MS)
             return Admission(runtime, slot, default=default_on_full(runtime))
         case {"full": [key, limit, held, attempt]}:
             full = FullPool(key, limit, held, attempt)

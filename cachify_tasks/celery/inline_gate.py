@@ -12,6 +12,7 @@ from celery.concurrency.solo import TaskPool as Solo
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
+from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime
 from .._worker.held_slots import LOOK, is_alive
 from ..errors import CachifyStoreError
@@ -105,7 +106,7 @@ class InlineGate(Gate):
             try:
                 send_later(delivery, pause, delivery.header.deferrals, "the store is out of reach", visible=False)
             except Exception as error:  # noqa: BLE001  # the message is still ours
-                self.runtime.unreachable(CachifyStoreError(repr(error)), "sending a task again")
+                self.runtime.emit(StoreUnreachable(doing="sending a task again", error=CachifyStoreError(repr(error))))
                 if _is_stopping():  # unacknowledged: the broker will deliver it to other workers
                     return
                 time.sleep(pause)

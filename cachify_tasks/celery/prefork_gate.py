@@ -24,6 +24,7 @@ from celery.utils.log import get_logger
 
 from .._core.commands import Reply
 from .._redis.hub_connection import HubConnection
+from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime
 from .._worker.held_slots import LOOK, is_alive, slot_of
 from .._worker.outage import FIRST
@@ -262,7 +263,7 @@ class PreforkGate(Gate):
         failed = []
         for entry, reply in zip(reports, replies, strict=False):
             if isinstance(reply, CachifyStoreError):
-                self.runtime.unreachable(reply, "releasing slots")
+                self.runtime.emit(StoreUnreachable(doing="releasing slots", error=reply))
                 failed.append(entry)
             else:
                 assert isinstance(reply, Reply)

@@ -6,14 +6,13 @@ from typing import Any
 
 from celery import Celery
 
-from .._core.admission import admission_probes
+from .._adapters import App, register_apps, register_probe
 from .._redis.clients import check_url
-from .._runtime.runtime import Runtime, runtime_providers
-from ..errors import CachifyError, CachifyInitError, CachifySettingError
+from ..errors import CachifySettingError
 from ..settings import Settings
 from ..strategies import as_strategy
 from . import inspect_pools  # noqa: F401  # registers `inspect pools`
-from .app import PREFIX, AppState, _states, mark, mark_tasks, place
+from .app import PREFIX, AppState, _states, as_app, mark, mark_tasks
 from .bootsteps import CheckGates, InstallGate
 from .child_admission import probe
 
@@ -62,29 +61,13 @@ def setup(app: Celery, **settings: Any) -> None:
     _mark_new(app)
     if app.finalized:  # type: ignore[attr-defined]
         mark_tasks(app)
-    if probe not in admission_probes:
-        admission_probes.append(probe)
-    if _supply not in runtime_providers:
-        runtime_providers.append(_supply)
+    register_probe(probe)
+    register_apps(_apps)
 
 
-def _supply() -> Runtime | None:
-    """For plain calls in a program that has set up an app and not called `init_cachify`."""
-    runtimes, error = [], None
-    for state in list(_states.values()):
-        try:
-            runtimes.append(state.runtime)
-        except CachifyError as found:  # an app that only sends tasks elsewhere need not have a store
-            error = found
-    if error is not None and not runtimes:
-        raise error
-    stores = {place(runtime) for runtime in runtimes}
-    if len(stores) > 1:
-        raise CachifyInitError(
-            f"several Celery apps are set up with different stores ({', '.join(sorted(s for s, _ in stores))}): "
-            "call init_cachify() to say which one plain calls use"
-        )
-    return runtimes[0] if runtimes else None
+def _apps() -> list[App]:
+    """The apps that were set up, for direct calls in a program that has not called `init_cachify`."""
+    return [as_app(app) for app in list(_states)]
 
 
 def _mark_new(app: Celery) -> None:

@@ -9,7 +9,8 @@ from redis.exceptions import RedisError
 
 from .._core.keys import Schema
 from .._redis.clients import MEMORY
-from .._runtime.runtime import Runtime, global_runtime
+from .._runtime.instances import global_runtime
+from .._runtime.runtime import Runtime
 from .._store.memory_store import MemoryStore
 from .._store.redis_store import RedisStore
 from ..errors import CachifyStoreError
@@ -90,7 +91,10 @@ def _opened(where: Any, prefix: str | None) -> tuple[MemoryStore | RedisStore, s
     elif where is None:
         where = global_runtime()
     if isinstance(where, Runtime):
-        return where.store, prefix if prefix is not None else where.settings.prefix, False
+        store = where.store
+        if not isinstance(store, MemoryStore | RedisStore):
+            raise TypeError(f"check() knows the stores in memory and in Redis, not {store!r}")
+        return store, prefix if prefix is not None else where.settings.prefix, False
     keys = Settings(prefix=prefix).prefix if prefix is not None else Settings().prefix
     if where == MEMORY:
         raise TypeError(

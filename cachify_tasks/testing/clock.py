@@ -5,20 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from .._checks import Seconds, milliseconds
 from .._core.commands import Pools, Sweep
+from .._runtime.instances import chosen_runtime, global_runtime, peek_global_runtime, set_global_runtime
 from .._runtime.lease_renewer import lease_renewer
-from .._runtime.runtime import (
-    Runtime,
-    chosen_runtime,
-    global_runtime,
-    peek_global_runtime,
-    runtime_created_hooks,
-    runtimes,
-    set_global_runtime,
-)
+from .._runtime.runtime import Runtime, runtime_created_hooks, runtimes
+from .._store.interface import Store
 from .._store.memory_store import MemoryStore
 from ..errors import CachifyError
 from ..instance import make_runtime
@@ -43,8 +37,8 @@ class Clock:
     def move(self, seconds: Seconds) -> None:
         """Let time pass while this process lives on.
 
-        Whoever holds a slot keeps it: its lease is renewed, as the heart renews it in real time. What a lease does not
-        save ends: hard limits (`slot_exp`), cached values, slots that were lost without being left.
+        Slots stay held: their leases are renewed, as they are in real time. What no renewal saves ends: slots at their
+        hard limit (`slot_exp`), cached values, slots that were lost without being released.
 
         Args:
             seconds: how far, a number or a timedelta; time does not go back.
@@ -67,7 +61,7 @@ class Clock:
                 stride = min(left, STRIDE)
                 self._us += stride
                 left -= stride
-                lease_renewer.renew(self._store)
+                lease_renewer.renew_all(self._store)
 
     def stall(self, seconds: Seconds) -> None:
         """Let time pass while this process stands still, as one that is stopped or has crashed.
@@ -93,7 +87,7 @@ class Clock:
             self._us += passed
             for name in self._store.execute(Pools()):  # somebody asks: until then a late renewal saves a lease
                 self._store.execute(Sweep(pool=name, start_ms=START_MS, can_start_heirs=False))
-            lease_renewer.renew(self._store)
+            lease_renewer.renew_all(self._store)
 
     def __repr__(self) -> str:
         return f"<Clock at {self.now:.3f}>"
@@ -125,7 +119,7 @@ def memory() -> Iterator[Clock]:
         asking
         1.1
     """
-    clock, moved = Clock(), list[tuple[Runtime, Any]]()
+    clock, moved = Clock(), list[tuple[Runtime, Store]]()
 
     def move_in(runtime: Runtime) -> None:
         moved.append((runtime, runtime.store))

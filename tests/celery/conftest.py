@@ -13,7 +13,7 @@ from celery.states import READY_STATES
 
 from cachify_tasks import testing
 from cachify_tasks._core.commands import Inspect, Pools, Ticketed
-from cachify_tasks._runtime.runtime import set_global_runtime
+from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks.celery.app import _states, runtime_of
 from cachify_tasks.testing.server import EmbeddedServer
 from tests.support.apps import embedded_worker, forgotten_apps

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery, bootsteps
 from celery.backends import cache
@@ -222,7 +222,7 @@ class HandWorker:
 
     def __init__(self, pool_cls: type[Any], *, size: int = 2, loop: bool = True, **conf: Any) -> None:
         self.clock = Clock()
-        self.store = FlakyStore(self.clock)
+        self.store: Any = FlakyStore(self.clock)
         self.app: Any = Celery("by hand", broker="memory://", backend="cache+memory://", set_as_current=True)
         self.app.conf.update(task_publish_retry=False, **conf)
         setup(self.app, url="memory://")
@@ -230,7 +230,7 @@ class HandWorker:
         assert app_state is not None
         choice = conf.get("cachify_on_store_error", "retry")
         settings = Settings(url="memory://", lease_ttl=LEASE_S, on_store_error=choice)
-        self.runtime = app_state._runtime = Runtime(self.store, settings)
+        self.runtime = app_state._runtime = Runtime(cast("Any", self.store), settings)
         self.pool_cls = pool_cls
         self.pool = HandPool(size)
         self.hub = HandHub(self.clock) if loop else None

@@ -7,7 +7,8 @@ import pytest
 from celery import Celery
 
 from cachify_tasks import CachifyInitError, Drop, init_cachify, pool
-from cachify_tasks._runtime.runtime import peek_global_runtime, set_global_runtime
+from cachify_tasks._runtime.instances import peek_global_runtime, set_global_runtime
+from cachify_tasks._store.redis_store import RedisStore
 from cachify_tasks.celery import setup
 from cachify_tasks.celery.app import join_global, runtime_of
 from cachify_tasks.errors import CachifySettingError
@@ -115,9 +116,10 @@ def test_the_certificate_requirement_of_the_broker_s_url_is_understood(given):
     app = new_app(f"rediss://localhost:1/0?ssl_cert_reqs=CERT_{given}")
     setup(app)
 
-    client = runtime_of(app).store.client
+    store = runtime_of(app).store
+    assert isinstance(store, RedisStore)
 
-    assert client.connection_pool.connection_kwargs["ssl_cert_reqs"] == given.lower()
+    assert store.client.connection_pool.connection_kwargs["ssl_cert_reqs"] == given.lower()
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,7 @@ def test_several_apps_have_stores_of_their_own():
     setup(other, url="redis://localhost:1/2")
 
     assert (shown(one), shown(other)) == ("redis://localhost:1/1", "redis://localhost:1/2")
-    with pytest.raises(CachifyInitError, match="several Celery apps are set up with different stores"):
+    with pytest.raises(CachifyInitError, match=r"the Celery app 'shop' uses the store .*limits would not be shared"):
         pool("plain", max_size=1).size()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import Celery
 
-from cachify_tasks._runtime.runtime import set_global_runtime
+from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks.celery.app import _states, runtime_of
 from tests.celery.conftest import silence
 from tests.frameworks import celery_app, tasks

@@ -203,11 +203,11 @@ async def test_a_coroutine_that_is_thrown_away_ends_in_silence_and_its_lease_end
         await asyncio.sleep(0.001)
         if waited_for is None or waited_for.done():
             waited_for = coroutine.send(None)
-    lease_renewer.beat()
+    lease_renewer.renew_due()
     before = len(lease_renewer._slots)
 
     coroutine.close()
 
     assert await body.size() == 1
-    lease_renewer.beat()
+    lease_renewer.renew_due()
     assert len(lease_renewer._slots) == before - 1

@@ -14,7 +14,7 @@ from cachify_tasks._core.commands import Size
 from cachify_tasks._core.flows import CHECKPOINT, Run, Sleep
 from cachify_tasks._redis.loop_clients import Loops
 from cachify_tasks._runtime.drivers import adrive, drive
-from cachify_tasks._runtime.runtime import set_global_runtime
+from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks._store.memory_store import MemoryStore
 from cachify_tasks._store.redis_store import RedisStore
 from tests.support.waiting import await_until, wait_until
@@ -46,8 +46,8 @@ async def test_an_error_of_a_step_is_thrown_into_the_flow():
         except ValueError:
             return "seen"
 
-    assert drive(flow(), None) == "seen"
-    assert await adrive(flow(), None) == "seen"
+    assert drive(flow(), MemoryStore()) == "seen"
+    assert await adrive(flow(), MemoryStore()) == "seen"
 
 
 async def test_an_error_of_the_flow_comes_out():
@@ -56,9 +56,9 @@ async def test_an_error_of_the_flow_comes_out():
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        drive(flow(), None)
+        drive(flow(), MemoryStore())
     with pytest.raises(KeyError, match="mine"):
-        await adrive(flow(), None)
+        await adrive(flow(), MemoryStore())
 
 
 def test_stop_iteration_of_user_code_stays_itself(cachify):

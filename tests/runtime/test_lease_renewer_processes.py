@@ -64,7 +64,7 @@ def test_a_forked_child_neither_renews_nor_frees_its_parents_slot(where, request
         """
         import os, sys, time, traceback, warnings
         from cachify_tasks import init_cachify, pool
-        from cachify_tasks._runtime.lease_renewer import heart
+        from cachify_tasks._runtime.lease_renewer import lease_renewer
         warnings.simplefilter("ignore")
         init_cachify(url=sys.argv[1] or None, lease_ttl=1.5)
         p = pool("p", max_size=2)
@@ -73,9 +73,9 @@ def test_a_forked_child_neither_renews_nor_frees_its_parents_slot(where, request
             child = os.fork()
             if child == 0:
                 try:
-                    assert slot.inherited and not heart._slots
+                    assert slot.inherited and not lease_renewer._slots
                     with p:
-                        assert p.size() == 2 and heart._slots
+                        assert p.size() == 2 and lease_renewer._slots
                     p.__exit__(None, None, None)
                     os.write(theirs, b"left")
                     os._exit(0)

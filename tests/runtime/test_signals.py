@@ -8,9 +8,10 @@ import timeit
 import pytest
 
 from cachify_tasks import pool, pooled
-from cachify_tasks._core.flows import enter, leave
+from cachify_tasks._core.flows import acquire, release
+from cachify_tasks._runtime.direct_calls import acquire_command
 from cachify_tasks._runtime.lease_renewer import lease_renewer
-from cachify_tasks._runtime.slot import current
+from cachify_tasks._runtime.slot import Slot, current
 from tests.support.meddling import Struck, interrupting, meddled
 
 
@@ -44,7 +45,7 @@ def test_a_signal_in_the_middle_of_a_command_leaves_no_slot(cachify, form, scrip
 
     assert caught.value is error
     assert p.size() == 0
-    assert p._inside == {}
+    assert p._entries.by_who == {}
     use()
     assert p.size() == 0
 
@@ -53,14 +54,16 @@ def test_a_signal_in_the_middle_of_a_command_leaves_no_slot(cachify, form, scrip
 def test_an_arrival_that_was_struck_bars_no_later_copy_of_its_message(cachify, moment):
     runtime = cachify._runtime
     meddled(cachify, interrupting("acquire", moment, Struck()))
-    ask = dataclasses.replace(runtime.ask("p", 1, None, ""), holder="task", first_delivery=False)
+    first = acquire_command(runtime, pool="p", limit=1, slot_exp_ms=None)
+    first = dataclasses.replace(first, holder="task", first_delivery=False)
 
     with pytest.raises(Struck):
-        runtime.run(enter(runtime, ask))
+        runtime.run(acquire(runtime.keeper, first))
 
-    slot = runtime.run(enter(runtime, dataclasses.replace(ask, request_id="redelivered")))
+    slot = runtime.run(acquire(runtime.keeper, dataclasses.replace(first, request_id="redelivered")))
+    assert isinstance(slot, Slot)
     assert slot.holder == "task"
-    runtime.run(leave(runtime, slot))
+    runtime.run(release(runtime.keeper, slot))
 
 
 def test_a_signal_in_a_release_lets_the_bodys_result_be_lost_and_its_slot_be_free_once(cachify, caplog):
@@ -120,7 +123,7 @@ def test_signals_at_random_moments_leave_no_slot(cachify, rounds, form):
         assert p.size() == 0
     else:  # Python itself calls __exit__: what strikes as that begins, nobody can catch
         assert p.size() < rounds / 10
-        while p._inside:
+        while p._entries.by_who:
             p.__exit__(None, None, None)
         current.set(None)
         assert p.size() == 0

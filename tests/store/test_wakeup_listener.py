@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from cachify_tasks import CachifyStoreError, Wait, init_cachify, pool, pooled
-from cachify_tasks._runtime.runtime import set_global_runtime
+from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks._store import wakeup_listener as listener_module
 from tests.support.programs import program, run
 from tests.support.queues import nothing_is_left, queued, waiting

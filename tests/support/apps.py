@@ -11,7 +11,7 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from celery.worker import state
 
-from cachify_tasks._runtime.runtime import set_global_runtime
+from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks.celery.app import _states
 from tests.support.waiting import PATIENCE_S
 

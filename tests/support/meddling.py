@@ -45,8 +45,9 @@ class Meddler:
 def meddled(cachify: Cachify, meddle: Callable[[Command, str], None]) -> Meddler:
     """Put a Meddler before this instance's store."""
     runtime = cachify._runtime
-    meddler = runtime.store = Meddler(runtime.store, meddle)
-    return meddler
+    meddler: Any = Meddler(runtime.store, meddle)
+    runtime.store = meddler
+    return meddler  # type: ignore[no-any-return]
 
 
 def interrupting(script: str, moment: str, error: BaseException) -> Callable[[Command, str], None]:

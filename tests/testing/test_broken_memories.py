@@ -15,7 +15,8 @@ from tests.support.stores import Store
 def memory_pool() -> tuple[Cachify, Any]:
     """A bench in memory: a and b run, c and d wait."""
     cachify = init_cachify(is_global=False)
-    store: MemoryStore = cachify._runtime.store
+    store = cachify._runtime.store
+    assert isinstance(store, MemoryStore)
     for name in "abcd":
         Store(store).acquire(name, 2)
     return cachify, store._pools["tenant-a"]

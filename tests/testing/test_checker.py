@@ -5,7 +5,7 @@ import redis
 import redis.asyncio
 
 from cachify_tasks import CachifyInitError, CachifyStoreError, init_cachify, testing
-from cachify_tasks._runtime.runtime import set_global_runtime
+from cachify_tasks._runtime.instances import set_global_runtime
 from tests.support.bench import BUSY, CALM, PREFIX
 
 

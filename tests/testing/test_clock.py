@@ -21,8 +21,8 @@ from cachify_tasks import (
     pooled,
     testing,
 )
+from cachify_tasks._runtime.instances import chosen_runtime, peek_global_runtime
 from cachify_tasks._runtime.lease_renewer import lease_renewer
-from cachify_tasks._runtime.runtime import chosen_runtime, peek_global_runtime
 from cachify_tasks.celery import setup
 from tests.support.apps import embedded_worker, forgotten_apps
 from tests.support.shop import make_app
@@ -150,7 +150,7 @@ async def test_coroutines_are_under_the_clock_too():
 def test_a_real_heart_beat_does_not_bring_a_lost_lease_back():
     with testing.memory() as clock, pool("p", max_size=1) as slot:
         clock.stall(31)
-        lease_renewer.renew(slot.store)
+        lease_renewer.renew_all(slot.store)
 
         assert size() == 0
 

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from cachify_tasks._core.admission import Admission, admission_probes
+from cachify_tasks._adapters import Admission, register_probe
 from cachify_tasks._worker import verdicts
 from cachify_tasks._worker.attempt import Attempt, Header
 from cachify_tasks._worker.port import DeliveryState, Refusal, Stored, next_header
@@ -18,7 +18,7 @@ from cachify_tasks._worker.worker import Worker
 
 RETRY = "another attempt, please"  # returned by a task
 decided: ContextVar[Any] = ContextVar("toy_decided", default=(None, None))  # a policy, and what its next call does
-admission_probes.append(lambda policy: decided.get()[1] if decided.get()[0] is policy else None)
+register_probe(lambda policy: decided.get()[1] if decided.get()[0] is policy else None)
 
 
 class Toy(NamedTuple):

@@ -193,9 +193,9 @@ class Bench:
 
     def __init__(self, policy: Policy | None = None, **settings: Any) -> None:
         self.clock = Clock()
-        self.store = FlakyStore(self.clock)
+        self.store: Any = FlakyStore(self.clock)
         options = {"lease_ttl": LEASE_S, "start_timeout": START_S, **settings}
-        self.runtime = Runtime(self.store, Settings(**options))
+        self.runtime = Runtime(cast("Any", self.store), Settings(**options))
         self.policy = policy or limited()
         self.port = FakePort(self.policy)
         self.worker: Worker[str] = Worker(self.runtime, self.port, clock=self.clock)

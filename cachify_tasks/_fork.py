@@ -1,0 +1,42 @@
+"""What a forked child resets: the only place where `_core` and the rooms above it hook into `os.fork`.
+
+Threads, locks in use, connections and event loops belong to the parent. A module registers its callback when it is
+imported, after the modules that it imports. So the callbacks run from the bottom up, each after those it relies on:
+
+1. `_runtime/slot.py`: count the fork, by which slots of the parent are known
+2. `_runtime/events.py`, `_runtime/event_log.py`: empty log throttles, whose locks nobody holds
+3. `_runtime/lease_renewer.py`: no slots to renew, no thread
+4. `_runtime/direct_calls.py`: new names for arrivals
+5. `_runtime/runtime.py`: each store drops its connections and its waiters
+6. `pooling.py`: a new lock
+
+`cachepool` and `pools` stand alone and have hooks of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Final
+
+logger = logging.getLogger("cachify_tasks")
+
+_callbacks: Final[list[Callable[[], None]]] = []
+
+
+def after_in_child(callback: Callable[[], None]) -> None:
+    """Call this in every child that is forked from now on, after the callbacks that were registered before it."""
+    _callbacks.append(callback)
+
+
+def _run_callbacks() -> None:
+    for callback in _callbacks:
+        try:
+            callback()
+        except Exception:  # the others must still run
+            logger.exception("a forked child could not reset a part of its state")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_run_callbacks)

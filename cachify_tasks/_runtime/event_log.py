@@ -1,0 +1,98 @@
+"""The log, as the first listener of events. It repeats no line more often than somebody can read it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import assert_never
+from weakref import WeakSet
+
+from .._fork import after_in_child
+from .._log_throttle import LogThrottle
+from .events import (
+    CopyDiscarded,
+    Event,
+    HandedOver,
+    LeaseWasLost,
+    LimitsDiffer,
+    PoolFull,
+    RenewalFailed,
+    ResultNotKept,
+    SlotGranted,
+    SlotReleased,
+    StandbyKept,
+    StoreUnreachable,
+    TaskParked,
+)
+
+logger = logging.getLogger("cachify_tasks")
+
+
+class EventLog:
+    """Writes events to the log `cachify_tasks`.
+
+    A full pool and an unreachable store make one line about one subject in ten seconds, with a count of the rest. Two
+    limits for one pool, and a result that cannot be kept, make one line in all.
+
+    Args:
+        clock: in seconds; tests pass one that they move.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.reset()
+        _logs.add(self)
+
+    def reset(self) -> None:
+        """Forget what was said."""
+        self._throttle = LogThrottle(self._clock)
+
+    def __call__(self, event: Event) -> None:
+        throttle = self._throttle
+        match event:
+            case SlotGranted() | SlotReleased() | HandedOver():
+                pass  # the usual course of things
+            case PoolFull(pool=pool, label=label, limit=limit, decision=decision):
+                if label:  # else it is a `with` block, whose error says all
+                    throttle.throttled(
+                        ("full", pool), "pool %r is full (limit %d): %s -> %s", pool, limit, label, decision,
+                        level=logging.INFO,
+                    )  # fmt: skip
+            case TaskParked(pool=pool, label=label, limit=limit):
+                throttle.throttled(
+                    ("full", pool), "pool %r is full (limit %d): %s is parked", pool, limit, label, level=logging.INFO
+                )
+            case LimitsDiffer(pool=pool, previous_limit=previous, limit=limit):
+                throttle.once(
+                    ("limit", pool),
+                    "pool %r is given two limits, %d and %d; the last one counts",
+                    pool,
+                    previous,
+                    limit,
+                )
+            case StoreUnreachable(doing=doing, error=error):
+                throttle.throttled(("store", doing), "%s: %s", doing, error)
+            case LeaseWasLost(pool=pool, holder=holder, when=when):
+                logger.warning("the lease of %r on pool %r was lost %s", holder, pool, when)
+            case RenewalFailed(count=count, error=error):
+                logger.warning("%d leases could not be renewed: %s", count, error)
+            case ResultNotKept(name=name, error=cause):
+                throttle.once(("unkept", name), "the result of %s cannot be pickled and is not kept: %s", name, cause)
+            case StandbyKept(label=label):
+                logger.info("%s is running; a copy of its message is kept aside", label)
+            case CopyDiscarded(label=label):
+                logger.info("%s has ended already; this copy is dropped", label)
+            case _:
+                assert_never(event)
+
+
+_logs: WeakSet[EventLog] = WeakSet()
+
+
+def _forget_what_the_parent_said() -> None:
+    for log in list(_logs):
+        log.reset()
+
+
+after_in_child(_forget_what_the_parent_said)

@@ -1,0 +1,202 @@
+"""Events: what happens to slots, as frozen objects that listeners get. The log is one listener, see `event_log`.
+
+`emit` may be called by any thread. Listeners belong to the process; one that raises hurts nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .._fork import after_in_child
+from .._log_throttle import LogThrottle
+from ..errors import CachifyStoreError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotGranted:
+    """A slot was granted. held, limit: the pool's, after that; label: describes the holder."""
+
+    pool: str
+    holder: str
+    token: int
+    limit: int
+    held: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFull:
+    """A call found its pool full. decision: what happens to it instead, the name of a decision such as "Skip"."""
+
+    pool: str
+    holder: str
+    label: str
+    limit: int
+    held: int
+    decision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskParked:
+    """A task waits in its pool's queue: the store has its message."""
+
+    pool: str
+    holder: str
+    label: str
+    limit: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    """A parked task got a freed slot.
+
+    Attributes:
+        waited_ms: how long it was in the queue.
+        where: "here": the worker that freed the slot starts it; "hint": another worker was told by a message.
+    """
+
+    pool: str
+    holder: str
+    waited_ms: int
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotReleased:
+    """A slot was freed. held_s: how long it was held, by the clock of this process."""
+
+    pool: str
+    holder: str
+    token: int
+    label: str
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseWasLost:
+    """A lease ended before its run: another one may run beside it. when: "while it ran" or "before its run ended"."""
+
+    pool: str
+    holder: str
+    token: int
+    when: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandbyKept:
+    """A second delivery of a running task came; the store keeps it aside while the first one runs."""
+
+    pool: str
+    holder: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyDiscarded:
+    """A late second delivery came of a task that has ended; it was dropped."""
+
+    pool: str
+    holder: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsDiffer:
+    """Two limits are given for one pool; the last one counts."""
+
+    pool: str
+    previous_limit: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreUnreachable:
+    """The store did not answer, or refused. doing: what was to be done, and what happens instead."""
+
+    doing: str
+    error: CachifyStoreError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalFailed:
+    """The leases of so many slots could not be renewed; it is tried again until they end."""
+
+    count: int
+    error: CachifyStoreError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultNotKept:
+    """A result that `CachedFallback` should keep could not be pickled. name: of the result."""
+
+    name: str
+    error: Exception
+
+
+Event: TypeAlias = (
+    SlotGranted
+    | PoolFull
+    | TaskParked
+    | HandedOver
+    | SlotReleased
+    | LeaseWasLost
+    | StandbyKept
+    | CopyDiscarded
+    | LimitsDiffer
+    | StoreUnreachable
+    | RenewalFailed
+    | ResultNotKept
+)
+Listener: TypeAlias = Callable[[Event], object]
+
+_listeners: tuple[Listener, ...] = ()
+
+
+def add_listener(listener: Listener) -> None:
+    """Call this with each event of this process, in the thread in which it happens: it must be quick."""
+    global _listeners
+    _listeners = (*_listeners, listener)
+
+
+def remove_listener(listener: Listener) -> None:
+    """Undo one `add_listener`."""
+    global _listeners
+    kept = list(_listeners)
+    kept.remove(listener)
+    _listeners = tuple(kept)
+
+
+def observed() -> bool:
+    """Is there a listener besides the log?
+
+    `SlotGranted` and `SlotReleased` need not be made where there is none: the log has no line for them.
+    """
+    return bool(_listeners)
+
+
+class Emitter:
+    """Hands events to the log first, then to the listeners of the process. Any thread may use it."""
+
+    __slots__ = ("_log",)
+
+    def __init__(self, log: Listener) -> None:
+        self._log = log
+
+    def emit(self, event: Event) -> None:
+        for listener in (self._log, *_listeners):
+            try:
+                listener(event)
+            except Exception as error:  # noqa: BLE001  # whatever a listener raises
+                _failures.once(id(listener), "the listener %r failed, and will fail in silence: %r", listener, error)
+
+
+def _reset_failures() -> None:
+    global _failures
+    _failures = LogThrottle()
+
+
+_failures = LogThrottle()
+after_in_child(_reset_failures)
