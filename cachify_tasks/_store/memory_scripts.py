@@ -272,8 +272,8 @@ class Script:
         pool.earliest = min(pool.earliest, deadline)
 
     def drop_slot(self, holder: str) -> None:
-        self.pool.slots.pop(holder, None)
         self.pool.deadlines.pop(holder, None)
+        self.pool.slots.pop(holder, None)  # last: a signal may strike in between, and by this the release is sent again
 
     def put_task(self, holder: str, ticket: Ticket, rank: int) -> None:
         pool = self.pool

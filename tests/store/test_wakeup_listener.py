@@ -261,7 +261,7 @@ def test_a_child_forked_while_others_wait_waits_by_itself(redis_url):
                 came.append(1)
 
         def queued(count):
-            while cachify._engine.store.execute(Inspect("p")).waiting != count:
+            while cachify._runtime.store.execute(Inspect("p")).waiting != count:
                 time.sleep(0.01)
 
         with p:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from cachify_tasks import pooled
 from cachify_tasks._core.commands import Acquire, Command, Heir, Inspect, Release, Reply, Ticket
