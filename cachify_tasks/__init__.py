@@ -1,7 +1,7 @@
 """At most N at a time, per key, across all workers: slots in Redis for functions and Celery tasks."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import (
     CachifyError,
@@ -59,7 +59,7 @@ __all__ = [
     "pooled",
 ]
 
-# What is asked for is imported then: `cachify_tasks.cachepool` comes without the store and its client.
+# Each name is imported when it is first used: `cachify_tasks.cachepool` comes without the store and its client.
 _HOMES = {
     "._runtime.acquired_slot": "AcquiredSlot PendingAcquire",
     "._runtime.slot": "Slot current_slot",
@@ -70,10 +70,11 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     for home, names in _HOMES.items():
         if name in names.split():
-            value = globals()[name] = getattr(import_module(home, __name__), name)
+            value: object = getattr(import_module(home, __name__), name)
+            globals()[name] = value
             return value
         if home == f".{name}":
             return import_module(home, __name__)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 Seconds: TypeAlias = float | timedelta
 TEN_YEARS: Final = 315_360_000  # seconds; beyond it, microseconds since the epoch are no longer exact in Redis
 
 
-def seconds(name: str, value: Any, *, least: float = 0.0, exclusive: bool = False, infinite: bool = False) -> float:
+def seconds(name: str, value: object, *, least: float = 0.0, exclusive: bool = False, infinite: bool = False) -> float:
     """A duration as a float of seconds.
 
     Args:
@@ -31,7 +31,7 @@ def seconds(name: str, value: Any, *, least: float = 0.0, exclusive: bool = Fals
     return float(given)
 
 
-def milliseconds(name: str, value: Any, *, minimum: int = 1) -> int:
+def milliseconds(name: str, value: object, *, minimum: int = 1) -> int:
     """A duration in seconds as whole milliseconds, for what is sent to the store.
 
     Args:
@@ -47,7 +47,7 @@ def milliseconds(name: str, value: Any, *, minimum: int = 1) -> int:
     return round(given * 1000)
 
 
-def count(name: str, value: Any, *, least: int = 1) -> int:
+def count(name: str, value: object, *, least: int = 1) -> int:
     """A whole number as a plain int: an IntEnum cannot be sent to the store.
 
     Raises:
@@ -61,7 +61,32 @@ def count(name: str, value: Any, *, least: int = 1) -> int:
     return int(value)
 
 
-def function(name: str, value: Any) -> Callable[..., Any]:
+def number(name: str, value: object, *, least: float) -> float:
+    """A finite number.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is less than `least`, infinite, or not a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of at least {least:g}, not {value!r}")
+    if not least <= value < math.inf:
+        raise ValueError(f"{name} must be a number of at least {least:g}, not {value!r}")
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False, and nothing that only counts as one.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+def function(name: str, value: object) -> Callable[..., object]:
     """Something that can be called.
 
     Raises:
@@ -69,10 +94,10 @@ def function(name: str, value: Any) -> Callable[..., Any]:
     """
     if not callable(value):
         raise TypeError(f"{name} must be a function, not {value!r}")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
-def integer(name: str, value: Any) -> int:
+def integer(name: str, value: object) -> int:
     """A whole number of any size and sign.
 
     Raises:
@@ -81,14 +106,3 @@ def integer(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {value!r}")
     return int(value)
-
-
-def flag(name: str, value: Any) -> bool:
-    """True or False.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
-    return value

@@ -1,14 +1,14 @@
 """What a forked child resets: the only place where `_core` and the rooms above it hook into `os.fork`.
 
 Threads, locks in use, connections and event loops belong to the parent. A module registers its callback when it is
-imported, after the modules that it imports. So the callbacks run from the bottom up, each after those it relies on:
+imported, after the modules that it imports; so a callback runs after those of everything that its module relies on:
 
-1. `_runtime/slot.py`: count the fork, by which slots of the parent are known
-2. `_runtime/events.py`, `_runtime/event_log.py`: empty log throttles, whose locks nobody holds
-3. `_runtime/lease_renewer.py`: no slots to renew, no thread
-4. `_runtime/direct_calls.py`: new names for arrivals
-5. `_runtime/runtime.py`: each store drops its connections and its waiters
-6. `pooling.py`: a new lock
+- `_runtime/slot.py`: counts the fork, so that slots of the parent are known as such
+- `_runtime/events.py`, `_runtime/event_log.py`: empty log throttles, whose locks nobody holds
+- `_runtime/lease_renewer.py`, after these: no slots to renew, no thread
+- `_runtime/runtime.py`, after all of these: each store drops its connections and its waiters
+- `_runtime/direct_calls.py`: new names for arrivals
+- `_runtime/entries.py`, after the slots: a new lock
 
 `cachepool` and `pools` stand alone and have hooks of their own.
 """

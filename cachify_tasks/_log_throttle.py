@@ -1,4 +1,4 @@
-"""Log lines that would come too often."""
+"""Keeps log lines from coming too often."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import Any, Final
+from typing import Final
 
 logger = logging.getLogger("cachify_tasks")
 
@@ -15,15 +15,21 @@ SUBJECTS: Final = 10_000  # remembered at most; then all are forgotten
 
 
 class LogThrottle:
-    """Says a thing once, or at most once in ten seconds with a count of what was left out."""
+    """Writes a line once, or at most once in ten seconds with a count of what was left out. Any thread may use it.
+
+    Args:
+        clock: in seconds; tests pass one that they move.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.RLock()  # a collected generator can come in the middle, with a slot it cannot release
+        # Re-entrant: the garbage collector may finalise a generator here, which logs that it cannot release its slot.
+        self._lock = threading.RLock()
         self._said: set[Hashable] = set()
         self._throttled: dict[Hashable, tuple[float, int]] = {}
 
-    def once(self, subject: Hashable, message: str, *args: Any) -> None:
+    def once(self, subject: Hashable, message: str, *args: object) -> None:
+        """Log a warning, if there was none about this subject."""
         with self._lock:
             if subject in self._said:
                 return
@@ -32,15 +38,16 @@ class LogThrottle:
             self._said.add(subject)
         logger.warning(message, *args)
 
-    def throttled(self, subject: Hashable, message: str, *args: Any, level: int = logging.WARNING) -> None:
+    def throttled(self, subject: Hashable, message: str, *args: object, level: int = logging.WARNING) -> None:
+        """Log a line, if there was none about this subject in the last ten seconds."""
         now = self._clock()
         with self._lock:
-            before, unsaid = self._throttled.get(subject, (-EVERY, 0))
+            before, left_out = self._throttled.get(subject, (-EVERY, 0))
             if now - before < EVERY:
-                self._throttled[subject] = before, unsaid + 1
+                self._throttled[subject] = before, left_out + 1
                 return
             if len(self._throttled) >= SUBJECTS:
                 self._throttled.clear()
             self._throttled[subject] = now, 0
-        more = f" ({unsaid} more like this since the last line)" if unsaid else ""
+        more = f" ({left_out} more like this since the last line)" if left_out else ""
         logger.log(level, "%s%s", message % args, more)

@@ -91,12 +91,15 @@ class CachedDecorator:
         kwargs: dict[str, object],
     ) -> tuple[Runtime, Flow[object]]:
         runtime = self._runtime
-        return runtime, self._call(runtime, template.resolve(args, kwargs), Run(function, args, kwargs))
+        return runtime, self._call(runtime, template.resolve(args, kwargs), function, args, kwargs)
 
-    def _call(self, runtime: Runtime, name: str, run: Run) -> Flow[object]:
+    def _call(
+        self, runtime: Runtime, name: str, function: Callable[..., object], args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> Flow[object]:  # fmt: skip
         value = self._load((yield Get(name)))
         if value is None:
-            value = yield run
+            value = yield Run(function, args, kwargs)
             ttl_ms = runtime.default_ttl_ms if isinstance(self._ttl_ms, Unset) else self._ttl_ms
             yield Put(name, self._dump(value), ttl_ms)
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
 
 from ._checks import Seconds, milliseconds
@@ -141,7 +142,7 @@ def make_runtime(
     hard = slot_exp_ms(slot_exp)
     return Runtime(
         _make_store(settings, sync_client, async_client),
-        settings.but(default_on_full=default),
+        replace(settings, default_on_full=default),
         slot_exp_ms=hard if isinstance(hard, int) else None,
         default_ttl_ms=None if cache_ttl is None else milliseconds("default_cache_ttl", cache_ttl),
     )

@@ -195,10 +195,10 @@ class Pool:
         claimed: list[Entry] = []
         try:
             entry = self._claim(threading.get_ident(), claimed)
-            entry.runtime.run(entry.releasing())
+            entry.release()
         except BaseException:  # perhaps a signal struck anywhere in there: all of it may be done twice
             entry = self._claim(threading.get_ident(), claimed)
-            entry.runtime.run(entry.releasing())
+            entry.release()
             raise
 
     async def __aenter__(self) -> Slot:
@@ -210,7 +210,7 @@ class Pool:
         if task is None:  # a generator thrown away after its event loop: nothing can be awaited
             entry.abandon()
         else:
-            await entry.runtime.arun(entry.releasing())
+            await entry.arelease()
 
     @property
     def _runtime(self) -> Runtime:

@@ -1,9 +1,9 @@
-"""The one set of setting names, checked where they are given."""
+"""The settings: one set of names, checked where they are given."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
 
@@ -31,7 +31,7 @@ STORE_ERROR_CHOICES: Final = ("raise", "retry", "run")
 
 
 def hide_password(url: str) -> str:
-    """The URL as it may be shown: all that may be a user, a password or an option replaced by stars.
+    """The URL as it may be shown: with stars for all that may be a user, a password or an option.
 
     Nothing is parsed: in a URL whose password holds a `/` or a `#` the parts are not where a parser looks for them.
     """
@@ -46,14 +46,14 @@ def hide_password(url: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What `init_cachify(...)`, `setup(app, ...)` and `app.conf.cachify_<name>` accept.
+    """What `init_cachify(...)` and the `setup(app, ...)` of a task framework's adapter accept.
 
     Attributes:
         url: where the store is, `redis://`, `rediss://` or `unix://`; None or `memory://`: the memory of this process.
         prefix: put in front of every key in the store; no braces.
-        lease_ttl: seconds a slot lives without being renewed; a crash frees it after that.
-        start_timeout: seconds that a slot stays reserved for a parked task whose turn has come; if it has not started
-            by then, it is offered again.
+        lease_ttl: seconds that a slot lives without being renewed, at least 0.1; a crash frees it after that.
+        start_timeout: seconds that a slot stays reserved for a parked task whose turn has come, at least 0.1; if the
+            task has not started by then, it is offered again.
         on_store_error: what a call does while the store is out of reach: "raise", "retry" or "run".
             Not given: "raise" for functions, "retry" for tasks.
         default_on_full: the strategy of tasks whose `pooled` names none: one, a callable, or a name such as "drop". Not
@@ -90,7 +90,7 @@ class Settings:
         """Settings from a mapping; `called` is put before names in messages ("cachify_").
 
         Raises:
-            CachifySettingError: a name is unknown, or a value cannot be taken.
+            CachifySettingError: a name is unknown, or a value cannot be used.
         """
         cls.check_names(given, called=called)
         return cls(**given)
@@ -108,10 +108,6 @@ class Settings:
             raise CachifySettingError(
                 f"unknown setting {', '.join(repr(called + name) for name in unknown)}; valid settings are: {valid}"
             )
-
-    def but(self, **changes: Any) -> Settings:
-        """A copy with other values."""
-        return replace(self, **changes)
 
     @property
     def lease_ms(self) -> int:

@@ -1,13 +1,13 @@
-"""What `on_full` can be: how a call is answered that finds its pool full."""
+"""The strategies: what `on_full` can be, and what each does with a call that finds its pool full."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from ._checks import Seconds, count, milliseconds
+from ._checks import Seconds, count, flag, milliseconds, number
 from ._core.decisions import (
     Decision,
     Defer,
@@ -46,7 +46,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Raise:
-    """`CachifyPoolFullError`; a task that meets it ends as FAILURE, or is retried by its own `autoretry_for`.
+    """Raise `CachifyPoolFullError`. A task ends as FAILURE with it, or is retried by its own `autoretry_for`.
 
     Example:
         >>> from cachify_tasks import Raise, pooled
@@ -63,8 +63,8 @@ class Raise:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Not run. A function returns `result` (None if not given); a task ends as REVOKED, or, with `result` given, as
-    SUCCESS with it, and chords and chains go on.
+    """Do not run. A function returns `result` (None if not given). A task ends as REVOKED; with `result` given it ends
+    as SUCCESS with that, and chords and chains go on.
 
     Example:
         >>> from cachify_tasks import Drop, pooled
@@ -72,7 +72,7 @@ class Drop:
         ... def ping(host: str) -> bool: ...
     """
 
-    result: Any = UNSET
+    result: object = UNSET
 
     def decide(self, full: FullPool) -> Decision:
         return Skip(self.result)
@@ -82,19 +82,19 @@ class Drop:
 
 
 class Reschedule:
-    """Sent again after a delay that grows: a task keeps its id, its retries and its place in chain, group and chord,
-    and shows the state RETRY. A plain call cannot be sent again and raises `CachifyPoolFullError`.
+    """Send the task again after a growing delay. It keeps its id, its retries and its position in a chain, group or
+    chord, and shows the state RETRY. A direct call cannot be sent again and raises `CachifyPoolFullError`.
 
     Args:
         delay: seconds before the first new try, at least 0.01.
         factor: each further delay is this much longer, at least 1.
         max_delay: seconds; no delay is longer. Keep it well below the broker's visibility timeout.
-        jitter: spread each delay at random between half of it and all of it.
-        max_attempts: put off at most this often; None: no limit.
+        jitter: choose each delay at random between half of it and all of it.
+        max_attempts: reschedule at most this often; None: no limit.
         then: the strategy after `max_attempts`; `Raise()` if not given.
 
     Raises:
-        TypeError, ValueError: a value cannot be taken; the message names it.
+        TypeError, ValueError: a value cannot be used; the message names it.
 
     Example:
         >>> from cachify_tasks import Drop, Reschedule, pooled
@@ -111,24 +111,18 @@ class Reschedule:
         max_delay: Seconds = 30.0,
         jitter: bool = True,
         max_attempts: int | None = None,
-        then: Any = UNSET,
+        then: object = UNSET,
     ) -> None:
         self.delay_ms = milliseconds("delay", delay, minimum=10)
         self.max_delay_ms = milliseconds("max_delay", max_delay, minimum=10)
         if self.max_delay_ms < self.delay_ms:
             raise ValueError(f"max_delay must be at least delay ({delay!r}), not {max_delay!r}")
-        if isinstance(factor, bool) or not isinstance(factor, int | float):
-            raise TypeError(f"factor must be a number of at least 1, not {factor!r}")
-        if not 1 <= factor < float("inf"):
-            raise ValueError(f"factor must be a number of at least 1, not {factor!r}")
-        if not isinstance(jitter, bool):
-            raise TypeError(f"jitter must be True or False, not {jitter!r}")
-        if max_attempts is not None:
-            count("max_attempts", max_attempts)
-        elif then is not UNSET:
+        self.factor = number("factor", factor, least=1)
+        self.jitter = flag("jitter", jitter)
+        self.max_attempts = None if max_attempts is None else count("max_attempts", max_attempts)
+        if max_attempts is None and then is not UNSET:
             raise ValueError("then needs max_attempts: without it a task is rescheduled for ever")
-        self.factor, self.jitter, self.max_attempts = factor, jitter, max_attempts
-        self.then: Strategy = Raise() if then is UNSET else as_strategy(then)  # type: ignore[assignment]
+        self.then = _follow_up(then, Raise())
         if waiting_of(self.then):
             raise ValueError(f"then must be a strategy that does not wait, such as Drop(), not {then!r}")
 
@@ -147,21 +141,21 @@ class Reschedule:
 
 
 class Park:
-    """Parked in the pool's queue, in order of arrival, at no cost; it runs as soon as a slot is handed over to it.
+    """Park the task in the pool's queue, in order of arrival; it runs as soon as a slot is handed over to it.
 
-    The store keeps the message, so nothing is lost with a worker, and no worker polls. For Celery tasks; a plain call
-    cannot be parked and raises `CachifyPoolFullError`.
+    The store keeps the message, so nothing is lost with a worker, and no worker polls. Only tasks can be parked: a
+    direct call raises `CachifyPoolFullError`.
 
     Args:
-        max_parked: at most so many tasks wait in a pool; None: no limit.
+        max_parked: the most tasks that wait in a pool; None: no limit.
         max_age: seconds; a task that has waited longer when its turn comes does not run; None: no limit.
-        then: the strategy of tasks beyond `max_parked` or `max_age`; `Reschedule()` if not given.
-        priority: a callable that gets the call's own arguments and gives 0 to 255, where a higher one goes first (it
-            runs in the worker's main process: keep it quick); or "message", the priority that the message was sent
-            with, in its broker's order. None: first come, first served, as within one priority.
+        then: the strategy for tasks beyond `max_parked` or `max_age`; `Reschedule()` if not given.
+        priority: a callable that gets the call's own arguments and returns 0 to 255: a higher one goes first (it runs
+            in the worker's main process: keep it quick); or "message": the priority with which the message was sent,
+            in its broker's order. None: first come, first served, as within one priority.
 
     Raises:
-        TypeError, ValueError: a value cannot be taken; the message names it.
+        TypeError, ValueError: a value cannot be used; the message names it.
 
     Example:
         >>> from cachify_tasks import Drop, Park, pooled
@@ -175,22 +169,24 @@ class Park:
         self,
         max_parked: int | None = None,
         max_age: Seconds | None = None,
-        then: Any = UNSET,
+        then: object = UNSET,
         priority: Callable[..., int] | str | None = None,
     ) -> None:
-        if max_parked is not None:
-            max_parked = count("max_parked", max_parked)
-        age = 0 if max_age is None else milliseconds("max_age", max_age)
         if priority not in (None, "message") and not callable(priority):
             raise ValueError(f"priority must be a callable, 'message' or None, not {priority!r}")
         if then is not UNSET and max_parked is None and max_age is None:
             raise ValueError("then needs max_parked or max_age: without them every task is parked")
-        then = Reschedule() if then is UNSET else as_strategy(then, called="then")
-        if then is None or parking_of(then) or waiting_of(then):
+        following = _follow_up(then, Reschedule())
+        if parking_of(following) or waiting_of(following):
             raise ValueError(
                 f"then must be a strategy that does not park or wait, such as Reschedule() or Drop(), not {then!r}"
             )
-        self.parking = Parking(then, max_parked or 0, age, priority)
+        self.parking = Parking(
+            following,
+            max_parked=0 if max_parked is None else count("max_parked", max_parked),
+            max_age_ms=0 if max_age is None else milliseconds("max_age", max_age),
+            priority=priority,
+        )
 
     def decide(self, full: FullPool) -> Decision:
         return RaiseFull("it can be parked only by a worker, and this call is not made by one")
@@ -203,15 +199,15 @@ class Park:
 
 
 class Wait:
-    """Waits for a slot where it was called, in the pool's queue, in order of arrival; woken, not polling.
+    """Wait for a slot in the pool's queue, in order of arrival. The caller is blocked, and woken without polling.
 
-    For functions and coroutine functions. A task would keep its worker waiting: a worker refuses it, see `Park`.
+    For functions and coroutine functions. A task would keep its worker waiting, so a worker refuses it: see `Park`.
 
     Args:
-        timeout: seconds to wait at most, then `CachifyPoolFullError`; 0: do not wait; None: for ever.
+        timeout: the longest wait in seconds, then `CachifyPoolFullError`; 0: do not wait; None: no limit.
 
     Raises:
-        TypeError, ValueError: a value cannot be taken; the message names it.
+        TypeError, ValueError: a value cannot be used; the message names it.
 
     Example:
         >>> from cachify_tasks import Wait, pooled
@@ -236,15 +232,18 @@ class Wait:
 
 
 class CachedFallback:
-    """The last good result of that function with those arguments; never that of another call.
+    """Return the last good result of that function with those arguments; never that of another call.
+
+    Results are pickled: whoever can write to the store can run code where they are read.
 
     Args:
         ttl: seconds that a result is kept after each success; None: until the next one replaces it.
-        default: the answer while there is no result; not given: `CachifyPoolFullError`.
+        default: what to return while there is no result; not given: raise `CachifyPoolFullError`.
         key: a template as in `pooled` that names the results; None: the function and all its arguments, which then must
             be picklable.
 
-    Results are pickled: whoever can write to the store can run code where they are read.
+    Raises:
+        TypeError, ValueError: a value cannot be used; the message names it.
 
     Example:
         >>> from cachify_tasks import CachedFallback, pooled
@@ -254,7 +253,7 @@ class CachedFallback:
 
     __slots__ = ("recall",)
 
-    def __init__(self, ttl: Seconds | None = None, default: Any = UNSET, key: str | None = None) -> None:
+    def __init__(self, ttl: Seconds | None = None, default: object = UNSET, key: str | None = None) -> None:
         named: object = key
         if named is not None and (not isinstance(named, str) or not named):
             raise ValueError(f"key must be a template, or None, not {key!r}")
@@ -272,9 +271,9 @@ class CachedFallback:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What a callable makes of exactly the call's own arguments; a plain callable as `on_full` means this.
+    """Return what a callable returns for exactly the call's own arguments; a bare callable as `on_full` means this.
 
-    In a worker it runs where the task would have run. Its errors are the call's.
+    In a worker it runs where the task would have run. Its errors are those of the call.
 
     Example:
         >>> from cachify_tasks import Callback, pooled
@@ -282,7 +281,7 @@ class Callback:
         ... def mail(user: str) -> str: ...
     """
 
-    function: Callable[..., Any]
+    function: Callable[..., object]
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -304,19 +303,23 @@ NAMED: Final[dict[str, Callable[[], Strategy]]] = {
 }
 
 
-def as_strategy(value: Any, *, called: str = "on_full", names: bool = False) -> Strategy | Unset | None:
+def as_strategy(value: object, *, called: str = "on_full", names: bool = False) -> Strategy | Unset | None:
     """The strategy that a user's value means; None and UNSET stay.
+
+    Args:
+        called: the option, as messages name it.
+        names: accept the names of strategies, such as "drop".
 
     Raises:
         CachifySettingError: it is none; the message lists what is valid.
     """
-    if value is None or value is UNSET:
+    if value is None or isinstance(value, Unset):
         return value
     if isinstance(value, str) and names:
         made = NAMED.get(value.strip().lower().replace("-", "_"))
         if made is not None:
             return made()
-    # By name they are for tasks alone, which cannot take Wait().
+    # Names are for tasks alone, which cannot use Wait().
     valid = "a strategy such as Park(), Raise(), Drop(), Reschedule(), CachedFallback(), " + (
         f"a callable, or one of the names {', '.join(NAMED)}" if names else "Wait(), a callable, or None"
     )
@@ -327,3 +330,13 @@ def as_strategy(value: Any, *, called: str = "on_full", names: bool = False) -> 
     if callable(value):
         return Callback(value)
     raise CachifySettingError(f"{called} must be {valid}, not {value!r}")
+
+
+def _follow_up(then: object, default: Strategy) -> Strategy:
+    """The strategy that `then` means, in a strategy that gives up at some point."""
+    if then is UNSET:
+        return default
+    strategy = as_strategy(then, called="then")
+    if strategy is None or isinstance(strategy, Unset):
+        raise ValueError(f"then must be a strategy such as Drop(), not {then!r}")
+    return strategy

@@ -27,8 +27,9 @@ from tests.support.waiting import PATIENCE_S, wait_until
 PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
 RUNNABLE = [name for name, page in PAGES.items() if programs(page)]
 PUBLIC = [
-    "pooling", "strategies", "instance", "settings", "errors", "_runtime.slot", "celery.app", "celery.inspect_pools",
-    "testing.clock",
+    "pooling", "strategies", "instance", "caching", "settings", "errors",
+    "_runtime.slot", "celery.app", "celery.inspect_pools",
+    "testing.clock", "testing.recording",
     "testing.checker", "testing.server", "cachepool.threads", "cachepool.wrappers", "cachepool.coroutines",
     "pools.connection.pool", "pools.connection.quick",
     "pools.advanced.pool", "pools.advanced.maps",
@@ -241,9 +242,19 @@ def told_in_logs() -> set[str]:
     texts = [
         [part.value for part in ast.walk(argument) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
         for call in calls
-        if call.func.attr in {"info", "warning", "error", "exception", "once", "seldom", "unreachable"}  # type: ignore[attr-defined]
-        for argument in call.args[: 2 if call.func.attr in {"once", "seldom", "unreachable"} else 1]  # type: ignore[attr-defined]
+        if call.func.attr in {"info", "warning", "error", "exception", "once", "throttled"}  # type: ignore[attr-defined]
+        for argument in call.args[: 2 if call.func.attr in {"once", "throttled"} else 1]  # type: ignore[attr-defined]
         if isinstance(argument, ast.Constant | ast.JoinedStr)
+    ]
+    texts += [
+        [
+            part.value
+            for part in ast.walk(keyword.value)
+            if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        ]
+        for file in (ROOT / "cachify_tasks").rglob("*.py")
+        for keyword in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(keyword, ast.keyword) and keyword.arg == "doing"  # of `StoreUnreachable`
     ]
     pieces = {max(re.split(r"%\w|[][():;]", max(text, key=len)), key=len).strip() for text in texts if text}
     return {piece for piece in pieces if " " in piece}

@@ -71,7 +71,7 @@ def test_after_so_many_attempts_another_strategy_decides():
         ({"max_attempts": 0}, ValueError, "max_attempts must be an int of at least 1"),
         ({"max_attempts": 1.0}, TypeError, "max_attempts must be an int of at least 1"),
         ({"then": Drop()}, ValueError, "then needs max_attempts"),
-        ({"max_attempts": 1, "then": "drop"}, CachifySettingError, "on_full must be a strategy"),
+        ({"max_attempts": 1, "then": "drop"}, CachifySettingError, "then must be a strategy"),
     ],
 )
 def test_an_option_that_reschedule_cannot_take_is_refused(options, error, message):

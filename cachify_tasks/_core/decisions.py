@@ -19,7 +19,7 @@ class FullPool:
     held: int
     attempt: int = 0
 
-    def error(self, why: str = "") -> CachifyPoolFullError:
+    def as_error(self, why: str = "") -> CachifyPoolFullError:
         """The error that says so. why: what the caller can do, or what was tried."""
         message = f"pool {self.key!r} is full: {self.held} of {self.limit} slots are taken{'; ' * bool(why)}{why}"
         return CachifyPoolFullError(message, self.key, self.limit, self.held)

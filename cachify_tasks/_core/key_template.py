@@ -52,7 +52,7 @@ class KeyTemplate:
             f"are: {', '.join(self._signature.parameters) or 'none'}"
         )
 
-    def resolve(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    def resolve(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
         """The key of one call.
 
         Raises:
@@ -80,7 +80,7 @@ class KeyTemplate:
         parts.append(self._tail)
         return "".join(parts)
 
-    def _variadic(self, bound: inspect.BoundArguments, name: str) -> Any:
+    def _variadic(self, bound: inspect.BoundArguments, name: str) -> object:
         positional, keywords = self._var_names
         try:
             if name.isdigit():
@@ -143,7 +143,7 @@ def _split(name: str) -> tuple[str, tuple[tuple[bool, str | int], ...]]:
     return str(first), tuple(rest)
 
 
-def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+def signature_of(function: Callable[..., object]) -> inspect.Signature:
     """The function's signature; of a callable that has none, one that takes anything."""
     try:
         return inspect.signature(function)

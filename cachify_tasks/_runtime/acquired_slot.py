@@ -38,21 +38,20 @@ class AcquiredSlot:
 
     def release(self) -> None:
         """Free the slot; it goes to the oldest in the pool's queue."""
-        self._runtime.run(self._releasing())
+        if not self._released and self.slot is not None:
+            self._runtime.run(release(self._runtime.keeper, self.slot))
+            self._released = True
 
     async def arelease(self) -> None:
         """`release` for code in an event loop."""
-        await self._runtime.arun(self._releasing())
+        if not self._released and self.slot is not None:
+            await self._runtime.arun(release(self._runtime.keeper, self.slot))
+            self._released = True
 
     def abandon(self) -> None:
         """Renew the slot no more; it ends with its lease."""
         if self.slot is not None:
             self._runtime.keeper.stop_renewing(self.slot)
-
-    def _releasing(self) -> Flow[None]:
-        if not self._released and self.slot is not None:
-            yield from release(self._runtime.keeper, self.slot)
-            self._released = True
 
     def __enter__(self) -> Slot:
         self._before = current.get()

@@ -81,6 +81,6 @@ def taking(runtime: Runtime, request: Acquire, waiting: Waiting | None, handle: 
                 )
             )  # fmt: skip
         hint = waiting.describe() if waiting else "wait, raise max_size, or give @pooled an on_full"
-        return FullPool(request.pool, reply.limit, reply.held).error(hint)
+        return FullPool(request.pool, reply.limit, reply.held).as_error(hint)
 
     return take(runtime.keeper, acquiring(runtime, request, waiting), handle, full)

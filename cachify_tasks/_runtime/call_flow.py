@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from .._adapters import Admission, admission
 from .._core.commands import Acquire, Reply
-from .._core.decisions import Decision, Defer, FullPool, Invoke, RaiseFull, Recall, Skip, Strategy
+from .._core.decisions import Decision, Defer, FullPool, Invoke, RaiseFull, Recall, Skip, Strategy, waiting_of
 from .._core.flows import Abandoned, Flow, Run, hold
 from .._core.policy import Policy
 from ..settings import UNSET, Unset
@@ -37,7 +37,10 @@ def _direct_call(
 ) -> tuple[Runtime, Flow[object]]:  # fmt: skip
     """No worker has asked for a slot: ask here."""
     key = policy.key.resolve(args, kwargs)
-    kept = kept_result(policy, policy.keeps(default), args, kwargs)
+    strategy = policy.strategy(default)
+    waiting = None if strategy is None else waiting_of(strategy)
+    recall = None if strategy is None else strategy.keeps()
+    kept = None if recall is None else kept_result(policy, recall, args, kwargs)
     request = acquire_command(
         runtime, pool=key, limit=policy.max_size, slot_exp_ms=policy.slot_exp_ms, label=policy.name
     )
@@ -50,7 +53,7 @@ def _direct_call(
         refused = True
         return _refused(policy, runtime, default, request, found, args, kwargs)
 
-    flow = hold(runtime.keeper, acquiring(runtime, request, policy.waits(default)), body)
+    flow = hold(runtime.keeper, acquiring(runtime, request, waiting), body)
     if kept is None:
         return runtime, flow
 
@@ -69,7 +72,8 @@ def _admitted_call(
     """The worker has asked already, and holds the slot."""
     if admitted.decision is not None and admitted.full is not None:
         return (yield from _instead(policy, admitted.decision, args, kwargs, admitted.full))
-    kept = kept_result(policy, policy.keeps(admitted.default), args, kwargs)
+    recall = policy.keeps(admitted.default)
+    kept = None if recall is None else kept_result(policy, recall, args, kwargs)
     result = yield from _run(policy, admitted.slot, args, kwargs)
     if kept is not None:
         yield from remember(admitted.runtime, kept, result)
@@ -113,11 +117,11 @@ def _instead(
     """Act on a decision where the function would have run."""
     match decision:
         case RaiseFull(why):
-            raise full.error(why)
+            raise full.as_error(why)
         case Skip(result):
             return None if result is UNSET else result
         case Defer():
-            raise full.error("it can be rescheduled only by a worker, and this call is not made by one")
+            raise full.as_error("it can be rescheduled only by a worker, and this call is not made by one")
         case Invoke(callback):
             return (yield Run(callback, _own_args(policy, args), kwargs))
         case Recall():

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
-from .._core.flows import Flow, release
+from .._core.flows import release
 from .._fork import after_in_child
 from .slot import Slot, current
 
@@ -62,10 +62,15 @@ class Entry:
         if current.get() is self.slot:  # else it is left by another context than entered it, or not in turn
             current.set(self._before)
 
-    def releasing(self) -> Flow[None]:
+    def release(self) -> None:
         """Free the slot; done again, it changes nothing."""
         if self.slot is not None:
-            yield from release(self.runtime.keeper, self.slot)
+            self.runtime.run(release(self.runtime.keeper, self.slot))
+
+    async def arelease(self) -> None:
+        """`release` for code in an event loop."""
+        if self.slot is not None:
+            await self.runtime.arun(release(self.runtime.keeper, self.slot))
 
     def abandon(self) -> None:
         """Renew the slot no more; it ends with its lease."""
@@ -103,16 +108,19 @@ class Entries:
                     return None
                 claimed.append(stack[-1])
                 del stack[-1]  # at once: whoever leaves in between takes another one
-            self.remove(claimed[0])
+            self._remove(claimed[0])
         return claimed[0]
 
     def remove(self, entry: Entry) -> None:
         with _lock:
-            stack = self.by_who.get(entry.who)
-            if stack and entry in stack:
-                stack.remove(entry)
-            if not stack:
-                self.by_who.pop(entry.who, None)
+            self._remove(entry)
+
+    def _remove(self, entry: Entry) -> None:
+        stack = self.by_who.get(entry.who)
+        if stack and entry in stack:
+            stack.remove(entry)
+        if not stack:
+            self.by_who.pop(entry.who, None)
 
 
 def running_task() -> int | None:

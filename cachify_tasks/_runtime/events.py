@@ -152,21 +152,21 @@ Event: TypeAlias = (
 )
 Listener: TypeAlias = Callable[[Event], object]
 
-_listeners: tuple[Listener, ...] = ()
+listeners: tuple[Listener, ...] = ()  # read `events.listeners`: it is replaced, never changed
 
 
 def add_listener(listener: Listener) -> None:
     """Call this with each event of this process, in the thread in which it happens: it must be quick."""
-    global _listeners
-    _listeners = (*_listeners, listener)
+    global listeners
+    listeners = (*listeners, listener)
 
 
 def remove_listener(listener: Listener) -> None:
     """Undo one `add_listener`."""
-    global _listeners
-    kept = list(_listeners)
+    global listeners
+    kept = list(listeners)
     kept.remove(listener)
-    _listeners = tuple(kept)
+    listeners = tuple(kept)
 
 
 def observed() -> bool:
@@ -174,7 +174,7 @@ def observed() -> bool:
 
     `SlotGranted` and `SlotReleased` need not be made where there is none: the log has no line for them.
     """
-    return bool(_listeners)
+    return bool(listeners)
 
 
 class Emitter:
@@ -186,7 +186,7 @@ class Emitter:
         self._log = log
 
     def emit(self, event: Event) -> None:
-        for listener in (self._log, *_listeners):
+        for listener in (self._log, *listeners):
             try:
                 listener(event)
             except Exception as error:  # noqa: BLE001  # whatever a listener raises

@@ -32,15 +32,13 @@ class KeptResult:
     ttl_ms: int | None
 
 
-def kept_result(
-    policy: Policy, recall: Recall | None, args: tuple[object, ...], kwargs: Mapping[str, object]
-) -> KeptResult | None:
-    """Where the result of this call is to be kept; None: it is not. Found before the run, which no error may follow.
+def kept_result(policy: Policy, recall: Recall, args: tuple[object, ...], kwargs: Mapping[str, object]) -> KeptResult:
+    """Where the result of this call is to be kept. It is found before the run, which no error may follow.
 
     Raises:
         TypeError: the arguments do not fit, or cannot be pickled; the message says how to name results by a key.
     """
-    return None if recall is None else KeptResult(_name(policy, recall, args, kwargs), recall.ttl_ms)
+    return KeptResult(_name(policy, recall, args, kwargs), recall.ttl_ms)
 
 
 def _name(policy: Policy, recall: Recall, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
@@ -86,5 +84,5 @@ def recall_result(
         result: object = pickle.loads(value)
         return result
     if recall.default is UNSET:
-        raise full.error("there is no earlier result of this call, and no default")
+        raise full.as_error("there is no earlier result of this call, and no default")
     return recall.default

@@ -59,7 +59,9 @@ class LeaseRenewer:
         self._stopped = False
 
     def add(self, slot: Slot) -> None:
-        slot.renewed_at = self._clock()
+        now = self._clock()
+        slot.acquired_at = now
+        slot.renewed_at = now
         self._slots.add(weakref.ref(slot))
         if self._thread is None or slot.lease_ms < self._shortest_ms:
             self._start(slot.lease_ms)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,8 @@ after_in_child(_count_fork)
 class Slot:
     """One of a pool's slots, held by the running code.
 
-    The lease renewer owns `renewed_at`, by its own clock. `lost` is set by whoever learns it first, and stays set.
+    The lease renewer owns `acquired_at` and `renewed_at`, by its own clock. Whoever learns first that the lease is lost
+    sets `lost`; it stays set.
 
     Attributes:
         key: the pool's resolved key.
@@ -40,7 +40,7 @@ class Slot:
 
     __slots__ = (
         "__weakref__", "_generation", "_lost", "_request", "_store", "_tomb_ms", "acquired_at", "holder", "key",
-        "renewed_at", "token",
+        "lease_ms", "renewed_at", "token",
     )  # fmt: skip
 
     def __init__(self, store: Store, request: SlotRequest, token: int, *, tomb_ms: int) -> None:
@@ -56,8 +56,9 @@ class Slot:
         self.key = request.pool
         self.holder = request.holder
         self.token = token
-        self.acquired_at = time.monotonic()
-        self.renewed_at = self.acquired_at
+        self.lease_ms = request.lease_ms
+        self.acquired_at = 0.0
+        self.renewed_at = 0.0
 
     def check(self) -> None:
         """Return if this slot is still held, after renewing its lease: one round trip to the store.
@@ -103,10 +104,6 @@ class Slot:
         return self._request.label
 
     @property
-    def lease_ms(self) -> int:
-        return self._request.lease_ms
-
-    @property
     def store(self) -> Store:
         return self._store
 
@@ -121,7 +118,7 @@ class Slot:
         return self._request.request_id
 
     def renew_command(self) -> Renew:
-        return Renew(pool=self.key, holder=self.holder, token=self.token, lease_ms=self._request.lease_ms)
+        return Renew(pool=self.key, holder=self.holder, token=self.token, lease_ms=self.lease_ms)
 
     def release_command(
         self, *, requeue: bool = False, can_start_heirs: bool = False, reserve_for_me: bool = False

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from .._core.commands import Release, Reply, SlotRequest
 from ..errors import CachifyStoreError
-from .events import LeaseWasLost, LimitsDiffer, SlotGranted, SlotReleased, StoreUnreachable, observed
+from . import events
+from .events import LeaseWasLost, LimitsDiffer, SlotGranted, SlotReleased, StoreUnreachable
 from .lease_renewer import lease_renewer
 from .slot import Slot
 
@@ -33,7 +34,7 @@ class SlotKeeper:
             return None
         slot = Slot(runtime.store, request, reply.token, tomb_ms=FUNCTION_TOMB_MS)
         lease_renewer.add(slot)
-        if observed():
+        if events.listeners:
             runtime.emit(
                 SlotGranted(
                     pool=request.pool, holder=request.holder, token=reply.token, limit=reply.limit, held=reply.held,
@@ -49,7 +50,7 @@ class SlotKeeper:
     def on_released(self, slot: Slot, reply: Reply) -> None:
         if reply.status == "lost":
             self.on_lost(slot)
-        elif observed():
+        elif events.listeners:
             self._runtime.emit(
                 SlotReleased(
                     pool=slot.key, holder=slot.holder, token=slot.token, label=slot.label,

@@ -1,7 +1,44 @@
-"""For tests of programs that use this package: a memory whose clock you move, and a checker of what a store holds."""
+"""For tests of programs that use this package: a memory whose clock you move, the events of slots, and a checker."""
 
+from .._runtime.events import (
+    CopyDiscarded,
+    Event,
+    HandedOver,
+    LeaseWasLost,
+    LimitsDiffer,
+    PoolFull,
+    RenewalFailed,
+    ResultNotKept,
+    SlotGranted,
+    SlotReleased,
+    StandbyKept,
+    StoreUnreachable,
+    TaskParked,
+)
 from .checker import assert_sound, check
 from .clock import Clock, memory
 from .problems import Kind, Problem
+from .recording import events
 
-__all__ = ["Clock", "Kind", "Problem", "assert_sound", "check", "memory"]
+__all__ = [
+    "Clock",
+    "CopyDiscarded",
+    "Event",
+    "HandedOver",
+    "Kind",
+    "LeaseWasLost",
+    "LimitsDiffer",
+    "PoolFull",
+    "Problem",
+    "RenewalFailed",
+    "ResultNotKept",
+    "SlotGranted",
+    "SlotReleased",
+    "StandbyKept",
+    "StoreUnreachable",
+    "TaskParked",
+    "assert_sound",
+    "check",
+    "events",
+    "memory",
+]

@@ -130,7 +130,7 @@ def test_signals_at_random_moments_leave_no_slot(cachify, rounds, form):
         assert p.size() == 0
 
 
-def test_a_thread_that_cannot_be_started_for_the_heart_leaves_no_slot(cachify, monkeypatch):
+def test_a_thread_that_cannot_be_started_for_the_lease_renewer_leaves_no_slot(cachify, monkeypatch):
     lease_renewer.stop()
 
     def cannot(_):

@@ -147,7 +147,7 @@ async def test_coroutines_are_under_the_clock_too():
         assert (full, await first, await second) == ("busy", "done", "done")
 
 
-def test_a_real_heart_beat_does_not_bring_a_lost_lease_back():
+def test_a_real_renewal_does_not_bring_a_lost_lease_back():
     with testing.memory() as clock, pool("p", max_size=1) as slot:
         clock.stall(31)
         lease_renewer.renew_all(slot.store)
