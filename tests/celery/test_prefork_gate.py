@@ -418,6 +418,19 @@ def test_a_request_that_comes_while_the_store_is_down_waits_and_asks_again(bench
     assert (again.request_id, again.first_delivery) == (first.request_id, False)
 
 
+def test_a_request_whose_batch_was_not_sent_when_the_store_went_away_is_not_sent(bench):
+    bench.receive("park", "p", task_id="sent")
+    bench.turn()
+    bench.receive("park", "q", task_id="waits")
+    bench.store.down = True
+
+    bench.connection.answer()
+    bench.turn(2)
+
+    assert len(bench.connection.sent) == 1
+    assert bench.semaphore.value == 2
+
+
 @pytest.mark.parametrize(("choice", "key"), [("run", "open"), ("raise", "failure")])
 def test_on_store_error_decides_at_once_while_the_store_is_down(make_bench, choice, key):
     bench = make_bench(cachify_on_store_error=choice)
@@ -547,6 +560,17 @@ def test_heirs_that_wait_for_a_process_wait_again_after_a_reconnect(make_bench):
     bench.answer()
 
     assert bench.pool.ids() == ["busy", "heir-a"]
+
+
+def test_heirs_that_were_about_to_ask_ask_again_after_a_reconnect(bench):
+    strand(bench, "a")
+    bench.gate.offer("a", bench.release_elsewhere("a"))
+
+    reconnect(bench)
+    bench.answer()
+
+    assert [kinds(commands) for commands in bench.connection.sent[-1:]] == [[(StartReserved, "heir-a:0")]]
+    assert bench.pool.ids() == ["heir-a"]
 
 
 def test_the_slot_of_a_job_that_was_dropped_with_the_connection_ends_with_its_lease(bench, caplog):

@@ -31,6 +31,7 @@ def test_the_heir_of_a_freed_slot_starts_in_the_worker_that_released(bench):
     assert bench.holders() == {"second:0": True}
     bench.worker.ask_now(heir)
     assert bench.port.applied[2:] == [Start(heir.state.slot.token)]
+    assert bench.port.taken_over == []  # no message of the broker led to it
     assert bench.holders() == {"second:0": False}
     assert len(bench.worker.handovers) == 0
 
