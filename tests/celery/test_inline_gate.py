@@ -13,7 +13,8 @@ from celery.worker import state
 from celery.worker.state import revoked
 
 from cachify_tasks import Drop, current_slot, pooled
-from cachify_tasks._core.commands import Acquire, Release, StartReserved
+from cachify_tasks._core.commands import Acquire, Release, Renew, StartReserved
+from cachify_tasks._worker.attempt import Attempt, Header, Hint
 from cachify_tasks.celery import inline_gate
 from cachify_tasks.celery.inline_gate import BlockingGate, InlineGate
 from tests.celery.fake_worker import HandWorker
@@ -170,9 +171,34 @@ def test_without_a_loop_the_next_task_is_started_by_a_thread_of_its_own(make_ben
     wait_until(lambda: bench.pool.ids() == ["heir-p"])
 
 
-def test_solo_without_a_loop_hints_before_its_thread_asks_the_broker_for_more(make_bench):
+def test_an_heir_that_waits_for_a_thread_is_not_started_twice_after_a_reconnect(bench):
+    strand(bench, "p")
+    bench.gate.offer("p", bench.release_elsewhere("p"))
+    bench.turn()
+
+    bench.gate.register(bench.hub)
+    bench.turn()
+
+    assert bench.pool.ids() == ["heir-p"]
+
+
+def test_a_hint_is_acknowledged_and_the_task_that_it_starts_is_acknowledged_in_the_store(bench):
+    strand(bench, "p")
+    (heir,) = bench.release_elsewhere("p")
+    hint = Header(hint=Hint(pool="p")).encode(Attempt("heir-p"))
+    bench.receive("park", "p", task_id="heir-p", cachify_attempt=hint)
+
+    bench.pool.jobs[0].run()
+
+    assert bench.runs == [heir.holder]
+    assert bench.channel.acknowledged == ["heir-p", "heir-p"]  # when it was parked, and the hint
+    assert [command.started for command in bench.store.sent if isinstance(command, Renew)] == [True]
+
+
+def test_solo_without_a_loop_hints_before_its_thread_asks_the_broker_for_more(make_bench, monkeypatch):
     bench = make_bench(Solo, loop=False)
     strand(bench, "p")
+    monkeypatch.setattr("cachify_tasks.celery.inline_gate.threading.Thread", None)  # no other thread may do it
 
     bench.gate.offer("p", bench.release_elsewhere("p"))
 

@@ -235,6 +235,20 @@ def test_an_heir_asks_when_its_reservation_may_have_ended(reserved):
     assert len(reserved.worker.outbox) == 0
 
 
+def test_a_reservation_is_sure_from_when_its_release_was_first_sent(reserved):
+    first = reserved.arrive("first")
+    reserved.arrive("heir")
+    reserved.store.down = True
+    reserved.worker.on_run_end(first, requeue=False)  # it may have reached the store: the reply alone may be lost
+    reserved.store.down = False
+    reserved.clock.advance(4)
+
+    reserved.worker.resend()
+
+    (heir,) = reserved.port.ran
+    assert heir.state.stored.sure_until == reserved.clock.now - 4 + START_S / 2
+
+
 def test_an_heir_asks_when_the_worker_is_shutting_down(reserved):
     heir, command = own_heir(reserved)
     reserved.port.accepting = False
