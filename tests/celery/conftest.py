@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from cachify_tasks._core.commands import Inspect, Pools, Ticketed
 from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks.celery.app import _states, runtime_of
 from cachify_tasks.testing.server import EmbeddedServer
+from tests.celery.prefork_bench import PreforkBench
 from tests.support.apps import embedded_worker, forgotten_apps
 from tests.support.leaks import keys_without_ttl
 from tests.support.shop import make_app
@@ -186,3 +189,30 @@ def make_client_shop(tmp_path: Path, redis_url: str, broker_url: str) -> Iterato
     yield make
     for shop in made:
         shop.close()
+
+
+@pytest.fixture
+def make_bench() -> Iterator[Callable[..., PreforkBench]]:
+    """Makes a prefork worker that the test moves by hand."""
+    made: list[PreforkBench] = []
+
+    def make(**options: Any) -> PreforkBench:
+        made.append(PreforkBench(**options))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., PreforkBench]) -> PreforkBench:
+    return make_bench()
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that runs until it is killed."""
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as process:
+        yield process
+        process.kill()

@@ -52,13 +52,18 @@ class Timer:
 
 
 class HandHub:
-    """kombu's event loop, one iteration at a time, in kombu's order; its timers follow a clock moved by hand."""
+    """kombu's event loop, one iteration at a time, in kombu's order; its timers follow a clock moved by hand.
+
+    Attributes:
+        overslept: kombu's loop would have slept, for up to a second, though a callback was to be called.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.on_tick: set[Callable[[], None]] = set()
         self.readers: dict[int, Callable[[], object]] = {}
         self.timers: list[Timer] = []
+        self.overslept = False
         self._ready: deque[Callable[[], object]] = deque()
 
     def call_soon(self, callback: Callable[..., object], *args: object) -> object:
@@ -95,7 +100,9 @@ class HandHub:
         poller = select.poll()
         for fd in self.readers:
             poller.register(fd, select.POLLIN)
-        for fd, _ in poller.poll(0):
+        events = poller.poll(0)
+        self.overslept = self.overslept or bool(self._ready and not events)
+        for fd, _ in events:
             if fd in self.readers:
                 self.readers[fd]()
 

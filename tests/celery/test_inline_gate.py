@@ -1,69 +1,30 @@
 """The gates that ask where the task runs, or by the thread that hands it over; the pool's jobs are run by hand."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from celery.concurrency.prefork import TaskPool as Prefork
 from celery.concurrency.solo import TaskPool as Solo
-from celery.concurrency.thread import TaskPool as Threads
 from celery.worker import state
 from celery.worker.state import revoked
 
-from cachify_tasks import Drop, current_slot, pooled
-from cachify_tasks._core.commands import Acquire, Release, StartReserved
+from cachify_tasks._core.commands import Release, Renew
+from cachify_tasks._worker.attempt import Attempt, Header, Hint
 from cachify_tasks.celery import inline_gate
-from cachify_tasks.celery.inline_gate import BlockingGate, InlineGate
-from tests.celery.fake_worker import HandWorker
+from tests.celery.inline_bench import InlineBench, strand
 from tests.support.waiting import wait_until
 
 REVOKED: Any = revoked
 STATE: Any = state
 
 
-class Bench(HandWorker):
-    """A worker of one app with threads, or with processes and without an event loop."""
-
-    def __init__(self, pool_cls: Any = Threads, *, loop: bool = True, **conf: Any) -> None:
-        super().__init__(pool_cls, loop=loop, **conf)
-        self.runs: list[str] = []
-        self.held: dict[str, bool] = {}
-        self.meanwhile: Callable[[], None] | None = None  # what happens while a task runs
-        self._add("park", {})
-        self._add("drop", {"on_full": Drop()})
-        gate = BlockingGate if pool_cls.uses_semaphore else InlineGate
-        self.gate = gate(self.runtime, self)  # type: ignore[arg-type]
-        self.gated_by(self.gate)
-        self.gate.register(self.hub)
-        self.turn()
-
-    def _add(self, name: str, options: dict[str, Any]) -> None:
-        @self.app.task(name=name, shared=False)
-        @pooled(key="{key}", max_size=1, **options)
-        def task(key: str) -> str:
-            self.runs.append(current_slot().holder)
-            self.held = self.holders(key)
-            if self.meanwhile is not None:
-                self.meanwhile()
-            return key
-
-    def turn(self) -> None:
-        if self.hub is not None:
-            self.hub.turn()
-
-    def asked(self) -> list[Any]:
-        """Commands by which deliveries have asked for slots."""
-        return [command for command in self.store.sent if isinstance(command, Acquire | StartReserved)]
-
-
 @pytest.fixture
-def make_bench() -> Iterator[Callable[..., Bench]]:
-    made: list[Bench] = []
+def make_bench() -> Iterator[Callable[..., InlineBench]]:
+    made: list[InlineBench] = []
 
-    def make(*args: Any, **options: Any) -> Bench:
-        made.append(Bench(*args, **options))
+    def make(*args: Any, **options: Any) -> InlineBench:
+        made.append(InlineBench(*args, **options))
         return made[-1]
 
     yield make
@@ -74,16 +35,8 @@ def make_bench() -> Iterator[Callable[..., Bench]]:
 
 
 @pytest.fixture
-def bench(make_bench: Callable[..., Bench]) -> Bench:
+def bench(make_bench: Callable[..., InlineBench]) -> InlineBench:
     return make_bench()
-
-
-def strand(bench: Bench, pool: str) -> None:
-    """A task is parked here behind one of another worker."""
-    bench.acquire_elsewhere(pool)
-    bench.receive("park", pool, task_id=f"heir-{pool}")
-    bench.pool.jobs[-1].run()
-    assert bench.parked(pool) == 1
 
 
 # Threads
@@ -170,9 +123,34 @@ def test_without_a_loop_the_next_task_is_started_by_a_thread_of_its_own(make_ben
     wait_until(lambda: bench.pool.ids() == ["heir-p"])
 
 
-def test_solo_without_a_loop_hints_before_its_thread_asks_the_broker_for_more(make_bench):
+def test_an_heir_that_waits_for_a_thread_is_not_started_twice_after_a_reconnect(bench):
+    strand(bench, "p")
+    bench.gate.offer("p", bench.release_elsewhere("p"))
+    bench.turn()
+
+    bench.gate.register(bench.hub)
+    bench.turn()
+
+    assert bench.pool.ids() == ["heir-p"]
+
+
+def test_a_hint_is_acknowledged_and_the_task_that_it_starts_is_acknowledged_in_the_store(bench):
+    strand(bench, "p")
+    (heir,) = bench.release_elsewhere("p")
+    hint = Header(hint=Hint(pool="p")).encode(Attempt("heir-p"))
+    bench.receive("park", "p", task_id="heir-p", cachify_attempt=hint)
+
+    bench.pool.jobs[0].run()
+
+    assert bench.runs == [heir.holder]
+    assert bench.channel.acknowledged == ["heir-p", "heir-p"]  # when it was parked, and the hint
+    assert [command.started for command in bench.store.sent if isinstance(command, Renew)] == [True]
+
+
+def test_solo_without_a_loop_hints_before_its_thread_asks_the_broker_for_more(make_bench, monkeypatch):
     bench = make_bench(Solo, loop=False)
     strand(bench, "p")
+    monkeypatch.setattr("cachify_tasks.celery.inline_gate.threading.Thread", None)  # no other thread may do it
 
     bench.gate.offer("p", bench.release_elsewhere("p"))
 
@@ -324,15 +302,8 @@ def test_a_run_that_ends_in_a_shutdown_reserves_for_nobody(bench):
 
 
 @pytest.fixture
-def blocking(make_bench: Callable[..., Bench]) -> Bench:
+def blocking(make_bench: Callable[..., InlineBench]) -> InlineBench:
     return make_bench(Prefork, loop=False)
-
-
-@pytest.fixture
-def process() -> Iterator["subprocess.Popen[bytes]"]:
-    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as process:
-        yield process
-        process.kill()
 
 
 def test_the_worker_asks_before_the_request_goes_to_the_pool(blocking):

@@ -7,7 +7,7 @@ import pytest
 from cachify_tasks import Drop, Park, Raise, Reschedule
 from cachify_tasks._core.commands import Acquire
 from cachify_tasks._core.decisions import FullPool
-from cachify_tasks._worker.attempt import Attempt
+from cachify_tasks._worker.attempt import Attempt, Header
 from cachify_tasks._worker.verdicts import (
     Discard,
     Done,
@@ -63,6 +63,18 @@ def test_a_task_that_may_not_park_meets_its_strategy(on_full, verdict):
     assert isinstance(bench.port.applied[-1], verdict)
     assert bench.parked() == 0
     assert second.state.slot is None
+
+
+def test_a_task_that_was_put_off_before_is_put_off_once_more():
+    bench = Bench(limited(Reschedule(delay=1, jitter=False, max_attempts=3, then=Drop())))
+    bench.arrive("first")
+
+    bench.arrive("second", header=Header(deferrals=2))
+    bench.arrive("third", header=Header(deferrals=3))
+
+    assert bench.port.applied[1:] == [
+        SendLater(4, 3, True, FullPool("p", 1, 1, 2)), Revoke(FullPool("p", 1, 1, 3)),
+    ]  # fmt: skip
 
 
 def test_a_command_names_one_arrival_however_often_it_is_made(bench):

@@ -146,6 +146,20 @@ def test_heirs_that_have_not_started_are_given_back_for_other_workers(bench):
     assert bench.holders() == {}
 
 
+def test_giving_back_an_heir_reserves_for_nobody_though_the_limit_has_grown(bench):
+    token = parked_behind_another(bench, "heir")
+    bench.arrive("next")
+    bench.release_elsewhere("other:0", token)
+    heir = bench.hinted("heir")
+    heir.policy = limited(max_size=2)
+
+    assert bench.worker.give_back(heir)
+
+    assert bench.holders() == {}
+    assert bench.parked() == 2
+    assert bench.port.ran == []
+
+
 def test_giving_back_an_heir_that_runs_elsewhere_by_now_does_no_harm(bench):
     token = parked_behind_another(bench)
     bench.release_elsewhere("other:0", token)

@@ -31,6 +31,7 @@ def test_the_heir_of_a_freed_slot_starts_in_the_worker_that_released(bench):
     assert bench.holders() == {"second:0": True}
     bench.worker.ask_now(heir)
     assert bench.port.applied[2:] == [Start(heir.state.slot.token)]
+    assert bench.port.taken_over == []  # no message of the broker led to it
     assert bench.holders() == {"second:0": False}
     assert len(bench.worker.handovers) == 0
 
@@ -232,6 +233,20 @@ def test_an_heir_asks_when_its_reservation_may_have_ended(reserved):
 
     assert heir.state.slot is None
     assert len(reserved.worker.outbox) == 0
+
+
+def test_a_reservation_is_sure_from_when_its_release_was_first_sent(reserved):
+    first = reserved.arrive("first")
+    reserved.arrive("heir")
+    reserved.store.down = True
+    reserved.worker.on_run_end(first, requeue=False)  # it may have reached the store: the reply alone may be lost
+    reserved.store.down = False
+    reserved.clock.advance(4)
+
+    reserved.worker.resend()
+
+    (heir,) = reserved.port.ran
+    assert heir.state.stored.sure_until == reserved.clock.now - 4 + START_S / 2
 
 
 def test_an_heir_asks_when_the_worker_is_shutting_down(reserved):
