@@ -23,7 +23,7 @@ def ask(client: Any, command: StoreCommand[A], schema: Schema, now: str) -> A:
         replies = [client.execute_command(*calls[0])]
     else:
         replies = _pipeline(client, calls).execute()
-    return answer(command, replies)
+    return answer_of(command, replies)
 
 
 async def aask(client: Any, command: StoreCommand[A], schema: Schema, now: str) -> A:
@@ -33,7 +33,7 @@ async def aask(client: Any, command: StoreCommand[A], schema: Schema, now: str) 
         replies = [await client.execute_command(*calls[0])]
     else:
         replies = await _pipeline(client, calls).execute()
-    return answer(command, replies)
+    return answer_of(command, replies)
 
 
 def _pipeline(client: Any, calls: Sequence[Call]) -> Any:
@@ -67,9 +67,12 @@ def calls_of(command: KeyCommand, schema: Schema, now: str = "") -> list[Call]:
             assert_never(command)
 
 
-def answer(command: StoreCommand[A], replies: Sequence[Any]) -> A:
-    """The answer that the replies stand for."""
+def answer_of(command: StoreCommand[A], replies: Sequence[Any]) -> A:
+    """The answer that the replies stand for; the first of them that is an error is raised."""
     value: Any
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
     match command:
         case Get():
             (value,) = replies

@@ -27,7 +27,7 @@ from .._redis.loop_clients import Home, Loops
 from .._redis.sync_connection import Wire, direct
 from ..errors import CachifyStoreError
 from ..settings import hide_password
-from .key_commands import aask, ask, check_version, ping
+from .key_commands import aask, answer_of, ask, calls_of, check_version, ping
 from .scripts import arguments, decoded, evalsha, packed_command, script, text, whole
 from .wakeup_listener import Listener
 from .wakeups import Wakeups
@@ -99,12 +99,25 @@ class RedisStore:
             if time.monotonic() >= self._ping_at or isinstance(command, Ping):
                 self._check_schema(client)
             if isinstance(command, KeyCommand):
-                answer: Any = ask(client, command, self.schema, self._now())
+                answer: Any = self._ask(client, command)
             else:
                 answer = self._run(client, command)  # type: ignore[arg-type]  # no other kinds are executed
         except RedisError as error:
             raise _wrapped(error, self.shown) from error
         return cast("A", answer)
+
+    def _ask(self, client: Any, command: KeyCommand) -> Any:
+        if self._wire is None:
+            return ask(client, command, self.schema, self._now())
+        calls = calls_of(command, self.schema, self._now())
+        replies = self._wire.call(b"".join(map(packed_command, calls)), len(calls)) if calls else []
+        return answer_of(command, replies)
+
+    async def _aask(self, home: Home, command: KeyCommand) -> Any:
+        if home.wire is None:
+            return await aask(home.client, command, self.schema, self._now())
+        calls = calls_of(command, self.schema, self._now())
+        return answer_of(command, [await home.wire.call(packed_command(call)) for call in calls])
 
     def _check_schema(self, client: Any) -> None:
         """Ping, at the first use and every minute: the store may have been emptied, and others use other keys in it."""
@@ -254,17 +267,18 @@ class RedisStore:
     async def _aexecute(self, home: Home, command: Command, *, waited: bool = False) -> Any:
         home.users += 1
         try:
-            return await self._arun(home.client, home.wire, command, waited)
+            return await self._arun(home, command, waited)
         finally:
             home.users -= 1
             await home.rest()
 
-    async def _arun(self, client: Any, wire: AsyncWire | None, command: Command, waited: bool) -> Any:
+    async def _arun(self, home: Home, command: Command, waited: bool) -> Any:
+        client, wire = home.client, home.wire
         try:
             if time.monotonic() >= self._ping_at or isinstance(command, Ping):
                 await self._acheck_schema(client, wire)
             if isinstance(command, KeyCommand):
-                return await aask(client, command, self.schema, self._now())
+                return await self._aask(home, command)
             args = arguments(command, self.schema, self._now())
             code = script(command.script)
             try:

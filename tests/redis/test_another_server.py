@@ -7,7 +7,7 @@ import redis
 from redis import exceptions
 
 from cachify_tasks import CachifyStoreError
-from cachify_tasks._core.commands import Acquire, Release, Size
+from cachify_tasks._core.commands import Acquire, Claim, Get, Put, Release, Size
 from cachify_tasks._redis.retry import means_another_server
 from cachify_tasks._store.redis_store import RedisStore
 from tests.redis.test_hub_connection import Loop
@@ -157,3 +157,28 @@ def test_idle_connections_are_closed_after_a_burst(redis_url, threads, monkeypat
 
         wait_until(lambda: client.info("clients")["connected_clients"] <= 3)
     store.close()
+
+
+def test_key_commands_ask_the_new_master_too(servers):
+    name, fail_over = servers
+    store = RedisStore("moved", name.url)
+    store.execute(Put("a", b"before", 60_000))
+
+    fail_over(moved=True)
+
+    store.execute(Put("b", b"now", 60_000))
+    assert store.execute(Get("b")) == b"now"
+    assert store.execute(Claim("round", 10_000))
+    store.close()
+
+
+async def test_key_commands_of_an_event_loop_ask_the_new_master_too(servers):
+    name, fail_over = servers
+    store = RedisStore("moved", name.url)
+    await store.aexecute(Put("a", b"before", 60_000))
+
+    fail_over(moved=True)
+
+    await store.aexecute(Put("b", b"now", 60_000))
+    assert await store.aexecute(Get("b")) == b"now"
+    await store.aclose()
