@@ -19,9 +19,9 @@ BOUNDS = {
     "_core": 10,
     "_runtime": 3,
     ".": 8,
-    # To be switched on when the adapter and the worker's room have been typed:
-    # "celery": 30,
-    # "": 200,
+    "celery": 30,
+    "_worker": 5,
+    "": 310,  # most of them are in the pools inside a process
 }
 LEFT_OUT = {"demo"}
 

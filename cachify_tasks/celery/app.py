@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -34,7 +34,7 @@ _states: WeakKeyDictionary[Celery, AppState] = WeakKeyDictionary()
 class AppState:
     """What `setup` remembers of one app. Settings are read when they are first needed, so order does not matter."""
 
-    def __init__(self, app: Celery, given: dict[str, Any]) -> None:
+    def __init__(self, app: Celery, given: dict[str, object]) -> None:
         self._app, self.given = ref(app), given
         self._runtime: Runtime | None = None
 
@@ -67,7 +67,7 @@ class AppState:
         check_url(merged["url"], called=f"{PREFIX}url")
         return Settings.checked(merged, called=PREFIX)
 
-    def _named(self, conf: Any) -> Iterator[str]:
+    def _named(self, conf: Iterable[str]) -> Iterator[str]:
         """The names after `cachify_` that the app's configuration gives; under a namespace they look like
         CELERY_CACHIFY_URL. Upper-case names without it are somebody else's: Django lists all of its settings here.
         """
@@ -145,7 +145,7 @@ def policy_of(function: object) -> Policy | None:
     return policy if isinstance(policy, Policy) else None
 
 
-def task_policy(task: Any) -> Policy | None:
+def task_policy(task: object) -> Policy | None:
     """The policy of a task, found on its `run`."""
     return policy_of(getattr(task, "run", None)) or policy_of(getattr(task, "_orig_run", None))
 
@@ -163,14 +163,14 @@ def mark(task: Any) -> None:
     policy = task_policy(task)
     if policy is not None and "size" not in vars(task):
 
-        def size(*args: Any, **kwargs: Any) -> Any:
+        def size(*args: object, **kwargs: object) -> object:
             return size_of(replace(policy, runtime=runtime_for_direct_call(task.app, policy)))(*args, **kwargs)
 
         own = functools.partial(size, task) if takes_task(task, policy) else size
         task.size = staticmethod(own) if isinstance(task, type) else own
 
 
-def mark_tasks(sender: Celery, **_: Any) -> None:
+def mark_tasks(sender: Celery, **_: object) -> None:
     """All of an app; those whose class is not the app's own are met here only."""
     for task in sender.tasks.values():
         mark(task)

@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from celery import Celery
 from celery._state import _get_active_apps, connect_on_app_finalize  # type: ignore[attr-defined]
 from celery.local import PromiseProxy, Proxy
 
 from .app import mark
 
 
-def adopt(task: Any, decorate: Callable[[Any], Any]) -> Any:
+def adopt(task: Any, decorate: Callable[[object], object]) -> object:
     """Put a policy on a task, whenever it comes to be; return the task.
 
     Args:
@@ -28,20 +29,20 @@ def adopt(task: Any, decorate: Callable[[Any], Any]) -> Any:
     return task
 
 
-def _take(task: Any, decorate: Callable[[Any], Any]) -> None:
+def _take(task: Any, decorate: Callable[[object], object]) -> None:
     if getattr(task.run, "__cachify__", None) is not None:
         return
     run = task.run
-    gated = decorate(_named(run, task))
+    gated = decorate(_named(run))
     task.run = gated
     task.__trace__ = None
     mark(task)
 
 
-def _named(run: Callable[..., Any], task: Any) -> Callable[..., Any]:
+def _named(run: Callable[..., object]) -> Callable[..., object]:
     if inspect.ismethod(run):  # a bound task: its own arguments are what follows `self`
 
-        def bound(*args: Any, **kwargs: Any) -> Any:
+        def bound(*args: object, **kwargs: object) -> object:
             return run(*args, **kwargs)
 
         bound.__signature__ = inspect.signature(run)  # type: ignore[attr-defined]
@@ -51,12 +52,12 @@ def _named(run: Callable[..., Any], task: Any) -> Callable[..., Any]:
     return run
 
 
-def _adopt_shared(by_name: Callable[[], Any], decorate: Callable[[Any], Any]) -> None:
+def _adopt_shared(by_name: Callable[[], object], decorate: Callable[[object], object]) -> None:
     """A shared task is another object in each app; they come to be when the apps are finalized, in no order."""
     found = inspect.getclosurevars(by_name).nonlocals
     function, name = found["fun"], found.get("name")
 
-    def take(sender: Any, **_: Any) -> None:
+    def take(sender: Celery, **_: object) -> None:
         _take(sender.tasks[name or sender.gen_task_name(function.__name__, function.__module__)], decorate)
 
     connect_on_app_finalize(lambda app: app.on_after_finalize.connect(take, weak=False))

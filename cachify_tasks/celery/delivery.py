@@ -99,11 +99,11 @@ class CeleryDelivery:
         """From now on it counts as one that the broker may have delivered before."""
         self.header = replace(self.header, is_copy=True)
 
-    def arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    def arguments(self) -> tuple[tuple[object, ...], Mapping[str, object]]:
         args, kwargs = self.own_arguments()
         return ((self.request.task, *args) if self.facts.takes_task else args), kwargs
 
-    def own_arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    def own_arguments(self) -> tuple[tuple[object, ...], Mapping[str, object]]:
         return tuple(self.request.args), self.request.kwargs or {}
 
     def envelope(self) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
+from celery import Celery
 from celery.worker.control import inspect_command
 
 from .._core.commands import Inspect, Pools
@@ -11,8 +12,14 @@ from ..errors import CachifyError
 from .app import runtime_of
 
 
+class PanelState(Protocol):
+    """What Celery hands to a remote command."""
+
+    app: Celery
+
+
 @inspect_command(name="pools")
-def pools(state: Any) -> dict[str, Any]:
+def pools(state: PanelState) -> dict[str, object]:
     """Every pool that has holders or waiting tasks: limit, held, how many wait, and who holds."""
     try:
         store = runtime_of(state.app).store

@@ -25,14 +25,14 @@ class Gated:
     cachify: CeleryDelivery
     cachify_facts: ClassVar[TaskFacts | None] = None  # of the one task that the generated class is for
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         request, cls = cast("Request", self), type(self)
         if cls.cachify_facts is None:
             cls.cachify_facts = TaskFacts.of(request.task)
         self.cachify = CeleryDelivery(request, cls.cachify_facts)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         cls.cachify_facts = None
         dispatch = vars(cls).get("execute_using_pool")
@@ -42,7 +42,7 @@ class Gated:
         if on_success is not None:
             cls.on_success = _then_freeing(on_success)  # type: ignore[attr-defined]
 
-    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
+    def on_failure(self, exc_info: Any, *args: object, **kwargs: object) -> object:
         error = getattr(exc_info, "exception", None)
         self.cachify.time_limit_hit = isinstance(getattr(error, "exc", error), TimeLimitExceeded)
         try:
@@ -50,7 +50,7 @@ class Gated:
         finally:
             _on_run_end(self)
 
-    def on_timeout(self, soft: bool, timeout: float) -> Any:
+    def on_timeout(self, soft: bool, timeout: float) -> object:
         self.cachify.time_limit_hit = self.cachify.time_limit_hit or not soft
         try:
             return super().on_timeout(soft, timeout)  # type: ignore[misc]
@@ -65,7 +65,7 @@ class Gated:
             return False
         return bool(super().revoked())  # type: ignore[misc]
 
-    def reject(self, requeue: bool = False) -> Any:
+    def reject(self, requeue: bool = False) -> object:
         if requeue:  # free the slot before the message comes again, and remember that the attempt has not ended
             _on_run_end(self, requeue=True)
         return super().reject(requeue=requeue)  # type: ignore[misc]
@@ -73,7 +73,7 @@ class Gated:
 
 def _asking_first(cls: type[Gated], dispatch: Callable[..., object]) -> Callable[..., object]:
     @functools.wraps(dispatch)
-    def execute_using_pool(self: Gated, pool: Pool, **kwargs: Any) -> object:
+    def execute_using_pool(self: Gated, pool: Pool, **kwargs: object) -> object:
         delivery, gate = self.cachify, pool.cachify_gate
         delivery.gate = gate
         delivery.in_pool_queue = True
@@ -88,7 +88,7 @@ def _asking_first(cls: type[Gated], dispatch: Callable[..., object]) -> Callable
 
 def _then_freeing(on_success: Callable[..., object]) -> Callable[..., object]:
     @functools.wraps(on_success)
-    def ended(self: Gated, *args: Any, **kwargs: Any) -> object:
+    def ended(self: Gated, *args: object, **kwargs: object) -> object:
         try:
             return on_success(self, *args, **kwargs)
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from celery.utils.log import get_logger
 
@@ -33,7 +33,7 @@ def listen(consumer: Consumer, gate: Gate) -> None:
         return
 
     @functools.wraps(own)
-    def revoke(state: Any, task_id: Any, **options: Any) -> Any:
+    def revoke(state: object, task_id: str | Iterable[str] | None, **options: object) -> object:
         answer = own(state, task_id, **options)
         try:
             end_parked(gate, [task_id] if isinstance(task_id, str) else task_id or ())

@@ -75,7 +75,7 @@ def _mark_new(app: Celery) -> None:
     base: Any = app.Task
     bound = base.on_bound
 
-    def on_bound(cls: Any, app: Celery) -> None:
+    def on_bound(cls: type, app: Celery) -> None:
         bound.__func__(cls, app)
         mark(cls)
 
