@@ -28,8 +28,14 @@ FIRST_PAUSE_S: Final = 0.05  # between two tries while the store is out of reach
 LONGEST_PAUSE_S: Final = 2.0
 
 
+class Effect:
+    """A step that the driver does itself, without the store. A cancellation can be delivered at it."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Effect):
     """Run user code; the asynchronous driver awaits what a coroutine function returns."""
 
     function: Callable[..., object]
@@ -38,7 +44,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Sleep:
+class Sleep(Effect):
     seconds: float
 
 
@@ -61,7 +67,7 @@ class Wakeup(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Await:
+class Await(Effect):
     """Wait for a notification, for so many seconds at most."""
 
     wakeup: Wakeup
@@ -72,8 +78,10 @@ class Abandoned(BaseException):
     """Thrown into a flow whose driver can do no more steps: it must yield none. Its slot ends with its lease."""
 
 
-class Checkpoint:
-    """A step at which the driver delivers a cancellation that came during a command."""
+class Checkpoint(Effect):
+    """Do nothing: here the driver delivers a cancellation that came during a command."""
+
+    __slots__ = ()
 
 
 CHECKPOINT: Final = Checkpoint()

@@ -26,13 +26,17 @@ def acquiring(runtime: Runtime, request: Acquire, waiting: Waiting | None = None
         waiting: how to wait in the pool's queue. A call that has waited in vain gets the reply of a full pool.
     """
     choice = runtime.settings.on_store_error
-    if (waiting is None or waiting.timeout_ms == 0) and choice != "retry":
-        flow = acquire(runtime.keeper, request)
-    elif waiting is None or waiting.timeout_ms == 0:
+    if waiting is not None and waiting.timeout_ms != 0:
+        flow = _waiting(runtime, request, waiting)
+    elif waiting is None and choice == "retry":
         flow = _persistent(runtime, request, FOREVER)
     else:
-        flow = _waiting(runtime, request, waiting)
+        flow = _once(runtime, request)
     return _or_without(runtime, request, flow) if choice == "run" else flow
+
+
+def _once(runtime: Runtime, request: SlotRequest) -> Flow[Slot | Reply]:
+    return acquire(runtime.keeper, request)
 
 
 def _waiting(runtime: Runtime, request: Acquire, waiting: Waiting) -> Flow[Slot | Reply]:
@@ -41,7 +45,7 @@ def _waiting(runtime: Runtime, request: Acquire, waiting: Waiting) -> Flow[Slot 
     def ask(command: SlotRequest) -> Flow[Slot | Reply]:
         if runtime.settings.on_store_error == "retry":
             return _persistent(runtime, command, until)
-        return acquire(runtime.keeper, command)
+        return _once(runtime, command)
 
     return wait_in_queue(runtime.store.wakeups, request, ask, until)
 
@@ -56,7 +60,7 @@ def _persistent(runtime: Runtime, request: SlotRequest, until: float) -> Flow[Sl
             runtime.emit(StoreUnreachable(doing=doing, error=error))
         return in_time
 
-    return patient(lambda: acquire(runtime.keeper, request), again)
+    return patient(lambda: _once(runtime, request), again)
 
 
 def _or_without(runtime: Runtime, request: Acquire, flow: Flow[Slot | Reply]) -> Flow[Slot | Reply | None]:

@@ -8,7 +8,7 @@ import time
 from types import GeneratorType
 from typing import TYPE_CHECKING, TypeVar
 
-from .._core.flows import Abandoned, Await, Checkpoint, Flow, Run, Sleep
+from .._core.flows import Abandoned, Await, Checkpoint, Effect, Flow, Run, Sleep
 from .._redis.asyncio_connection import Answer
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def drive(flow: Flow[T], store: Store) -> T:
 
     A signal handler can raise between any two of these lines, and where a loop begins anew. As long as the flow has
     not ended, everything that is raised here is thrown into it: a flow that was left unfinished would keep its slot.
+    Hence no `continue` in the inner `try`: its jump would be outside of both `try` blocks, and a signal is seen there.
     """
     assert isinstance(flow, GeneratorType)
     value: object = None
@@ -40,17 +41,18 @@ def drive(flow: Flow[T], store: Store) -> T:
                 step = flow.send(value) if error is None else flow.throw(error)
                 value = error = None
                 try:
-                    match step:
-                        case Run(function, args, kwargs):
-                            value = function(*args, **(kwargs or {}))
-                        case Sleep(seconds):
-                            time.sleep(seconds)
-                        case Await(wakeup, seconds):
-                            wakeup.wait(seconds)
-                        case Checkpoint():
-                            pass
-                        case _:
-                            value = store.execute(step)
+                    if not isinstance(step, Effect):
+                        value = store.execute(step)
+                    else:
+                        match step:
+                            case Checkpoint():
+                                pass
+                            case Run(function, args, kwargs):
+                                value = function(*args, **(kwargs or {}))
+                            case Sleep(seconds):
+                                time.sleep(seconds)
+                            case Await(wakeup, seconds):
+                                wakeup.wait(seconds)
                 except BaseException as raised:  # noqa: BLE001  # the flow decides what to do with it
                     error = Carried(raised) if isinstance(raised, StopIteration | GeneratorExit) else raised
         except BaseException as raised:
@@ -79,25 +81,23 @@ async def adrive(flow: Flow[T], store: Store) -> T:
         step = next(flow)
         while True:
             try:
-                if due and isinstance(step, Run | Sleep | Await | Checkpoint):
+                if not isinstance(step, Effect):
+                    value = store.execute(step) if store.local else await _finished(store.begin(step), due)
+                elif due:
                     raise _taken(due)
-                match step:
-                    case Run(function, args, kwargs):
-                        value = function(*args, **(kwargs or {}))
-                        if inspect.isawaitable(value):
-                            value = await value
-                    case Sleep(seconds):
-                        await asyncio.sleep(seconds)
-                        value = None
-                    case Await(wakeup, seconds):
-                        await wakeup.await_notified(seconds)
-                        value = None
-                    case Checkpoint():
-                        value = None
-                    case _ if store.local:
-                        value = store.execute(step)
-                    case _:
-                        value = await _finished(store.begin(step), due)
+                else:
+                    value = None
+                    match step:
+                        case Checkpoint():
+                            pass
+                        case Run(function, args, kwargs):
+                            value = function(*args, **(kwargs or {}))
+                            if inspect.isawaitable(value):
+                                value = await value
+                        case Sleep(seconds):
+                            await asyncio.sleep(seconds)
+                        case Await(wakeup, seconds):
+                            await wakeup.await_notified(seconds)
             except GeneratorExit:  # the coroutine is thrown away: nothing can be awaited any more
                 _abandon(flow)
                 raise
