@@ -3,12 +3,11 @@
 Threads, locks in use, connections and event loops belong to the parent. A module registers its callback when it is
 imported, after the modules that it imports; so a callback runs after those of everything that its module relies on:
 
-- `_runtime/slot.py`: counts the fork, so that slots of the parent are known as such
 - `_runtime/events.py`, `_runtime/event_log.py`: empty log throttles, whose locks nobody holds
-- `_runtime/lease_renewer.py`, after these: no slots to renew, no thread
+- `_runtime/lease_renewer.py`, after these: no slots and no sources to renew, no thread
 - `_runtime/runtime.py`, after all of these: each store drops its connections and its waiters
 - `_runtime/direct_calls.py`: new names for arrivals
-- `_runtime/entries.py`, after the slots: a new lock
+- `_runtime/entries.py`: a new lock
 
 `cachepool` and `pools` stand alone and have hooks of their own.
 """

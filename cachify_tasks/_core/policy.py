@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..settings import UNSET, Unset
-from .decisions import Decision, FullPool, Parking, Recall, Skip, Strategy, Waiting, parking_of, waiting_of
+from .decisions import Decision, FullPool, Recall, Skip, Strategy, Waiting, waiting_of
 from .key_template import KeyTemplate, signature_of
 
 if TYPE_CHECKING:
@@ -33,10 +33,6 @@ class Policy:
     runtime: Runtime | None = None
     name: str = ""
     _result_keys: dict[str, KeyTemplate] = field(default_factory=dict)
-
-    def parks(self, default: Strategy | Unset | None) -> Parking | None:
-        """How its tasks wait in the pool's queue; None: they do not."""
-        return parking_of(self.strategy(default))
 
     def waits(self, default: Strategy | Unset | None = UNSET) -> Waiting | None:
         """How its calls wait in the pool's queue; None: they do not."""

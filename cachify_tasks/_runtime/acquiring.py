@@ -10,7 +10,8 @@ from .._core.decisions import FullPool, Waiting
 from .._core.flows import Flow, Handle, acquire, patient, take
 from .._core.wait_flow import FOREVER, wait_in_queue
 from ..errors import CachifyPoolFullError, CachifyStoreError
-from .events import PoolFull, StoreUnreachable, observed
+from . import events
+from .events import PoolFull, StoreUnreachable
 from .slot import Slot
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def taking(runtime: Runtime, request: Acquire, waiting: Waiting | None, handle: 
     """Acquire a slot and leave it with the handle, or raise `CachifyPoolFullError`."""
 
     def full(reply: Reply) -> CachifyPoolFullError:
-        if observed():
+        if events.listeners:
             runtime.emit(
                 PoolFull(
                     pool=request.pool, holder=request.holder, label=request.label, limit=reply.limit, held=reply.held,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from .._core.commands import Acquire
@@ -15,17 +16,21 @@ if TYPE_CHECKING:
 
 
 class Names:
-    """Names of arrivals, unique over processes and forks."""
+    """Names of arrivals, unique over processes and forks.
+
+    Attributes:
+        next: returns another name. Any thread may call it: `count` and `map` are C code, which the GIL makes atomic.
+    """
+
+    next: Callable[[], str]
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        self._process = f"{os.getpid():x}-{os.urandom(6).hex()}"
-        self._count = itertools.count(1)
-
-    def next(self) -> str:
-        return f"{self._process}-{next(self._count):x}"
+        """Begin anew, in a process that was forked."""
+        process = f"{os.getpid():x}-{os.urandom(6).hex()}"
+        self.next = map(f"{process}-%x".__mod__, itertools.count(1)).__next__
 
 
 names: Final = Names()

@@ -152,7 +152,9 @@ Event: TypeAlias = (
 )
 Listener: TypeAlias = Callable[[Event], object]
 
-listeners: tuple[Listener, ...] = ()  # read `events.listeners`: it is replaced, never changed
+# Besides the log. Read `events.listeners`: it is replaced, never changed. `SlotGranted` and `SlotReleased` need not be
+# made where it is empty: the log has no line for them.
+listeners: tuple[Listener, ...] = ()
 
 
 def add_listener(listener: Listener) -> None:
@@ -167,14 +169,6 @@ def remove_listener(listener: Listener) -> None:
     kept = list(listeners)
     kept.remove(listener)
     listeners = tuple(kept)
-
-
-def observed() -> bool:
-    """Is there a listener besides the log?
-
-    `SlotGranted` and `SlotReleased` need not be made where there is none: the log has no line for them.
-    """
-    return bool(listeners)
 
 
 class Emitter:

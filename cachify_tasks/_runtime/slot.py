@@ -2,63 +2,57 @@
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .._core.commands import Release, Renew, Reply, SlotRequest
 from .._core.flows import Flow
-from .._fork import after_in_child
 from ..errors import CachifyError, LeaseLost
 from .drivers import adrive, drive
 
 if TYPE_CHECKING:
     from .._store.interface import Store
 
-_generation = 0  # counts forks: a slot belongs to the process that acquired it
 
-
-def _count_fork() -> None:
-    global _generation
-    _generation += 1
-
-
-after_in_child(_count_fork)
-
-
+@dataclass(slots=True, weakref_slot=True, eq=False, repr=False)
 class Slot:
     """One of a pool's slots, held by the running code.
 
-    The lease renewer owns `acquired_at` and `renewed_at`, by its own clock. Whoever learns first that the lease is lost
-    sets `lost`; it stays set.
+    The lease renewer owns `renewed_at`. Whoever learns first that the lease is lost marks it; it stays so.
 
     Attributes:
-        key: the pool's resolved key.
-        holder: the name under which the store knows the holder; for a task, its id and attempt.
         token: the fencing token: larger at every grant of this pool. A resource that remembers the largest it has seen
             can refuse a run that lost its lease (Kleppmann, "How to do distributed locking", 2016).
-    """
-
-    __slots__ = (
-        "__weakref__", "_generation", "_lost", "_request", "_store", "_tomb_ms", "acquired_at", "holder", "key",
-        "lease_ms", "renewed_at", "token",
-    )  # fmt: skip
-
-    def __init__(self, store: Store, request: SlotRequest, token: int, *, tomb_ms: int) -> None:
-        """Args:
         request: the command that was granted.
         tomb_ms: for how long the store recognises late copies of this attempt after the release.
-        """
-        self._store = store
-        self._request = request
-        self._tomb_ms = tomb_ms
-        self._lost = False
-        self._generation = _generation
-        self.key = request.pool
-        self.holder = request.holder
-        self.token = token
-        self.lease_ms = request.lease_ms
-        self.acquired_at = 0.0
-        self.renewed_at = 0.0
+        acquired_at, renewed_at: by the lease renewer's clock.
+        pid: a slot belongs to the process that acquired it, and not to what that one forks.
+    """
+
+    store: Store
+    request: SlotRequest
+    token: int
+    tomb_ms: int
+    acquired_at: float = 0.0
+    renewed_at: float = 0.0
+    pid: int = field(default_factory=os.getpid)
+    _lost: bool = False
+
+    @property
+    def key(self) -> str:
+        """The pool's resolved key."""
+        return self.request.pool
+
+    @property
+    def holder(self) -> str:
+        """The name under which the store knows the holder; for a task, its id and attempt."""
+        return self.request.holder
+
+    @property
+    def lease_ms(self) -> int:
+        return self.request.lease_ms
 
     def check(self) -> None:
         """Return if this slot is still held, after renewing its lease: one round trip to the store.
@@ -73,11 +67,11 @@ class Slot:
             >>> with pool("reports", max_size=2):
             ...     current_slot().check()
         """
-        drive(self._checking(), self._store)
+        drive(self._checking(), self.store)
 
     async def acheck(self) -> None:
         """`check` for code in an event loop."""
-        await adrive(self._checking(), self._store)
+        await adrive(self._checking(), self.store)
 
     def _checking(self) -> Flow[None]:
         if not self._lost:
@@ -101,21 +95,17 @@ class Slot:
     @property
     def label(self) -> str:
         """Describes the holder for whoever inspects the pool."""
-        return self._request.label
-
-    @property
-    def store(self) -> Store:
-        return self._store
+        return self.request.label
 
     @property
     def inherited(self) -> bool:
         """Was it acquired by the process that this one was forked from?"""
-        return self._generation != _generation
+        return self.pid != os.getpid()
 
     @property
     def request_id(self) -> str:
         """Names the arrival that was granted the slot."""
-        return self._request.request_id
+        return self.request.request_id
 
     def renew_command(self) -> Renew:
         return Renew(pool=self.key, holder=self.holder, token=self.token, lease_ms=self.lease_ms)
@@ -124,8 +114,8 @@ class Slot:
         self, *, requeue: bool = False, can_start_heirs: bool = False, reserve_for_me: bool = False
     ) -> Release:
         return Release(
-            pool=self.key, holder=self.holder, token=self.token, request_id=self._request.request_id,
-            start_ms=self._request.start_ms, tomb_ms=self._tomb_ms,
+            pool=self.key, holder=self.holder, token=self.token, request_id=self.request.request_id,
+            start_ms=self.request.start_ms, tomb_ms=self.tomb_ms,
             requeue=requeue, can_start_heirs=can_start_heirs, reserve_for_me=reserve_for_me,
         )  # fmt: skip
 

@@ -32,7 +32,7 @@ class SlotKeeper:
             runtime.emit(LimitsDiffer(pool=request.pool, previous_limit=reply.previous_limit, limit=request.limit))
         if reply.status != "granted":
             return None
-        slot = Slot(runtime.store, request, reply.token, tomb_ms=FUNCTION_TOMB_MS)
+        slot = Slot(runtime.store, request, reply.token, FUNCTION_TOMB_MS)
         lease_renewer.add(slot)
         if events.listeners:
             runtime.emit(

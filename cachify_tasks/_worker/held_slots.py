@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .._core.commands import SlotRequest
-from .._runtime.lease_renewer import lease_renewer
+from .._runtime.lease_renewer import LeaseRenewer, lease_renewer
 from .._runtime.runtime import Runtime
 from .._runtime.slot import Slot
 from .port import Delivery
@@ -33,38 +33,51 @@ class HeldSlots:
     """Takes and frees slots for deliveries, and has their leases renewed while they are held.
 
     `_holding` may be used by every thread that starts or ends tasks: single operations on a dict are atomic. `_dying`
-    belongs to the thread that calls `free_dead`.
+    belongs to the thread that calls `free_dead`, which replaces it; the lease renewer's thread reads both.
 
     Args:
         release: frees a slot: sends its release, now or with other commands. (slot, requeue).
     """
 
     def __init__(
-        self, runtime: Runtime, release: Callable[[Slot, bool], None], *, clock: Callable[[], float] = time.monotonic
+        self,
+        runtime: Runtime,
+        release: Callable[[Slot, bool], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        renewer: LeaseRenewer = lease_renewer,
     ) -> None:
         self._runtime = runtime
         self._release = release
         self._clock = clock
+        self._renewer: LeaseRenewer | None = renewer  # until it knows of us
+        self._now = renewer.clock
         self._holding: dict[int, Delivery] = {}  # by their identity: a delivery need not be hashable
-        self._dying: list[_Dying] = []
+        self._dying: tuple[_Dying, ...] = ()
+
+    def slots(self) -> list[Slot]:
+        """The slots whose leases are to be renewed."""
+        held = [delivery.state.slot for delivery in self.holding()]
+        return [slot for slot in held if slot is not None] + [one.slot for one in self._dying]
 
     def holding(self) -> list[Delivery]:
         """The deliveries that hold a slot now."""
         return list(self._holding.values())
 
-    def hold(self, delivery: Delivery, command: SlotRequest, token: int) -> Slot:
+    def hold(self, delivery: Delivery, command: SlotRequest, token: int) -> None:
         """The store has granted a slot to this delivery."""
-        slot = slot_of(self._runtime, command, token)
-        delivery.state.slot = slot
+        now = self._now()
+        delivery.state.slot = Slot(self._runtime.store, command, token, TOMB_MS, now, now)
         self._holding[id(delivery)] = delivery
-        lease_renewer.add(slot)
-        return slot
+        if self._renewer is not None:
+            renewer, self._renewer = self._renewer, None
+            renewer.add_source(self, command.lease_ms)
 
     def free(self, delivery: Delivery, *, requeue: bool) -> None:
         """Free its slot, if it holds one. `requeue`: the attempt has not run, or its message comes again."""
         slot = self._take(delivery)
         if slot is not None:
-            self._free(slot, requeue)
+            self._release(slot, requeue)
 
     def free_when_dead(self, delivery: Delivery, pid: int, *, requeue: bool) -> None:
         """Free its slot once this process is dead, or after two seconds: it is being killed for its hard time limit.
@@ -73,33 +86,25 @@ class HeldSlots:
         """
         slot = self._take(delivery)
         if slot is not None:
-            self._dying.append(_Dying(slot, pid, requeue, self._clock() + GRACE))
+            self._dying = (*self._dying, _Dying(slot, pid, requeue, self._clock() + GRACE))
 
     def free_dead(self, *, wait: bool = True) -> bool:
         """Free the slots whose processes have died; `wait=False`: also of those that have not. Are there more?"""
-        dying, self._dying = self._dying, []
-        for one in dying:
-            if wait and is_alive(one.pid) and self._clock() < one.until:
-                self._dying.append(one)
-            else:
-                self._free(one.slot, one.requeue)
+        now = self._clock()
+        ended = [one for one in self._dying if not (wait and is_alive(one.pid) and now < one.until)]
+        self._dying = tuple(one for one in self._dying if one not in ended)
+        for one in ended:
+            self._release(one.slot, one.requeue)
         return bool(self._dying)
 
     def abandon(self, delivery: Delivery) -> Slot | None:
         """Stop renewing its slot without freeing it: the run may go on, and nobody will report its end."""
-        slot = self._take(delivery)
-        if slot is not None:
-            lease_renewer.remove(slot)
-        return slot
+        return self._take(delivery)
 
-    def lost(self, command: SlotRequest) -> Slot | None:
-        """An heir started, and its report came too late: its slot is somebody else's. Stop renewing it."""
-        for delivery in self.holding():
-            slot = delivery.state.slot
-            if delivery.state.command is command and slot is not None:
-                lease_renewer.remove(slot)
-                return slot
-        return None
+    def granted_to(self, command: SlotRequest) -> Slot | None:
+        """The slot that a delivery holds by this very command; None: none does any more."""
+        deliveries = (delivery for delivery in self.holding() if delivery.state.command is command)
+        return next((delivery.state.slot for delivery in deliveries), None)
 
     def _take(self, delivery: Delivery) -> Slot | None:
         self._holding.pop(id(delivery), None)
@@ -107,14 +112,10 @@ class HeldSlots:
         delivery.state.slot = None
         return slot
 
-    def _free(self, slot: Slot, requeue: bool) -> None:
-        lease_renewer.remove(slot)
-        self._release(slot, requeue)
-
 
 def slot_of(runtime: Runtime, command: SlotRequest, token: int) -> Slot:
     """The handle of a task's slot."""
-    return Slot(runtime.store, command, token, tomb_ms=TOMB_MS)
+    return Slot(runtime.store, command, token, TOMB_MS)
 
 
 def is_alive(pid: int | None) -> bool:

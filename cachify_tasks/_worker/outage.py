@@ -11,17 +11,22 @@ LONGEST: Final = 10.0  # seconds
 
 
 class StoreOutage:
-    """Counts failures in a row and says for how long nothing is sent. Any thread may call it."""
+    """Counts failures in a row and says for how long nothing is sent. Any thread may call it.
+
+    Attributes:
+        failing: the store has not answered since its last failure.
+    """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.failing = False
         self._pause = 0.0
         self._until = 0.0
 
     @property
     def is_on(self) -> bool:
         """Is nothing sent for now?"""
-        return self._clock() < self._until
+        return self.failing and self._clock() < self._until
 
     @property
     def left(self) -> float:
@@ -30,6 +35,7 @@ class StoreOutage:
 
     def next_pause(self) -> float:
         """The store failed: seconds until it is worth another try."""
+        self.failing = True
         self._pause = min(self._pause * 2 or FIRST, LONGEST)
         return self._pause
 
@@ -43,4 +49,5 @@ class StoreOutage:
 
     def on_answer(self) -> None:
         """The store answered: the next failure counts as the first."""
+        self.failing = False
         self._pause = 0.0

@@ -31,18 +31,18 @@ class Outbox:
 
     Args:
         lease_s: seconds after which an entry is forgotten.
+
+    Attributes:
+        entries: the commands, oldest first. Only for a look whether there are any.
     """
 
     def __init__(self, lease_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._lease_s = lease_s
         self._clock = clock
-        self._entries: deque[Entry] = deque()
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        self.entries: deque[Entry] = deque()
 
     def add(self, command: Report) -> None:
-        self._entries.append(Entry(command, self._clock()))
+        self.entries.append(Entry(command, self._clock()))
 
     def take(self) -> list[Entry]:
         """All entries that still matter, in order. They are out of the box until `put_back`."""
@@ -51,9 +51,9 @@ class Outbox:
     def take_one(self) -> Entry | None:
         """The oldest entry that still matters; None: there is none."""
         oldest_useful = self._clock() - self._lease_s
-        while self._entries:
+        while self.entries:
             try:
-                entry = self._entries.popleft()
+                entry = self.entries.popleft()
             except IndexError:  # another thread took the last one
                 return None
             if entry.since >= oldest_useful:
@@ -62,4 +62,4 @@ class Outbox:
 
     def put_back(self, entries: Iterable[Entry]) -> None:
         """Their sending failed: they are sent again before everything else, in the same order."""
-        self._entries.extendleft(reversed(list(entries)))
+        self.entries.extendleft(reversed(list(entries)))

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from .._core.commands import Acquire, Heir, StartReserved
-from .._core.policy import Policy
 from .._runtime.slot import Slot
 from .attempt import Attempt, Header, Hint
+from .limits import TaskLimit
 from .outbox import Report
 from .verdicts import Verdict
 
@@ -83,7 +83,7 @@ class Delivery(Protocol):
         """Decoded from its message."""
 
     @property
-    def policy(self) -> Policy | None:
+    def limit(self) -> TaskLimit | None:
         """The limit on its task; None: it has none, or none any more."""
 
     @property
@@ -174,11 +174,10 @@ class WorkerPort(Protocol[M]):
 
     @property
     def accepting(self) -> bool:
-        """Does the worker still take up tasks? False once its shutdown has begun. Any thread."""
+        """Does the worker still take up tasks? Then the store may reserve slots for tasks that it starts or hints at.
 
-    @property
-    def can_start_heirs(self) -> bool:
-        """May a command reserve slots for tasks that this worker will start? Any thread."""
+        False once its shutdown has begun. Any thread.
+        """
 
     @property
     def reserves_for_itself(self) -> bool:

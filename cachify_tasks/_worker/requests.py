@@ -5,25 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from .._core.commands import Acquire, StartReserved, Ticket
-from .._core.decisions import Parking, Strategy
-from .._core.policy import Policy
+from .._core.decisions import Parking
 from .._runtime.direct_calls import names
 from .._runtime.runtime import Runtime
-from ..settings import UNSET, Unset
-from ..strategies import Park
+from .limits import TaskLimit
 from .port import Delivery, Stored
 
 MAX_PRIORITY: Final = 255
-DEFAULT_ON_FULL: Final = Park()
 
 
-def default_on_full(runtime: Runtime) -> Strategy | None:
-    """The strategy of tasks that name none."""
-    default = runtime.settings.default_on_full
-    return DEFAULT_ON_FULL if default is UNSET else default
-
-
-def acquire(runtime: Runtime, policy: Policy, delivery: Delivery, kind: str) -> Acquire:
+def acquire(runtime: Runtime, limit: TaskLimit, delivery: Delivery, kind: str) -> Acquire:
     """The command by which a delivery asks for a slot, or to be parked.
 
     Raises:
@@ -31,31 +22,32 @@ def acquire(runtime: Runtime, policy: Policy, delivery: Delivery, kind: str) -> 
             valid Unicode). Whatever else formatting a user's argument raises.
     """
     args, kwargs = delivery.arguments()
-    pool = policy.key.resolve(args, kwargs)
+    pool = limit.key.resolve(args, kwargs)
     holder, label, is_copy = delivery.attempt.holder, delivery.label, delivery.is_copy
     _check_text(pool, holder, label)
     return Acquire(
-        pool=pool, holder=holder, request_id=names.next(), limit=policy.max_size,
-        lease_ms=runtime.lease_ms, start_ms=runtime.start_ms, slot_exp_ms=_slot_exp_ms(runtime, policy), label=label,
+        pool=pool, holder=holder, request_id=names.next(), limit=limit.max_size,
+        lease_ms=runtime.lease_ms, start_ms=runtime.start_ms, slot_exp_ms=limit.slot_exp_ms, label=label,
         first_delivery=not is_copy, can_start_heirs=True,
-        ticket=_ticket(policy.parks(default_on_full(runtime)), delivery, kind, is_copy),
+        ticket=_ticket(limit.parking, delivery, kind, is_copy),
     )  # fmt: skip
 
 
-def start_reserved(runtime: Runtime, policy: Policy | None, delivery: Delivery, stored: Stored) -> StartReserved:
+def start_reserved(runtime: Runtime, limit: TaskLimit | None, delivery: Delivery, stored: Stored) -> StartReserved:
     """The command by which a parked task asks for its reserved slot, in the pool where it was parked.
 
     Args:
-        policy: as it is now: its key may have changed since; None: the task has no limit any more.
+        limit: as it is now: its key may have changed since; None: the task has no limit any more.
 
     Raises:
         ValueError: a name cannot be sent: it is not valid Unicode.
     """
     holder, label = delivery.attempt.holder, delivery.label
     _check_text(stored.pool, holder, label, stored.starter)
+    hard = limit.slot_exp_ms if limit else runtime.slot_exp_ms or 0
     return StartReserved(
-        pool=stored.pool, holder=holder, request_id=names.next(), limit=policy.max_size if policy else 0,
-        lease_ms=runtime.lease_ms, start_ms=runtime.start_ms, slot_exp_ms=_slot_exp_ms(runtime, policy), label=label,
+        pool=stored.pool, holder=holder, request_id=names.next(), limit=limit.max_size if limit else 0,
+        lease_ms=runtime.lease_ms, start_ms=runtime.start_ms, slot_exp_ms=hard, label=label,
         can_start_heirs=True, starter=stored.starter,
     )  # fmt: skip
 
@@ -91,9 +83,3 @@ def _check_text(*names: str) -> None:
     """Fail now, for this delivery alone, if a name cannot be sent: not later, for a whole batch."""
     for name in names:
         name.encode()
-
-
-def _slot_exp_ms(runtime: Runtime, policy: Policy | None) -> int:
-    if policy is None or isinstance(policy.slot_exp_ms, Unset):
-        return runtime.slot_exp_ms or 0
-    return policy.slot_exp_ms or 0

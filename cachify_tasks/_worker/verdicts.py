@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
 from .._core.commands import Acquire, Reply, SlotRequest, StartReserved
-from .._core.decisions import Decision, Defer, FullPool, Parking, Skip, Strategy
-from .._core.policy import Policy
+from .._core.decisions import Decision, Defer, FullPool, Skip
 from ..errors import CachifyStoreError
 from ..settings import UNSET, StoreErrorChoice, Unset
+from .limits import TaskLimit
 
 COPY_DELAY: Final = 5.0  # seconds until the copy of a running task asks again, if the store cannot keep it
 
@@ -112,8 +112,7 @@ def verdict(
     command: SlotRequest,
     reply: Reply | CachifyStoreError,
     *,
-    policy: Policy | None,
-    default: Strategy | None,
+    limit: TaskLimit | None,
     on_store_error: StoreErrorChoice | Unset = UNSET,
     deferrals: int = 0,
     waited_ms: int = 0,
@@ -121,8 +120,7 @@ def verdict(
     """What to do with a delivery, now that the store has answered its command.
 
     Args:
-        policy: the limit on its task; None: it has none any more (a parked task may outlive its limit).
-        default: the strategy of tasks that name none.
+        limit: on its task; None: it has none any more (a parked task may outlive its limit).
         deferrals: how often the attempt was sent again because its pool was full.
         waited_ms: how long a parked task has waited.
     """
@@ -131,12 +129,12 @@ def verdict(
     parked_before = isinstance(command, StartReserved)
     match reply.status:
         case "granted":
-            if policy is not None and is_overdue(policy, default, waited_ms):
-                return _full(command, reply, policy, default, deferrals, token=reply.token)
+            if waited_ms and limit is not None and limit.is_overdue(waited_ms):
+                return _full(command, reply, limit, deferrals, token=reply.token)
             return Start(reply.token)
         case "full":
-            assert policy is not None, "only a task with a limit finds its pool full"
-            return _full(command, reply, policy, default, deferrals)
+            assert limit is not None, "only a task with a limit finds its pool full"
+            return _full(command, reply, limit, deferrals)
         case "parked":
             return Leave() if parked_before else Done("parked", reply.limit, reply.held)
         case "standby":
@@ -151,18 +149,6 @@ def verdict(
             assert_never(reply.status)
 
 
-def is_overdue(policy: Policy, default: Strategy | None, waited_ms: int) -> bool:
-    """Has a parked task waited longer than its strategy allows (`max_age`)?"""
-    parking = policy.parks(default)
-    return parking is not None and 0 < parking.max_age_ms < waited_ms
-
-
-def decide(policy: Policy, default: Strategy | None, full: FullPool) -> Decision:
-    """What the strategy answers for a task that found its pool full, and its queue, if it waits in one."""
-    parking: Parking | None = policy.parks(default)
-    return policy.decide(full, default) if parking is None else parking.then.decide(full)
-
-
 def _without_the_store(command: SlotRequest, error: CachifyStoreError, choice: StoreErrorChoice | Unset) -> Verdict:
     if isinstance(command, StartReserved):  # the store has its message, and would start it again
         return AskAgain()
@@ -175,12 +161,10 @@ def _without_the_store(command: SlotRequest, error: CachifyStoreError, choice: S
             return AskAgain()
 
 
-def _full(
-    command: SlotRequest, reply: Reply, policy: Policy, default: Strategy | None, deferrals: int, token: int = 0
-) -> Verdict:
+def _full(command: SlotRequest, reply: Reply, limit: TaskLimit, deferrals: int, token: int = 0) -> Verdict:
     full = FullPool(command.pool, reply.limit, reply.held, deferrals)
     try:
-        decision = decide(policy, default, full)
+        decision = limit.decide(full)
     except Exception:  # noqa: BLE001  # of a strategy that a user wrote
         return StartWith(full, None, token)
     match decision:

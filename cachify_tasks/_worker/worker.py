@@ -18,7 +18,8 @@ from dataclasses import replace
 from typing import Final, Generic
 
 from .._core.commands import Heir, Release, Renew, Reply, Withdraw, resent
-from .._runtime.events import LimitsDiffer, SlotGranted, SlotReleased, StoreUnreachable, observed
+from .._runtime import events
+from .._runtime.events import LimitsDiffer, SlotGranted, SlotReleased, StoreUnreachable
 from .._runtime.runtime import Runtime
 from .._runtime.slot import Slot
 from ..errors import CachifyStoreError
@@ -28,7 +29,7 @@ from .held_slots import TOMB_MS, HeldSlots, slot_of
 from .outage import StoreOutage
 from .outbox import Outbox, Report
 from .port import Delivery, M, TaskRequest, WorkerPort
-from .requests import acquire, default_on_full, start_reserved
+from .requests import acquire, start_reserved
 from .verdicts import (
     AskAgain,
     Fail,
@@ -38,7 +39,6 @@ from .verdicts import (
     StartWith,
     StartWithoutSlot,
     Verdict,
-    is_overdue,
     verdict,
 )
 
@@ -70,14 +70,15 @@ class Worker(Generic[M]):
         Returns:
             None: its task has no limit, and it was not parked: run it. Fail: its arguments do not make a key: apply it.
         """
-        self.handovers.on_turn(delivery)
-        state = delivery.state
+        state, limit = delivery.state, delivery.limit
+        if state.stored is not None:
+            self.handovers.on_turn(delivery)
         if state.command is None:
             try:
                 if state.stored is not None:
-                    state.command = start_reserved(self.runtime, delivery.policy, delivery, state.stored)
-                elif delivery.policy is not None:
-                    state.command = acquire(self.runtime, delivery.policy, delivery, self.port.kind)
+                    state.command = start_reserved(self.runtime, limit, delivery, state.stored)
+                elif limit is not None:
+                    state.command = acquire(self.runtime, limit, delivery, self.port.kind)
             except Exception as error:  # noqa: BLE001  # whatever formatting an argument raises fails this task alone
                 return Fail("key", str(error))
         return state.command
@@ -122,28 +123,40 @@ class Worker(Generic[M]):
             self._on_answer(delivery, command, reply)
         stored = delivery.state.stored
         decided = verdict(
-            command, reply, policy=delivery.policy, default=default_on_full(self.runtime),
-            on_store_error=self.runtime.settings.on_store_error,
+            command, reply, limit=delivery.limit, on_store_error=self.runtime.settings.on_store_error,
             deferrals=delivery.header.deferrals, waited_ms=stored.waited_ms if stored else 0,
         )  # fmt: skip
         if isinstance(reply, Reply):
-            self._announce(delivery, command, reply, decided)
-        if isinstance(reply, Reply) and reply.status == "granted":
-            self.slots.hold(delivery, command, reply.token)
-            if stored is not None and self.port.is_revoked(delivery):
-                self.slots.free(delivery, requeue=False)
-                return
+            if not isinstance(decided, Start):
+                self._announce(delivery, command, reply, decided)
+            if reply.status == "granted":
+                self._hold(delivery, command, reply)
+                if stored is not None and self.port.is_revoked(delivery):
+                    self.slots.free(delivery, requeue=False)
+                    return
         self._apply(delivery, decided)
 
     def _on_answer(self, delivery: Delivery, command: TaskRequest, reply: Reply) -> None:
-        self.outage.on_answer()
+        if self.outage.failing:
+            self.outage.on_answer()
         if reply.previous_limit:
             self.runtime.emit(LimitsDiffer(pool=command.pool, previous_limit=reply.previous_limit, limit=command.limit))
-        self.start_heirs(command.pool, reply.heirs)
+        if reply.heirs:
+            self.start_heirs(command.pool, reply.heirs)
         stored = delivery.state.stored
         if stored is not None and stored.hinted:  # a hint has done its work once the store has answered
             self.port.take_over(delivery)
             stored.hinted = False
+
+    def _hold(self, delivery: Delivery, command: TaskRequest, reply: Reply) -> None:
+        self.slots.hold(delivery, command, reply.token)
+        if events.listeners:
+            self.runtime.emit(
+                SlotGranted(
+                    pool=command.pool, holder=command.holder, token=reply.token, limit=reply.limit, held=reply.held,
+                    label=command.label,
+                )
+            )  # fmt: skip
 
     def _apply(self, delivery: Delivery, decided: Verdict) -> None:
         if isinstance(decided, AskAgain):
@@ -168,13 +181,6 @@ class Worker(Generic[M]):
         event = event_of(decided, delivery, command, reply)
         if event is not None:
             self.runtime.emit(event)
-        if reply.status == "granted" and observed():
-            self.runtime.emit(
-                SlotGranted(
-                    pool=command.pool, holder=command.holder, token=reply.token, limit=reply.limit, held=reply.held,
-                    label=command.label,
-                )
-            )  # fmt: skip
 
     # Heirs that start without asking
 
@@ -187,8 +193,7 @@ class Worker(Generic[M]):
         stored = delivery.state.stored
         if stored is None or not stored.starter or not self.port.accepting or self.clock() >= stored.sure_until:
             return False
-        policy = delivery.policy
-        if policy is not None and is_overdue(policy, default_on_full(self.runtime), stored.waited_ms):
+        if delivery.limit is not None and delivery.limit.is_overdue(stored.waited_ms):
             return False
         self.slots.hold(delivery, command, stored.token)
         self.outbox.add(command)
@@ -212,7 +217,7 @@ class Worker(Generic[M]):
             self.send(
                 Withdraw(
                     pool=stored.pool, holder=delivery.attempt.holder, start_ms=self.runtime.start_ms, tomb_ms=TOMB_MS,
-                    can_start_heirs=self.port.can_start_heirs,
+                    can_start_heirs=self.port.accepting,
                 )
             )  # fmt: skip
         elif early:  # it has started: with this worker it would be lost, as always with early acknowledgement
@@ -250,7 +255,7 @@ class Worker(Generic[M]):
                 self.slots.free(delivery, requeue=not acknowledged(delivery))
 
     def _release(self, slot: Slot, requeue: bool) -> None:
-        if observed():
+        if events.listeners:
             self.runtime.emit(
                 SlotReleased(
                     pool=slot.key, holder=slot.holder, token=slot.token, label=slot.label,
@@ -260,7 +265,7 @@ class Worker(Generic[M]):
         self.send(
             slot.release_command(
                 requeue=requeue,
-                can_start_heirs=self.port.can_start_heirs,
+                can_start_heirs=self.port.accepting,
                 reserve_for_me=self.port.reserves_for_itself and not requeue,
             ),
             at_once=requeue,  # before its message can come again
@@ -303,7 +308,7 @@ class Worker(Generic[M]):
             case Renew() | Withdraw():  # a lost lease is the lease renewer's business; or the run has ended since
                 pass
             case _ if reply.status != "granted":  # an heir has started, and the store heard of it too late
-                slot = self.slots.lost(command)
+                slot = self.slots.granted_to(command)
                 if slot is not None:
                     self.runtime.keeper.on_lost(slot)
         if isinstance(command, Release) and command.reserve_for_me:

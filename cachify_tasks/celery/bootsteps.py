@@ -19,8 +19,8 @@ from .._core.decisions import Waiting, waiting_of
 from .._runtime.runtime import Runtime
 from .._store.redis_store import denied
 from .._worker.attempt import is_hint
+from .._worker.limits import default_on_full
 from .._worker.reaper import Reaper
-from .._worker.requests import default_on_full
 from ..errors import CachifyError, CachifyStoreError
 from ..settings import Unset
 from .app import join_global, mark_tasks, place, task_policy

@@ -12,12 +12,11 @@ from .._core.decisions import FullPool
 from .._core.policy import Policy
 from .._runtime.slot import Slot
 from .._worker.held_slots import TOMB_MS
-from .._worker.requests import default_on_full
-from .._worker.verdicts import decide
+from .._worker.limits import TaskLimit, default_on_full
 from ..errors import CachifyError, CachifyStoreError
 from .app import runtime_for_direct_call, runtime_of, state_of, task_policy
+from .request import ADMISSION
 
-KEY: Final = "cachify_admission"  # of the request that is sent to the child
 USED: Final = "cachify_used"
 
 
@@ -31,9 +30,9 @@ def probe(policy: Policy) -> Admission | None:
         return None
     if USED in vars(request):
         return Admission(runtime_for_direct_call(task.app, policy), inline=True)
-    carried = vars(request).pop(KEY, None)
+    carried = vars(request).pop(ADMISSION, None)
     if request.headers:  # else a retry would carry it along
-        request.headers.pop(KEY, None)
+        request.headers.pop(ADMISSION, None)
     if request.is_eager:
         setattr(request, USED, True)
         runtime = runtime_of(task.app)
@@ -52,11 +51,11 @@ def _admission(task: Any, policy: Policy, carried: dict[str, Any]) -> Admission:
                 pool=key, holder=holder, request_id=request_id, limit=policy.max_size, lease_ms=runtime.lease_ms,
                 start_ms=runtime.start_ms,
             )  # fmt: skip
-            slot = Slot(runtime.store, granted, token, tomb_ms=TOMB_MS)
+            slot = Slot(runtime.store, granted, token, TOMB_MS)
             return Admission(runtime, slot, default=default_on_full(runtime))
         case {"full": [key, limit, held, attempt]}:
             full = FullPool(key, limit, held, attempt)
-            return Admission(runtime, full=full, decision=decide(policy, default_on_full(runtime), full))
+            return Admission(runtime, full=full, decision=TaskLimit.of(policy, runtime).decide(full))
         case {"failure": [kind, message]}:
             raise CachifyStoreError(message) if kind == "store" else ValueError(message)
         case {"open": _}:

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.request import create_request_cls  # type: ignore[attr-defined]
@@ -33,11 +32,9 @@ from .._worker.verdicts import (
     Verdict,
 )
 from .._worker.worker import Worker as Core
-from .child_admission import KEY
-from .delivery import CeleryDelivery
 from .envelope import KIND, Envelope, opened, send_hint
 from .outcomes import acknowledge, leave, revoke, send_later
-from .request import gate_task, request_class
+from .request import CeleryDelivery, gate_task, request_class
 
 if TYPE_CHECKING:
     from .._worker.outbox import Report
@@ -72,14 +69,9 @@ class Gate(ABC):
     # What this worker can do now
 
     @property
+    @abstractmethod
     def accepting(self) -> bool:
         """Will the worker's loop turn again? Not once a warm shutdown has begun: then nothing may be put off."""
-        consumer = self.worker.consumer
-        return consumer is not None and consumer.blueprint.state == RUN
-
-    @property
-    def can_start_heirs(self) -> bool:
-        return self.accepting
 
     @property
     def has_capacity(self) -> bool:
@@ -87,7 +79,7 @@ class Gate(ABC):
 
         Not while every process is busy or the broker connection is down: the reserved slots would sit idle.
         """
-        if not self.can_start_heirs or (self.worker.hub is not None and self.consumer.connection is None):
+        if not self.accepting or (self.worker.hub is not None and self.consumer.connection is None):
             return False
         return len(state.active_requests) < self.worker.pool.num_processes
 
@@ -98,7 +90,7 @@ class Gate(ABC):
 
     def can_run(self, message: Envelope, waiting: int) -> Refusal | None:
         consumer = self.worker.consumer
-        if consumer is None or not self.can_start_heirs:
+        if consumer is None or not self.accepting:
             return Refusal.NOT_YET
         if not self.can_run_heirs or waiting >= self.worker.pool.num_processes:  # more than that are left to others
             return Refusal.NO_CAPACITY
@@ -172,14 +164,8 @@ class Gate(ABC):
         delivery = _celery(delivery)
         delivery.admitted = False
         match verdict:
-            case Start():
-                self._admit(delivery)
-            case StartWith(full):
-                self._admit(delivery, full=[full.key, full.limit, full.held, full.attempt])
-            case StartWithoutSlot():
-                self._admit(delivery, open=True)
-            case Fail(kind, message):
-                self._admit(delivery, failure=[kind, message])
+            case Start() | StartWith() | StartWithoutSlot() | Fail():
+                delivery.admit(verdict)
             case Done("parked"):
                 assert delivery.state.command is not None
                 delivery.request.send_event("cachify-parked", pool=delivery.state.command.pool)
@@ -196,16 +182,6 @@ class Gate(ABC):
             case AskAgain():
                 self.ask_again(delivery)
         return True
-
-    def _admit(self, delivery: CeleryDelivery, **decided: object) -> None:
-        """Let it run. What was decided travels with the request to where the task runs."""
-        delivery.admitted = True
-        slot, properties = delivery.state.slot, delivery.request.request_dict
-        properties.pop(KEY, None)  # of an earlier attempt, or forged
-        if decided:
-            properties[KEY] = decided
-        elif slot is not None:
-            properties[KEY] = {"slot": [slot.key, slot.holder, slot.token, slot.request_id]}
 
     def send_later(self, delivery: CeleryDelivery, seconds: float, deferrals: int, why: str, *, visible: bool) -> bool:
         """Send the attempt again after a delay. False: the broker refused, and the message is still ours."""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.concurrency.solo import TaskPool as Solo
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
@@ -16,10 +17,10 @@ from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime
 from .._worker.held_slots import LOOK, is_alive
 from ..errors import CachifyStoreError
-from .delivery import CeleryDelivery
 from .gate import Gate
 from .loop_waker import LoopWaker
 from .outcomes import leave, send_later
+from .request import CeleryDelivery
 
 if TYPE_CHECKING:
     from .._worker.outbox import Report
@@ -50,8 +51,9 @@ class InlineGate(Gate):
         return not self._is_single_thread
 
     @property
-    def can_start_heirs(self) -> bool:
-        return self.accepting and not _is_stopping()
+    def accepting(self) -> bool:
+        consumer = self.worker.consumer
+        return consumer is not None and consumer.blueprint.state == RUN and not _is_stopping()
 
     def on_capacity(self, delivery: CeleryDelivery, cls: type, dispatch: Dispatch) -> object:
         # Not `dispatch`: the class that Celery generates ignores the pool it is given.

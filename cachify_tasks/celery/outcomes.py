@@ -16,8 +16,8 @@ from .._worker.port import next_header
 from .envelope import HEADER
 
 if TYPE_CHECKING:
-    from .delivery import CeleryDelivery
     from .internals import Request
+    from .request import CeleryDelivery
 
 logger = get_logger("cachify_tasks.celery")
 

@@ -19,6 +19,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.exceptions import TaskRevokedError
 from celery.utils.log import get_logger
 
@@ -30,14 +31,16 @@ from .._worker.held_slots import LOOK, is_alive, slot_of
 from .._worker.outage import FIRST
 from .._worker.outbox import Entry
 from .._worker.port import TaskRequest
-from .._worker.verdicts import Fail
+from .._worker.verdicts import Fail, Start
 from ..errors import CachifyStoreError
-from .delivery import CeleryDelivery
 from .gate import Gate
 from .loop_waker import LoopWaker
+from .request import CeleryDelivery
 
 if TYPE_CHECKING:
     from .._worker.outbox import Report
+    from .._worker.port import Delivery
+    from .._worker.verdicts import Verdict
     from .internals import Dispatch, Hub, Request, Timer, Worker
 
 logger = get_logger("cachify_tasks.celery")
@@ -78,6 +81,11 @@ class PreforkGate(Gate):
         assert self.worker.hub is not None, "a prefork worker without an event loop has another gate"
         return self.worker.hub
 
+    @property
+    def accepting(self) -> bool:
+        consumer = self.worker.consumer
+        return consumer is not None and consumer.blueprint.state == RUN
+
     # Deliveries
 
     def on_capacity(self, delivery: CeleryDelivery, cls: type, dispatch: Dispatch) -> None:
@@ -87,7 +95,7 @@ class PreforkGate(Gate):
         if command is None:
             dispatch()
         elif isinstance(command, Fail):
-            self.apply(delivery, command)
+            delivery.admit(command)
             dispatch()
         elif self.core.begin_reserved(delivery, command):
             # The store hears of it with what is sent next, most often that the task was acknowledged: until then
@@ -95,15 +103,21 @@ class PreforkGate(Gate):
             if not self._flush_soon:
                 self._flush_soon = True
                 self.hub.call_later(SOON, self._schedule_flush)
-            self._admit(delivery)
+            delivery.admit(Start(0))
             self._dispatch(delivery, dispatch)
         else:
             asked = _Asked(delivery, command, dispatch)
-            if self.store_down:
+            if self.core.outage.failing and self.store_down:
                 self._on_reply(asked, CachifyStoreError("the store is out of reach"))
             else:
                 self._asked.append(asked)
                 self._schedule_flush()
+
+    def apply(self, delivery: Delivery, verdict: Verdict) -> bool:
+        if isinstance(verdict, Start) and isinstance(delivery, CeleryDelivery):  # the usual one, without a detour
+            delivery.admit(verdict)
+            return True
+        return super().apply(delivery, verdict)
 
     def _on_reply(self, asked: _Asked, reply: Reply | CachifyStoreError) -> None:
         delivery = asked.delivery
@@ -208,7 +222,7 @@ class PreforkGate(Gate):
     # The batch
 
     def _schedule_flush(self) -> None:
-        if not self._flush_scheduled and (self._asked or len(self.core.outbox)):
+        if not self._flush_scheduled and (self._asked or self.core.outbox.entries):
             self._flush_scheduled = True
             self.hub.call_soon(self.flush)
 
@@ -221,11 +235,12 @@ class PreforkGate(Gate):
         if not self.accepting:  # unacknowledged: the broker will deliver them to other workers
             self._forget_asked()
         asked, self._asked = self._asked, deque()
-        if self.store_down:
+        outage, outbox = self.core.outage, self.core.outbox
+        if outage.failing and outage.is_on:
             for one in asked:
                 self._on_reply(one, CachifyStoreError("the store is out of reach"))
             return
-        reports = self.core.outbox.take()
+        reports = outbox.take() if outbox.entries else []
         commands = [entry.command for entry in reports] + [one.command for one in asked]
         if commands:
             self._connection.send(commands, partial(self._on_replies, reports, asked, self._loop_starts))
@@ -248,7 +263,8 @@ class PreforkGate(Gate):
         if isinstance(replies, CachifyStoreError):
             self.core.outage.begin()
             replies = [replies] * (len(reports) + len(asked))
-        self._on_report_replies(reports, replies)
+        if reports:
+            self._on_report_replies(reports, replies)
         for one, reply in zip(asked, replies[len(reports) :], strict=True):
             assert isinstance(reply, Reply | CachifyStoreError)
             if loop_starts == self._loop_starts and self.accepting:
@@ -316,7 +332,7 @@ class PreforkGate(Gate):
 
     def _check(self) -> None:
         self._connection.check_overdue()
-        if len(self.core.outbox):
+        if self.core.outbox.entries:
             self.flush()
 
     def _watch(self, fd: int) -> None:

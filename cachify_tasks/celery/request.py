@@ -1,5 +1,7 @@
 """The worker's Request, gated: it asks for a slot before it goes to the pool, and frees it however the task ends.
 
+`CeleryDelivery` goes along with each request: all that we remember of it.
+
 When a worker starts, Celery makes one subclass of a task's Request for each task (`create_request_cls`). It overrides
 `execute_using_pool` and `on_success` without calling what it inherits; so `__init_subclass__` wraps those two there.
 """
@@ -7,16 +9,26 @@ When a worker starts, Celery makes one subclass of a task's Request for each tas
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded
 from celery.utils.imports import symbol_by_name
 
-from .delivery import CeleryDelivery, TaskFacts
+from .._worker.attempt import Attempt, Header
+from .._worker.limits import TaskLimit
+from .._worker.port import DeliveryState, Stored
+from .._worker.verdicts import Fail, Start, StartWith, StartWithoutSlot
+from .app import runtime_of, takes_task, task_policy
+from .envelope import HEADER, queue_of, sealed
 
 if TYPE_CHECKING:
+    from .gate import Gate
     from .internals import Pool, Request, Task
+
+ADMISSION: Final = "cachify_admission"  # where what was decided is, in the request that is sent to the child
 
 
 class Gated:
@@ -127,3 +139,122 @@ def gate_task(task: Task) -> None:
 
 def is_gated(task: Task) -> bool:
     return issubclass(request_class(task), Gated)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What a worker needs to know of a task, found once.
+
+    Attributes:
+        takes_task: the function's first argument is the task itself (`bind=True`).
+    """
+
+    limit: TaskLimit | None
+    takes_task: bool
+
+    @classmethod
+    def of(cls, task: Task) -> TaskFacts:
+        policy = task_policy(task)
+        if policy is None:
+            return cls(None, takes_task=False)
+        return cls(TaskLimit.of(policy, runtime_of(task.app)), takes_task(task, policy))
+
+
+class CeleryDelivery:
+    """See `Delivery` for what is not said here.
+
+    Attributes:
+        request: Celery's request. Its attribute `cachify` is this object: all that we remember of it is here.
+        admitted: the last verdict was to run it.
+        gate: of the worker that it came to; set when there is capacity for it, or when it was handed over.
+        time_limit_hit: its process is being killed for its hard time limit.
+        in_pool_queue: it was handed over for capacity, and a reconnect need not enlist it again.
+    """
+
+    __slots__ = (
+        "admitted", "attempt", "facts", "gate", "header", "in_pool_queue", "received", "request", "state",
+        "time_limit_hit",
+    )  # fmt: skip
+
+    def __init__(self, request: Request, facts: TaskFacts) -> None:
+        self.request = request
+        self.facts = facts
+        self.state = DeliveryState()
+        self.received = time.monotonic()
+        self.admitted = False
+        self.gate: Gate | None = None
+        self.time_limit_hit = False
+        self.in_pool_queue = False
+        properties = request.request_dict
+        attempt = Attempt(request.id, int(properties.get("retries") or 0), request.replaced_task_nesting)  # type: ignore[call-overload]
+        text = properties.pop(HEADER, None)  # not for the task's eyes, nor for the message of its retry
+        self.header = Header.decode(text, attempt) if text else Header()
+        self.attempt = replace(attempt, handovers=self.header.handovers) if self.header.handovers else attempt
+        hint = self.header.hint
+        if hint is not None:
+            self.state.stored = Stored.of_hint(hint)
+
+    @property
+    def limit(self) -> TaskLimit | None:
+        return self.facts.limit
+
+    def admit(self, verdict: Start | StartWith | StartWithoutSlot | Fail) -> None:
+        """Let it run. What was decided travels with the request to where the task runs: see `child_admission`."""
+        self.admitted = True
+        properties, slot, command = self.request.request_dict, self.state.slot, self.state.command
+        properties.pop(ADMISSION, None)  # of an earlier attempt, or forged
+        match verdict:
+            case Start():
+                if slot is not None and command is not None:  # else its task has no limit
+                    properties[ADMISSION] = {"slot": [command.pool, command.holder, slot.token, command.request_id]}
+            case StartWith(full):
+                properties[ADMISSION] = {"full": [full.key, full.limit, full.held, full.attempt]}
+            case StartWithoutSlot():
+                properties[ADMISSION] = {"open": True}
+            case Fail(kind, message):
+                properties[ADMISSION] = {"failure": [kind, message]}
+
+    @property
+    def task_name(self) -> str:
+        return self.request.name
+
+    @property
+    def label(self) -> str:
+        return f"{self.request.name} @{self.request.hostname}"
+
+    @property
+    def is_copy(self) -> bool:
+        return self._delivered_before or self._overstayed
+
+    @property
+    def _delivered_before(self) -> bool:
+        return self.header.is_copy or bool(self.request.delivery_info.get("redelivered"))
+
+    @property
+    def _overstayed(self) -> bool:
+        """Has it waited here for so long that its broker takes it for lost and may have delivered it again?"""
+        timeout = getattr(getattr(self.request.message, "channel", None), "visibility_timeout", None)
+        return timeout is not None and time.monotonic() - self.received >= timeout
+
+    def mark_as_copy(self) -> None:
+        """From now on it counts as one that the broker may have delivered before."""
+        self.header = replace(self.header, is_copy=True)
+
+    def arguments(self) -> tuple[tuple[object, ...], Mapping[str, object]]:
+        args, kwargs = self.own_arguments()
+        return ((self.request.task, *args) if self.facts.takes_task else args), kwargs
+
+    def own_arguments(self) -> tuple[tuple[object, ...], Mapping[str, object]]:
+        return tuple(self.request.args), self.request.kwargs or {}
+
+    def envelope(self) -> bytes:
+        assert self.gate is not None, "a delivery asks for its slot at a gate"
+        return sealed(self.request.message, queue_of(self.request.message, self.gate.worker.consumer))
+
+    def message_priority(self) -> int:
+        """With Redis the smaller number goes first."""
+        given: int = int(self.request.delivery_info.get("priority") or 0)  # type: ignore[call-overload]
+        conf = self.request.app.conf
+        url = str(conf.broker_read_url or conf.broker_url or "")
+        smaller_first = url.startswith(("redis", "sentinel"))
+        return 9 - min(given, 9) if smaller_first else given

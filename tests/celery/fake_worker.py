@@ -26,8 +26,7 @@ from cachify_tasks._core.commands import Acquire, Command, Heir, Inspect, Releas
 from cachify_tasks._runtime.runtime import Runtime
 from cachify_tasks.celery import setup
 from cachify_tasks.celery.app import state_of
-from cachify_tasks.celery.delivery import CeleryDelivery
-from cachify_tasks.celery.request import gate_task, request_class
+from cachify_tasks.celery.request import CeleryDelivery, gate_task, request_class
 from cachify_tasks.errors import CachifyStoreError
 from cachify_tasks.settings import Settings
 from tests.worker.fakes import DOWN, Clock, FlakyStore

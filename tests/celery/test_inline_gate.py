@@ -159,11 +159,11 @@ def test_solo_without_a_loop_hints_before_its_thread_asks_the_broker_for_more(ma
 
 
 def test_a_worker_that_was_told_to_stop_starts_no_heirs(bench):
-    assert bench.gate.can_start_heirs
+    assert bench.gate.accepting
 
     STATE.should_stop = 0
 
-    assert not bench.gate.can_start_heirs
+    assert not bench.gate.accepting
     assert not bench.gate.has_capacity
 
 

@@ -21,7 +21,7 @@ from cachify_tasks.celery.prefork_gate import PreforkGate
 
 
 def has_a_start(gate):
-    return any(isinstance(entry.command, StartReserved) for entry in gate.core.outbox._entries)
+    return any(isinstance(entry.command, StartReserved) for entry in gate.core.outbox.entries)
 
 
 def die_at(owner, name, when=lambda *_: True):

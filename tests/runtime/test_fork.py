@@ -34,12 +34,10 @@ def test_what_others_rely_on_is_reset_before_them():
     )
 
     order = [name.removeprefix("cachify_tasks._runtime.") for name in said.split()]
-    assert sorted(order) == ["direct_calls", "entries", "event_log", "events", "lease_renewer", "runtime", "slot"]
+    assert sorted(order) == ["direct_calls", "entries", "event_log", "events", "lease_renewer", "runtime"]
     for module, user in [
         ("events", "lease_renewer"),
         ("event_log", "lease_renewer"),
-        ("slot", "lease_renewer"),
         ("lease_renewer", "runtime"),
-        ("slot", "entries"),
     ]:
         assert order.index(module) < order.index(user)

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from cachify_tasks._adapters import Admission, register_probe
 from cachify_tasks._worker import verdicts
 from cachify_tasks._worker.attempt import Attempt, Header
+from cachify_tasks._worker.limits import TaskLimit
 from cachify_tasks._worker.port import DeliveryState, Refusal, Stored, next_header
 from cachify_tasks._worker.reaper import Reaper
-from cachify_tasks._worker.requests import default_on_full
 from cachify_tasks._worker.worker import Worker
 
 RETRY = "another attempt, please"  # returned by a task
@@ -39,6 +39,7 @@ class ToyDelivery:
         self.attempt = replace(attempt, handovers=self.header.handovers)
         self.state = DeliveryState(stored=Stored.of_hint(self.header.hint) if self.header.hint else None)
         self.policy = getattr(toy.tasks[message["task"]], "__cachify__", None)
+        self.limit = TaskLimit.of(self.policy, toy.runtime) if self.policy else None
         self.task_name = self.label = message["task"]
         self.is_copy = message.get("is_copy", False)
         self.arguments: Any = lambda: (tuple(message["args"]), {})
@@ -52,7 +53,6 @@ class ToyWorker:
 
     kind = "task/toy"
     reserves_for_itself = False
-    can_start_heirs = property(lambda self: self.accepting)
     has_capacity = property(lambda self: self.accepting and len(self.core.slots.holding()) < len(self.threads))
     store_down = property(lambda self: self.core.outage.is_on)
 
@@ -81,11 +81,11 @@ class ToyWorker:
             time.sleep(0.002)
 
     def execute(self, delivery, verdict):
-        default = default_on_full(self.toy.runtime)
         full = verdict.full if isinstance(verdict, verdicts.StartWith) else None
+        strategy = delivery.limit.strategy if delivery.limit else None
         try:
-            decision = verdicts.decide(delivery.policy, default, full) if full else None
-            decided.set((delivery.policy, Admission(self.toy.runtime, delivery.state.slot, full, decision, default)))
+            decision = delivery.limit.decide(full) if full else None
+            decided.set((delivery.policy, Admission(self.toy.runtime, delivery.state.slot, full, decision, strategy)))
             result = self.toy.tasks[delivery.task_name](*delivery.message["args"])
             state = "RETRY" if result is RETRY else "SUCCESS"
         except Exception as error:  # noqa: BLE001  # the task's own

@@ -8,10 +8,10 @@ from typing import Any, TypeVar, cast
 
 from cachify_tasks import pooled
 from cachify_tasks._core.commands import Acquire, Command, Heir, Inspect, Release, Reply, Ticket
-from cachify_tasks._core.policy import Policy
 from cachify_tasks._runtime.runtime import Runtime
 from cachify_tasks._store.memory_store import MemoryStore
 from cachify_tasks._worker.attempt import Attempt, Header
+from cachify_tasks._worker.limits import TaskLimit
 from cachify_tasks._worker.outbox import Report
 from cachify_tasks._worker.port import Delivery, DeliveryState, HandOver, Refusal, Stored
 from cachify_tasks._worker.verdicts import Done, Verdict
@@ -79,7 +79,7 @@ class FakeDelivery:
     """One arrival of a message. `arrival.again()` is another arrival of the same message."""
 
     attempt: Attempt
-    policy: Policy | None = None
+    limit: TaskLimit | None = None
     header: Header = field(default_factory=Header)
     args: tuple[Any, ...] = ()
     is_copy: bool = False
@@ -108,7 +108,7 @@ class FakeDelivery:
         return self.priority
 
     def again(self, *, is_copy: bool = True) -> FakeDelivery:
-        return FakeDelivery(self.attempt, self.policy, self.header, self.args, is_copy, self.body)
+        return FakeDelivery(self.attempt, self.limit, self.header, self.args, is_copy, self.body)
 
 
 class FakePort:
@@ -123,11 +123,10 @@ class FakePort:
 
     kind = KIND
 
-    def __init__(self, policy: Policy | None = None) -> None:
+    def __init__(self, limit: TaskLimit | None = None) -> None:
         self.worker: Worker[str]
-        self.policy = policy
+        self.limit = limit
         self.accepting = True
-        self.can_start_heirs = True
         self.reserves_for_itself = False
         self.has_capacity = True
         self.loop = False
@@ -153,7 +152,7 @@ class FakePort:
         if handover.message in self.revoked:
             return None
         task_id, _, retries = handover.message.rpartition(":")
-        delivery = FakeDelivery(Attempt(task_id, int(retries)), self.policy)
+        delivery = FakeDelivery(Attempt(task_id, int(retries)), self.limit)
         delivery.state.stored = handover.stored()
         return delivery
 
@@ -191,25 +190,25 @@ class FakePort:
 class Bench:
     """A `Worker` on a real memory store, and all that a test needs to move it."""
 
-    def __init__(self, policy: Policy | None = None, **settings: Any) -> None:
+    def __init__(self, limit: TaskLimit | None = None, **settings: Any) -> None:
         self.clock = Clock()
         self.store: Any = FlakyStore(self.clock)
         options = {"lease_ttl": LEASE_S, "start_timeout": START_S, **settings}
         self.runtime = Runtime(cast("Any", self.store), Settings(**options))
-        self.policy = policy or limited()
-        self.port = FakePort(self.policy)
+        self.limit = limit or limited()
+        self.port = FakePort(self.limit)
         self.worker: Worker[str] = Worker(self.runtime, self.port, clock=self.clock)
         self.port.worker = self.worker
 
     def arrive(self, task_id: str, *, retries: int = 0, **options: Any) -> FakeDelivery:
         """A message that this worker asks the store about."""
-        delivery = FakeDelivery(Attempt(task_id, retries), self.policy, **options)
+        delivery = FakeDelivery(Attempt(task_id, retries), self.limit, **options)
         self.worker.ask_now(delivery)
         return delivery
 
     def hinted(self, task_id: str, *, starter: str = "", waited_ms: int = 0) -> FakeDelivery:
         """A hint at a parked task, before the store was asked about it."""
-        delivery = FakeDelivery(Attempt(task_id), self.policy)
+        delivery = FakeDelivery(Attempt(task_id), self.limit)
         delivery.state.stored = Stored(pool="p", starter=starter, waited_ms=waited_ms, hinted=True)
         return delivery
 
@@ -250,13 +249,15 @@ def fake(delivery: Delivery) -> FakeDelivery:
     return delivery
 
 
-def limited(on_full: Any = UNSET, *, key: str = "p", max_size: int = 1, function: Any = None) -> Policy:
-    """The policy of a function under `pooled`."""
+def limited(
+    on_full: Any = UNSET, *, key: str = "p", max_size: int = 1, function: Any = None, default: Any = UNSET
+) -> TaskLimit:
+    """The limit of a function under `pooled`, in workers with this `default_on_full`."""
 
     def job(*args: Any) -> None: ...
 
-    policy: Policy = pooled(key=key, max_size=max_size, on_full=on_full)(function or job).__cachify__
-    return policy
+    policy = pooled(key=key, max_size=max_size, on_full=on_full)(function or job).__cachify__
+    return TaskLimit.of(policy, Runtime(MemoryStore(), Settings(default_on_full=default)))
 
 
 def heir(holder: str, *, token: int = 1, kind: str = KIND, envelope: bytes | None = None, waited_ms: int = 0) -> Heir:

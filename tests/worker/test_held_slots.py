@@ -51,7 +51,7 @@ def process() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def is_renewed(slot: Slot) -> bool:
-    return any(ref() is slot for ref in lease_renewer._slots)
+    return slot in lease_renewer._held()
 
 
 def test_a_delivery_that_holds_a_slot_has_its_lease_renewed(held):
@@ -159,20 +159,27 @@ def test_an_abandoned_slot_is_neither_renewed_nor_freed(held):
     assert held.released == []
 
 
-def test_a_start_that_was_reported_too_late_stops_the_renewal_of_its_own_slot_alone(held):
+def test_a_slot_is_found_by_the_command_that_was_granted_it(held):
     other, late = held.hold("other"), held.hold("late")
 
-    assert held.slots.lost(late.state.command) is late.state.slot
+    assert held.slots.granted_to(late.state.command) is late.state.slot
+    assert held.slots.granted_to(other.state.command) is other.state.slot
 
-    assert not is_renewed(late.state.slot)
+
+def test_a_lease_that_is_known_to_be_lost_is_not_renewed(held):
+    other, lost = held.hold("other"), held.hold("lost")
+
+    lost.state.slot.mark_lost()
+
+    assert not is_renewed(lost.state.slot)
     assert is_renewed(other.state.slot)
 
 
-def test_a_start_that_was_reported_too_late_is_nobodys_once_its_run_has_ended(held):
+def test_a_command_has_no_slot_any_more_once_its_run_has_ended(held):
     delivery = held.hold("t")
     held.slots.free(delivery, requeue=False)
 
-    assert held.slots.lost(delivery.state.command) is None
+    assert held.slots.granted_to(delivery.state.command) is None
 
 
 def test_equal_deliveries_hold_slots_of_their_own(held):

@@ -28,9 +28,9 @@ def test_commands_are_taken_in_the_order_in_which_they_were_added(outbox):
     for number in range(5):
         outbox.add(release(number))
 
-    assert len(outbox) == 5
+    assert len(outbox.entries) == 5
     assert [entry.command for entry in outbox.take()] == [release(n) for n in range(5)]
-    assert len(outbox) == 0
+    assert len(outbox.entries) == 0
     assert outbox.take() == []
     assert outbox.take_one() is None
 
@@ -61,7 +61,7 @@ def test_a_command_is_forgotten_when_its_slot_has_expired(outbox, clock):
     clock.advance(10)
     outbox.put_back(outbox.take())  # one lease after the first: it may still matter
 
-    assert len(outbox) == 2
+    assert len(outbox.entries) == 2
     clock.advance(0.001)
     assert [entry.command for entry in outbox.take()] == [release(1)]
 
@@ -72,7 +72,7 @@ def test_a_store_that_never_answers_does_not_make_it_grow_for_ever(outbox, clock
         outbox.put_back(outbox.take())
         clock.advance(1)
 
-    assert len(outbox) <= 31
+    assert len(outbox.entries) <= 31
 
 
 def test_two_threads_that_take_at_the_same_time_get_each_command_once(outbox):

@@ -21,7 +21,6 @@ from cachify_tasks._worker.verdicts import (
     StartWith,
     StartWithoutSlot,
     Verdict,
-    is_overdue,
     verdict,
 )
 from cachify_tasks.settings import STORE_ERROR_CHOICES, UNSET
@@ -61,7 +60,7 @@ STRATEGIES: dict[str, Any] = {
     "park": Park(), "park, then drop": Park(max_parked=1, then=Drop()),
     "park for a second, then drop": Park(max_age=1, then=Drop()), "not given": UNSET,
 }  # fmt: skip
-POLICIES = {name: limited(strategy) for name, strategy in STRATEGIES.items()}
+LIMITS = {name: limited(strategy) for name, strategy in STRATEGIES.items()}
 
 
 def put_off(seconds: float, deferrals: int, token: int = 0) -> SendLater:
@@ -127,9 +126,10 @@ TABLE: list[tuple[Any, Any, str, dict[str, Any], Verdict]] = [
 
 @pytest.mark.parametrize(("command", "reply", "strategy", "known", "expected"), TABLE)
 def test_the_stores_answer_and_the_strategy_give_the_verdict(command, reply, strategy, known, expected):
-    policy = POLICIES.get(strategy)
+    others = {name: value for name, value in known.items() if name != "default"}
+    limit = limited(STRATEGIES[strategy], default=known.get("default", UNSET)) if strategy in STRATEGIES else None
 
-    assert verdict(command, reply, policy=policy, **{"default": Park(), **known}) == expected
+    assert verdict(command, reply, limit=limit, **others) == expected
 
 
 ANSWERS_TO_A_DELIVERY = {"granted", "parked", "standby", "dropped", "full"}
@@ -147,12 +147,12 @@ def test_the_table_has_a_row_for_each_answer_to_each_command():
 @pytest.mark.parametrize("command", [NEW, HEIR])
 def test_an_answer_to_another_command_is_an_error_that_names_both(command, status):
     with pytest.raises(AssertionError, match=f"{status}.*{type(command).__name__}"):
-        verdict(command, Reply(status), policy=POLICIES["park"], default=None)
+        verdict(command, Reply(status), limit=LIMITS["park"])
 
 
 SETTINGS: list[tuple[Any, ...]] = list(
     itertools.product(
-        COMMANDS, sorted(ANSWERS_TO_A_DELIVERY), POLICIES, (None, Drop(), Park(max_age=1)), (0, 3), (0, 5000)
+        COMMANDS, sorted(ANSWERS_TO_A_DELIVERY), STRATEGIES, (None, Drop(), Park(max_age=1)), (0, 3), (0, 5000)
     )
 )
 
@@ -164,7 +164,7 @@ def test_every_verdict_keeps_to_who_owns_the_message_and_who_holds_a_slot():
             continue
 
         decided = verdict(
-            command, Reply(status, token, 1, 1), policy=POLICIES[strategy], default=default,
+            command, Reply(status, token, 1, 1), limit=limited(STRATEGIES[strategy], default=default),
             deferrals=deferrals, waited_ms=waited_ms,
         )  # fmt: skip
 
@@ -181,17 +181,17 @@ def test_every_verdict_keeps_to_who_owns_the_message_and_who_holds_a_slot():
 
 def test_an_outage_ends_or_starts_only_what_the_broker_has_delivered():
     for choice in (UNSET, *STORE_ERROR_CHOICES):
-        for policy in POLICIES.values():
-            decided = verdict(HEIR, DOWN, policy=policy, default=Park(), on_store_error=choice)
+        for limit in LIMITS.values():
+            decided = verdict(HEIR, DOWN, limit=limit, on_store_error=choice)
             assert decided == AskAgain()
 
 
 @pytest.mark.parametrize(("waited_ms", "overdue"), [(0, False), (1000, False), (1001, True)])
 def test_a_task_is_overdue_when_it_has_waited_longer_than_max_age(waited_ms, overdue):
-    assert is_overdue(limited(Park(max_age=1)), None, waited_ms) is overdue
-    assert is_overdue(limited(), Park(max_age=1), waited_ms) is overdue
+    assert limited(Park(max_age=1)).is_overdue(waited_ms) is overdue
+    assert limited(default=Park(max_age=1)).is_overdue(waited_ms) is overdue
 
 
 @pytest.mark.parametrize("strategy", ["raise", "drop", "none", "park", "rude"])
 def test_a_task_whose_strategy_names_no_max_age_is_never_overdue(strategy):
-    assert not is_overdue(POLICIES[strategy], Park(max_age=1), 10**12)
+    assert not limited(STRATEGIES[strategy], default=Park(max_age=1)).is_overdue(10**12)

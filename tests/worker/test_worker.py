@@ -78,7 +78,7 @@ def test_a_task_that_was_put_off_before_is_put_off_once_more():
 
 
 def test_a_command_names_one_arrival_however_often_it_is_made(bench):
-    first, second = FakeDelivery(Attempt("t"), bench.policy), FakeDelivery(Attempt("t"), bench.policy)
+    first, second = FakeDelivery(Attempt("t"), bench.limit), FakeDelivery(Attempt("t"), bench.limit)
 
     command = bench.worker.request(first)
 

@@ -76,16 +76,16 @@ def test_a_report_that_the_store_did_not_get_is_sent_again(bench, caplog):
     assert "releasing slots: the store is out of reach" in caplog.text
 
     bench.worker.resend()
-    assert len(bench.worker.outbox) == 1
+    assert len(bench.worker.outbox.entries) == 1
     bench.store.down = False
     bench.worker.resend()
 
-    assert len(bench.worker.outbox) == 0
+    assert len(bench.worker.outbox.entries) == 0
     assert [delivery.attempt.holder for delivery in bench.port.ran] == ["second:0"]
 
 
 def test_a_resend_stops_at_the_first_failure_and_loses_nothing(bench):
-    bench.policy = limited(max_size=3)
+    bench.limit = limited(max_size=3)
     deliveries = [bench.arrive(f"t{n}") for n in range(3)]
     bench.store.down = True
     for delivery in deliveries:
@@ -134,7 +134,7 @@ def test_heirs_that_have_not_started_are_given_back_for_other_workers(bench):
     bench.arrive("heir")
     bench.worker.on_run_end(first, requeue=False)
     (heir,) = bench.port.ran
-    bench.port.can_start_heirs = False
+    bench.port.accepting = False
 
     bench.worker.handovers.pass_on(bench.worker.give_back)
 
@@ -151,7 +151,7 @@ def test_giving_back_an_heir_reserves_for_nobody_though_the_limit_has_grown(benc
     bench.arrive("next")
     bench.release_elsewhere("other:0", token)
     heir = bench.hinted("heir")
-    heir.policy = limited(max_size=2)
+    heir.limit = limited(max_size=2)
 
     assert bench.worker.give_back(heir)
 
@@ -182,7 +182,7 @@ def test_giving_back_says_whether_the_store_answers(bench, caplog):
 
 
 def test_a_worker_that_has_shut_down_frees_what_never_ran_and_keeps_what_still_runs(bench):
-    bench.policy = limited(max_size=3)
+    bench.limit = limited(max_size=3)
     runs, acknowledged = bench.arrive("runs"), bench.arrive("acknowledged")
     bench.arrive("unacknowledged")
 

@@ -65,7 +65,7 @@ def test_an_heir_is_started_in_the_thread_that_starts_heirs(bench):
 def test_a_worker_that_cannot_start_heirs_reserves_no_slot_for_them(bench):
     first = bench.arrive("first")
     bench.arrive("second")
-    bench.port.can_start_heirs = False
+    bench.port.accepting = False
 
     bench.worker.on_run_end(first, requeue=False)
 
@@ -131,7 +131,7 @@ def test_a_task_without_a_limit_any_more_still_takes_the_slot_reserved_for_it(be
     token = parked_behind_another(bench)
     bench.release_elsewhere("other:0", token)
     hint = bench.hinted("t")
-    hint.policy = None
+    hint.limit = None
 
     bench.worker.ask_now(hint)
 
@@ -232,7 +232,7 @@ def test_an_heir_asks_when_its_reservation_may_have_ended(reserved):
     assert not reserved.worker.begin_reserved(heir, command)
 
     assert heir.state.slot is None
-    assert len(reserved.worker.outbox) == 0
+    assert len(reserved.worker.outbox.entries) == 0
 
 
 def test_a_reservation_is_sure_from_when_its_release_was_first_sent(reserved):
@@ -257,7 +257,7 @@ def test_an_heir_asks_when_the_worker_is_shutting_down(reserved):
 
 
 def test_an_heir_that_waited_too_long_asks(reserved):
-    reserved.policy = reserved.port.policy = limited(Park(max_age=1))
+    reserved.limit = reserved.port.limit = limited(Park(max_age=1))
     first = reserved.arrive("first")
     reserved.arrive("heir")
     reserved.clock.advance(1.5)
@@ -268,7 +268,7 @@ def test_an_heir_that_waited_too_long_asks(reserved):
 
 
 def test_only_heirs_that_were_reserved_for_this_worker_begin_without_asking(bench, reserved):
-    delivered = FakeDelivery(Attempt("t"), bench.policy)
+    delivered = FakeDelivery(Attempt("t"), bench.limit)
     assert not bench.worker.begin_reserved(delivered, bench.worker.request(delivered))
 
     anybodys, command = own_heir(bench)  # this worker reserves for no one in particular
@@ -321,4 +321,4 @@ def test_the_slot_of_an_heir_whose_start_was_reported_after_its_reservation_had_
 
     assert reserved.holders() == {"next:0": True}
     assert [delivery.attempt.holder for delivery in reserved.port.ran] == ["heir:0", "next:0"]
-    assert len(reserved.worker.outbox) == 0
+    assert len(reserved.worker.outbox.entries) == 0
