@@ -194,6 +194,9 @@ class WorkerPort(Protocol[M]):
             Exception: it cannot be read.
         """
 
+    def knows(self, message: M) -> bool:
+        """Is the message's task one of this worker's?"""
+
     def can_run(self, message: M, waiting: int) -> Refusal | None:
         """Why this worker does not start a parked task itself; None: it does.
 

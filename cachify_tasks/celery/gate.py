@@ -88,6 +88,9 @@ class Gate(ABC):
         """Can it start heirs itself, or only tell the worker that gets them from their queue?"""
         return True
 
+    def knows(self, message: Envelope) -> bool:
+        return message.task in self.worker.app.tasks
+
     def can_run(self, message: Envelope, waiting: int) -> Refusal | None:
         consumer = self.worker.consumer
         if consumer is None or not self.accepting:

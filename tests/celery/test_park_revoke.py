@@ -12,14 +12,14 @@ from tests.support.workers import together
 
 DIES_ENDING_IT = """
 import os, signal
-from cachify_tasks.celery import revoke
+from cachify_tasks._worker import revoking
 
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-revoke.HandOver = die
+revoking.HandOver = die
 """
 
 

@@ -63,6 +63,7 @@ class ToyWorker:
         self.heirs: list[ToyDelivery] = []
         self.run: Any = self.heirs.append
         self.open: Any = json.loads
+        self.knows: Any = lambda message: message["task"] in toy.tasks
         self.take_over: Any = lambda delivery: None  # a message is out of the list as soon as it is delivered
         self.call_in_worker: Any = lambda call: call()
         self.send: Any = lambda command, at_once: self.core.send_now(command)
@@ -81,11 +82,10 @@ class ToyWorker:
             time.sleep(0.002)
 
     def execute(self, delivery, verdict):
-        full = verdict.full if isinstance(verdict, verdicts.StartWith) else None
-        strategy = delivery.limit.strategy if delivery.limit else None
+        limit, slot, full = delivery.limit, delivery.state.slot, getattr(verdict, "full", None)
         try:
-            decision = delivery.limit.decide(full) if full else None
-            decided.set((delivery.policy, Admission(self.toy.runtime, delivery.state.slot, full, decision, strategy)))
+            decision, default = (limit.decide(full) if full else None), (limit.strategy if limit else None)
+            decided.set((delivery.policy, Admission(self.toy.runtime, slot, full, decision, default)))
             result = self.toy.tasks[delivery.task_name](*delivery.message["args"])
             state = "RETRY" if result is RETRY else "SUCCESS"
         except Exception as error:  # noqa: BLE001  # the task's own

@@ -132,6 +132,7 @@ class FakePort:
         self.loop = False
         self.refusal: Refusal | None = None
         self.revoked: set[str] = set()
+        self.unknown: set[str] = set()
         self.fails: dict[type[Any], Exception] = {}
         self.undone: tuple[type[Any], ...] = ()
         self.calls: list[Callable[[], None]] | None = None
@@ -143,6 +144,9 @@ class FakePort:
 
     def open(self, envelope: bytes) -> str:
         return envelope.decode()
+
+    def knows(self, message: str) -> bool:
+        return message not in self.unknown
 
     def can_run(self, message: str, waiting: int) -> Refusal | None:
         self.asked_with.append(waiting)
