@@ -5,15 +5,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from billiard import pool
 from billiard.pool import ApplyResult
 from celery import Celery, _state, bootsteps, signals
-from celery.app.task import Context
+from celery.app.task import Context, Task
 from celery.backends.base import Backend
 from celery.concurrency import asynpool, base, gevent, prefork, solo, thread
 from celery.local import PromiseProxy, Proxy
-from celery.worker import request, state, worker
+from celery.worker import pidbox, request, state, worker
 from celery.worker.consumer import Consumer
+from kombu import Connection, Queue
+from kombu import Consumer as QueueConsumer
 from kombu.asynchronous import hub as hubs
+from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from cachify_tasks.celery.request import gated_class
 
@@ -23,6 +27,7 @@ STATE: Any = _state
 STEPS: Any = bootsteps
 WORKER: Any = worker
 HUBS: Any = hubs
+CONSUMER: Any = Consumer
 
 
 class OwnRequest(request.Request):
@@ -60,7 +65,9 @@ def test_the_generated_request_class_inherits_the_rest(generated):
     [
         "acknowledge", "reject", "revoked", "execute_using_pool", "on_accepted", "on_success", "on_failure",
         "on_timeout", "send_event", "store_errors", "replaced_task_nesting", "request_dict", "delivery_info",
-        "task", "hostname", "acknowledged", "time_start", "worker_pid", "_context", "args", "kwargs",
+        "task", "hostname", "acknowledged", "time_start", "worker_pid", "args", "kwargs",
+        # Private; without one of them heirs cannot be acknowledged, or dropped jobs not be told from running ones.
+        "_context", "_on_ack", "_on_reject", "_apply_result",
     ],
 )  # fmt: skip
 def test_a_request_has(name):
@@ -86,6 +93,85 @@ def test_a_worker_gives_and_takes_places_of_its_pool_by_these_names():
     assert "_quick_release" in inspect.getsource(WORKER.WorkController._process_task)
     assert prefork.TaskPool.uses_semaphore
     assert not any(kind.TaskPool.uses_semaphore for kind in (solo, thread, gevent))
+
+
+def test_semaphore_waiting_is_a_list_of_callbacks_with_their_arguments():
+    """`_waiting`: heirs are put in front of the messages that wait there for a process."""
+    semaphore: Any = LaxBoundedSemaphore(1)
+    semaphore.acquire(print, "the first")
+
+    semaphore.acquire(print, "the second")
+
+    waiting = semaphore._waiting
+    assert semaphore.value == 0
+    assert [(callback, tuple(args)) for callback, args, _ in waiting] == [(print, ("the second",))]
+    waiting.insert(0, (print, ("an heir",), {}))
+
+
+def test_billiard_cache_and_job_tell_which_jobs_have_not_ended():
+    """`_pool._cache`, `_job`: after a lost connection, slots of jobs that Celery has dropped are renewed no more."""
+    source = inspect.getsource(ApplyResult.__init__)
+
+    assert "self._job = next(job_counter)" in source
+    assert "cache[self._job] = self" in source
+    assert "self._cache = {}" in inspect.getsource(pool.Pool.__init__)
+    assert "self._pool = " in inspect.getsource(prefork.TaskPool.on_start)
+
+
+def test_apply_result_is_called_for_the_job_of_a_request():
+    """`_apply_result`: a reference to the request's job, set when it goes to the pool."""
+    assert "self._apply_result = maybe(ref, result)" in inspect.getsource(request.Request.execute_using_pool)
+
+
+def test_on_ack_and_on_reject_are_called_as_the_store_s_messages_need_it():
+    """`_on_ack`, `_on_reject`: what acknowledging a message means is replaced where the store owns it."""
+    assert "self._on_ack(logger, self._connection_errors)" in inspect.getsource(request.Request.acknowledge)
+    assert "self._on_reject(logger, self._connection_errors, requeue)" in inspect.getsource(request.Request.reject)
+
+
+def test_limit_task_and_task_buckets_keep_heirs_to_their_rate_limit():
+    """`_limit_task`, `task_buckets`, `disable_rate_limits`: an heir waits for its rate limit as a message does."""
+    assert list(inspect.signature(CONSUMER._limit_task).parameters) == ["self", "request", "bucket", "tokens"]
+    source = inspect.getsource(Consumer.__init__)
+    assert "self.disable_rate_limits = " in source
+    assert "self.task_buckets = " in source
+
+
+def test_active_tags_and_consuming_from_tell_the_queues_of_a_consumer():
+    """`_active_tags`, `consuming_from`: which queue a message came from, and whether this worker consumes it."""
+    with Connection("memory://") as connection:
+        consumer: Any = QueueConsumer(connection.channel(), [Queue("internals", routing_key="internals")])
+        consumer.consume()
+
+        assert list(consumer._active_tags) == ["internals"]
+        assert isinstance(consumer._active_tags["internals"], str)
+        assert consumer.consuming_from("internals")
+        assert not consumer.consuming_from("another")
+
+
+def test_node_handlers_has_the_revoke_command():
+    """`box.node.handlers`: a worker's `revoke` also looks for parked tasks."""
+    app = Celery("handlers", broker="memory://", set_as_current=False)
+    box: Any = pidbox.Pidbox(
+        SimpleNamespace(app=app, hostname="h", pool=None, controller=SimpleNamespace(use_eventloop=False))
+    )
+
+    assert callable(box.node.handlers["revoke"])
+
+
+def test_orig_run_is_the_function_that_autoretry_wraps():
+    """`_orig_run`: the limit of a task with `autoretry_for` is found on the function that it wraps."""
+    app: Any = Celery("autoretry", set_as_current=False)
+
+    @app.task(name="internals.autoretry", shared=False, autoretry_for=(KeyError,))
+    def task() -> None: ...
+
+    assert app.tasks["internals.autoretry"]._orig_run.__name__ == "task"
+
+
+def test_a_bound_task_tells_its_class():
+    """`on_bound`, `Task.bind`: a task is marked as soon as it belongs to its app."""
+    assert "cls.on_bound(app)" in inspect.getsource(Task.bind)
 
 
 def test_pools_take_callbacks_by_keyword():
