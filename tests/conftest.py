@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -119,6 +120,15 @@ def threads() -> Iterator[ThreadPoolExecutor]:
     """Sixty threads; the test ends when all of their calls have."""
     with ThreadPoolExecutor(60) as executor:
         yield executor
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """While the test runs, no tracer sees its lines."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)
 
 
 @pytest.fixture(params=["memory", "redis"])

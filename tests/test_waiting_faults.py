@@ -11,7 +11,7 @@ import pytest
 from cachify_tasks import CachifyPoolFullError, Wait, pool, pooled
 from cachify_tasks._core.commands import SlotRequest, WaitInQueue
 from cachify_tasks._store.records import CHANNEL, TICKET
-from tests.support.meddling import Struck, interrupting, meddled
+from tests.support.meddling import Struck, interrupting, meddled, struck_by_signals
 from tests.support.queues import nothing_is_left, queued, waiting
 from tests.support.waiting import await_until
 
@@ -167,8 +167,7 @@ def test_a_signal_in_the_middle_of_a_command_of_a_waiter_leaves_nothing(cachify,
     nothing_is_left(cachify)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an interval timer")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it strikes in finalizers too
+@struck_by_signals
 def test_signals_at_random_moments_of_waiting_leave_nothing(cachify):
     dice, armed, struck, p = random.Random(5), [False], 0, pool("p", max_size=1)
 

@@ -148,8 +148,11 @@ def test_our_connections_do_not_count_against_a_given_client_s_most(redis_url):
 def test_idle_connections_are_closed_after_a_burst(redis_url, threads, monkeypatch):
     store = RedisStore("burst", redis_url)
     with redis.Redis.from_url(redis_url) as client:
-        list(threads.map(lambda n: store.execute(ask(str(n))), range(600)))
-        assert client.info("clients")["connected_clients"] > 3
+        client.execute_command("CLIENT PAUSE", 60_000, "WRITE")  # so that each thread needs a connection of its own
+        burst = [threads.submit(store.execute, ask(str(n))) for n in range(8)]
+        wait_until(lambda: client.info("clients")["connected_clients"] > 8)
+        client.execute_command("CLIENT UNPAUSE")
+        assert [call.result().status for call in burst] == ["granted"] * 8
         monkeypatch.setattr("cachify_tasks._redis.sync_connection.IDLE_S", 0.0)
 
         for _ in range(100):

@@ -12,7 +12,7 @@ from cachify_tasks._core.flows import acquire, release
 from cachify_tasks._runtime.direct_calls import acquire_command
 from cachify_tasks._runtime.lease_renewer import lease_renewer
 from cachify_tasks._runtime.slot import Slot, current
-from tests.support.meddling import Struck, interrupting, meddled
+from tests.support.meddling import Struck, interrupting, meddled, struck_by_signals
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Struck(), SystemExit(1), ValueError("a soft time limit")])
@@ -78,8 +78,7 @@ def test_a_signal_in_a_release_lets_the_bodys_result_be_lost_and_its_slot_be_fre
     assert "lost" not in caplog.text
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an interval timer")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it strikes in finalizers too
+@struck_by_signals
 @pytest.mark.parametrize("rounds", [1500])
 @pytest.mark.parametrize("form", ["decorator", "with"])
 def test_signals_at_random_moments_leave_no_slot(cachify, rounds, form):

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+import pytest
 
 from cachify_tasks import Cachify
 from cachify_tasks._core.commands import Command
 
+Test = TypeVar("Test", bound=Callable[..., object])
+
 
 class Struck(BaseException):
     """What a signal's handler raises."""
+
+
+def struck_by_signals(test: Test) -> Test:
+    """Mark a test in which signals strike at random moments.
+
+    They are not traced: coverage's tracer takes a lock for each new file, and a signal that raises there leaves it
+    locked. Nor can the time limit come by a signal.
+    """
+    for mark in (
+        pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an interval timer"),
+        pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # it strikes in finalizers too
+        pytest.mark.usefixtures("untraced"),
+        pytest.mark.timeout(240, method="thread"),
+    ):
+        test = mark(test)
+    return test
 
 
 class Meddler:
