@@ -9,64 +9,74 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from redis import exceptions
 
 from .clients import new_connection
-from .resp import Replies
-from .retry import DENIED, LOST, PAUSES, another_server, means_another_server
+from .pipeline import Pipeline
+from .retry import LOST, Tries
 
 T = TypeVar("T")
-Then = Callable[[Any], None]  # takes the reply; an error, the server's or the connection's, is a value
+OnReply = Callable[[Any], None]  # takes the reply; an error, the server's or the connection's, is a value
 
 
 class Answer(asyncio.Future[T]):
-    """A future that cannot be cancelled: what it waits for has been sent. Its waiter is told of the cancellation when
-    the answer is there.
-    """
+    """A future that cannot be cancelled: its command was sent. The waiter gets the cancellation after the answer."""
 
-    def cancel(self, msg: Any | None = None) -> bool:
+    def cancel(self, msg: object = None) -> bool:
         return False
 
-    def tell(self, value: T) -> None:
-        """Settle it, unless it has been told just before a signal struck."""
+    def settle(self, value: T) -> None:
+        """Set the result, unless a signal struck just after it had been set."""
         if not self.done():
             self.set_result(value)
 
 
-class Line(asyncio.Protocol):
-    """A connection that redis-py has made and greeted, from then on ours."""
+class _Command(NamedTuple):
+    """One command that was written."""
 
-    def __init__(self, writer: asyncio.StreamWriter, seconds: float | None) -> None:
+    on_reply: OnReply
+    sent: float
+    size: int = 1
+
+
+class LoopConnection(asyncio.Protocol):
+    """A connection that redis-py has made and greeted, from then on ours.
+
+    Args:
+        timeout: seconds that a reply may take; None: any time.
+
+    Attributes:
+        usable: commands can be sent.
+    """
+
+    def __init__(self, writer: asyncio.StreamWriter, timeout: float | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._writer = writer  # kept: since Python 3.12 it closes its transport when nobody refers to it
-        self._transport: Any = writer.transport
-        self._seconds = seconds
-        self._replies = Replies()
-        self._waiting: deque[tuple[Then, float]] = deque()
+        self._transport = writer.transport
+        self._timeout = timeout
+        self._pipeline: Pipeline[_Command] = Pipeline()
         self._timer: asyncio.TimerHandle | None = None
-        self.up = not self._transport.is_closing()
+        self.usable = not self._transport.is_closing()
         self._transport.set_protocol(self)
 
-    def send(self, data: bytes, then: Then) -> None:
+    def send(self, data: bytes, on_reply: OnReply) -> None:
         try:
-            self._waiting.append((then, self._loop.time()))
+            self._pipeline.in_flight.append(_Command(on_reply, self._loop.time()))
             self._transport.write(data)
-            if self._timer is None and self._seconds is not None:
-                self._timer = self._loop.call_later(self._seconds, self._look)
+            if self._timer is None and self._timeout is not None:
+                self._timer = self._loop.call_later(self._timeout, self._check_overdue)
         except BaseException:  # a signal: nobody knows how much of it has been sent
             self.fail(exceptions.ConnectionError("sending was interrupted"))
             raise
 
     def data_received(self, data: bytes) -> None:
         try:
-            for reply in self._replies.feed(data):
-                if isinstance(reply, Exception) and means_another_server(reply):
-                    self.fail(another_server(reply))
-                    return
-                self._waiting[0][0](reply)
-                self._waiting.popleft()  # not before: where telling it fails, it is still one of those to be told
+            for command, (reply,) in self._pipeline.feed(data):
+                command.on_reply(reply)
+        except exceptions.ConnectionError as error:
+            self.fail(error)
         except Exception as error:  # noqa: BLE001  # more than was asked for, or what is no answer to it
             self.fail(exceptions.ConnectionError(f"the server's replies make no sense: {error!r}"))
         except BaseException:  # a signal: nobody knows whose the next reply is
@@ -76,105 +86,105 @@ class Line(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.fail(exceptions.ConnectionError(f"the connection was lost: {exc or 'closed by the server'}"))
 
-    def _look(self) -> None:
+    def _check_overdue(self) -> None:
         """One timer for all that wait: they are answered in their order."""
         self._timer = None
-        if not self._waiting:
+        left = self._pipeline.left(self._loop.time(), self._timeout)
+        if left is None:
             return
-        assert self._seconds is not None
-        left = self._waiting[0][1] + self._seconds - self._loop.time()
         if left <= 0:
-            self.fail(exceptions.TimeoutError(f"no reply in {self._seconds} s"))
+            self.fail(exceptions.TimeoutError(f"no reply in {self._timeout} s"))
         else:
-            self._timer = self._loop.call_later(left, self._look)
+            self._timer = self._loop.call_later(left, self._check_overdue)
 
     def fail(self, error: Exception) -> None:
-        """Hang up; who still waits gets the error."""
-        self.up = False
+        """Hang up; whoever still waits gets the error."""
+        self.usable = False
         self._transport.abort()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiting, self._waiting = self._waiting, deque()
-        for then, _ in waiting:
-            then(error)
+        in_flight, self._pipeline.in_flight = self._pipeline.in_flight, deque()
+        for command in in_flight:
+            command.on_reply(error)
 
 
-class AsyncWire:
-    """Sends packed commands over one line of an asyncio client's making, which it makes anew when it breaks."""
+class AsyncSender:
+    """Sends packed commands over one connection of an asyncio client's making, which it makes anew when it breaks."""
 
     def __init__(self, client: Any) -> None:
         self._make = partial(new_connection, client)
-        self._line: Line | None = None
-        self._making: asyncio.Future[Line] | None = None
+        self._connection: LoopConnection | None = None
+        self._connecting: asyncio.Future[LoopConnection] | None = None
 
-    def send(self, data: bytes, then: Then) -> bool:
-        """Send now, if there is a line; `then` gets the reply, or what went wrong. False: there is none."""
-        if self._line is None or not self._line.up:
+    def send(self, data: bytes, on_reply: OnReply) -> bool:
+        """Send now, if there is a connection; the callback gets the reply, or what went wrong. False: there is none."""
+        if self._connection is None or not self._connection.usable:
             return False
-        self._line.send(data, then)
+        self._connection.send(data, on_reply)
         return True
 
-    async def call(self, data: bytes, *, waited: bool = False) -> Any:
+    async def call(self, data: bytes, *, timed_out: bool = False) -> Any:
         """Send a command; its answer is a value, or the error that the server gave.
 
         Args:
-            waited: it has been sent before, and no reply came in time.
+            timed_out: it has been sent before, and no reply came in time.
 
         Raises:
-            RedisError: the connection failed three times, or no reply came twice; the command may have run or not.
+            RedisError: the connection was lost, or no reply came, more often than `Tries` allows; the command may have
+                run or not.
         """
-        for pause in () if waited else PAUSES:
+        tries = Tries(timed_out=timed_out)
+        while True:
             try:
                 return await self._once(data)
-            except DENIED:
-                raise
-            except exceptions.TimeoutError:  # the caller has waited long: once more, for a reply that was lost
-                break
-            except LOST:
+            except LOST as error:
+                pause = tries.next_pause(error)
+                if pause is None:
+                    raise
                 await asyncio.sleep(pause)
-        return await self._once(data)
 
     async def _once(self, data: bytes) -> Any:
         answer: Answer[Any] = Answer()
-        if not self.send(data, answer.tell):
-            (await self._connected()).send(data, answer.tell)
+        if not self.send(data, answer.settle):
+            (await self._connected()).send(data, answer.settle)
         reply = await answer
         if isinstance(reply, LOST):
             raise reply
         return reply
 
-    async def _connected(self) -> Line:
-        """The line, made by whoever comes first; the others get it, or the same error."""
-        if self._line is not None and self._line.up:
-            return self._line
-        making = self._making
-        if making is None:
-            making = self._making = asyncio.ensure_future(self._made())
-            making.add_done_callback(self._took)
-        await asyncio.wait([making])
-        if making.cancelled():  # by `close`: nobody has cancelled who waits for it
+    async def _connected(self) -> LoopConnection:
+        """The connection, made by whoever comes first; the others get it, or the same error."""
+        if self._connection is not None and self._connection.usable:
+            return self._connection
+        connecting = self._connecting
+        if connecting is None:
+            connecting = self._connecting = asyncio.ensure_future(self._connect())
+            connecting.add_done_callback(self._on_connected)
+        await asyncio.wait([connecting])
+        if connecting.cancelled():  # by `close`: nobody has cancelled whoever waits for it
             raise exceptions.ConnectionError("the store was closed")
-        return making.result()
+        return connecting.result()
 
-    def _took(self, making: asyncio.Future[Line]) -> None:
-        line = None if making.cancelled() or making.exception() is not None else making.result()
-        if self._making is making:
-            self._making, self._line = None, line
-        elif line is not None:  # closed meanwhile
-            line.fail(exceptions.ConnectionError("the store was closed"))
+    def _on_connected(self, connecting: asyncio.Future[LoopConnection]) -> None:
+        failed = connecting.cancelled() or connecting.exception() is not None
+        connection = None if failed else connecting.result()
+        if self._connecting is connecting:
+            self._connecting, self._connection = None, connection
+        elif connection is not None:  # closed meanwhile
+            connection.fail(exceptions.ConnectionError("the store was closed"))
 
-    async def _made(self) -> Line:
+    async def _connect(self) -> LoopConnection:
         connection = self._make()
         await connection.connect()
-        line = Line(connection._writer, connection.socket_timeout)
+        made = LoopConnection(connection._writer, connection.socket_timeout)
         connection._reader = connection._writer = None  # it has nothing to close any more
-        return line
+        return made
 
     def close(self) -> None:
-        if self._making is not None:
-            self._making.cancel()
-            self._making = None
-        if self._line is not None and self._line.up:
-            self._line.fail(exceptions.ConnectionError("the store was closed"))
-        self._line = None
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        if self._connection is not None and self._connection.usable:
+            self._connection.fail(exceptions.ConnectionError("the store was closed"))
+        self._connection = None

@@ -1,74 +1,98 @@
-"""The way to a server for event loops that watch file descriptors, as that of a Celery worker does.
+"""The way to a server for event loops that watch file descriptors, such as that of a Celery worker.
 
-Commands are written at once; nobody waits. What they are answered is told when the loop has seen something to read.
+Commands are written at once, and nobody waits. The callback of a batch is called when the loop has seen its replies.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from select import POLLIN, poll
-from typing import Any
+from typing import Any, Protocol
 
 from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .._core.commands import Command, resent
+from .._core.commands import ScriptCommand, resent
 from ..errors import CachifyStoreError
-from .resp import Replies
-from .retry import another_server, means_another_server
+from .pipeline import Pipeline
 
-Then = Callable[[list[Any] | CachifyStoreError], None]
+LOST = exceptions.RedisError, OSError
+OnAnswers = Callable[[list[Any] | CachifyStoreError], None]
+
+
+class Codec(Protocol):
+    """Turns a store's commands into bytes, and replies into answers."""
+
+    def packed(self, commands: Sequence[ScriptCommand]) -> bytes: ...
+    def answers(self, commands: Sequence[ScriptCommand], replies: Sequence[Any]) -> list[Any]: ...
+
+
+class HubStore(Protocol):
+    """The store whose commands a `HubConnection` sends."""
+
+    @property
+    def codec(self) -> Codec: ...
+
+    def make_connection(self) -> Any:
+        """A redis-py connection for the caller alone, not connected yet."""
+
+    def failure(self, error: Exception) -> CachifyStoreError:
+        """The error that says why there are no answers."""
 
 
 @dataclass(slots=True)
 class _Batch:
-    commands: Sequence[Command]
-    then: Then
+    """Commands that were written at once. resent: they are under way for the second time."""
+
+    size: int
+    commands: Sequence[ScriptCommand]
+    on_answers: OnAnswers
     sent: float
-    again: bool = False  # it is on its way for the second time
+    resent: bool = False
 
 
 class HubConnection:
-    """One connection of a store's making; it is made at the first use, and anew when it breaks.
+    """One connection to a store's server. It is made at the first use, and anew when it breaks.
 
-    Commands whose replies are lost with a connection are sent once more over the next one: they answer the same.
+    Commands whose replies are lost with a connection are sent once more over the next one, at once: the loop stands
+    still meanwhile. All of it belongs to the thread of the event loop.
 
     Args:
-        store: a `RedisStore`.
         watch, unwatch: begin and end to call `readable` when this file descriptor can be read.
     """
 
-    def __init__(self, store: Any, watch: Callable[[int], None], unwatch: Callable[[int], None]) -> None:
-        self._store, self._watch, self._unwatch = store, watch, unwatch
+    def __init__(self, store: HubStore, watch: Callable[[int], None], unwatch: Callable[[int], None]) -> None:
+        self._store = store
+        self._watch = watch
+        self._unwatch = unwatch
         self._connection: Any = None
         self._fd = -1
-        self._waiting: deque[_Batch] = deque()
-        self._parser, self._replies = Replies(), list[Any]()
+        self._pipeline: Pipeline[_Batch] = Pipeline()
 
-    def send(self, commands: Sequence[Command], then: Then) -> None:
-        """Send commands; `then` gets their answers, each a value or an error, or why there are none."""
-        self._waiting.append(_Batch(commands, then, time.monotonic()))
+    def send(self, commands: Sequence[ScriptCommand], on_answers: OnAnswers) -> None:
+        """Send commands; the callback gets their answers, each a value or an error, or why there are none."""
+        batch = _Batch(len(commands), commands, on_answers, time.monotonic())
+        self._pipeline.in_flight.append(batch)
         try:
-            self._write(commands)
-        except (exceptions.RedisError, OSError) as error:
-            self._broken(error)
+            self._write(batch)
+        except LOST as error:
+            self._on_broken(error)
 
-    def _write(self, commands: Sequence[Command]) -> None:
+    def _write(self, batch: _Batch) -> None:
         if self._fd < 0:
             self._connect()
         # Not by the connection's own method: where that fails it closes the socket, which is still watched. A process
-        # forked meanwhile has it open too, so a poller would go on to tell of it, by a number that is soon another's.
-        self._connection._sock.sendall(self._store.packed(commands))
+        # forked meanwhile has it open too, so a poller would go on to report it, by a number that is soon another's.
+        self._connection._sock.sendall(self._store.codec.packed(batch.commands))
 
     def _connect(self) -> None:
         self._connection = connection = self._store.make_connection()
         connection.retry = Retry(NoBackoff(), 0)  # the loop stands still meanwhile
         connection.connect()
-        self._parser, self._replies = Replies(), []
         self._fd = connection._sock.fileno()
         self._watch(self._fd)
 
@@ -78,48 +102,48 @@ class HubConnection:
             self._receive()
 
     def _receive(self) -> None:
-        try:
-            self._read()
-        except (exceptions.RedisError, OSError) as error:
-            self._broken(error)
+        """Read what there is, and call the callbacks of the batches that it answers.
 
-    def _read(self) -> None:
+        They are called at the end: one of them may send, or hang up.
+        """
+        answered: list[tuple[_Batch, list[Any]]] = []
+        error: Exception | None = None
+        try:
+            for data in self._read():
+                for pair in self._pipeline.feed(data):
+                    answered.append(pair)  # noqa: PERF402  # those before an error count
+        except LOST as found:
+            error = found
+        for batch, replies in answered:
+            batch.on_answers(self._store.codec.answers(batch.commands, replies))
+        if isinstance(error, exceptions.InvalidResponse) and not self._pipeline.in_flight:
+            self.hang_up()  # more than was asked for: the next batch must not take it for its own
+        elif error is not None:
+            self._on_broken(error)
+
+    def _read(self) -> Iterator[bytes]:
         sock = self._connection._sock
         while True:
             data = sock.recv(65536)
             if not data:
                 raise exceptions.ConnectionError("the connection was closed by the server")
-            self._replies += self._parser.feed(data)
+            yield data
             pending = getattr(sock, "pending", None)  # TLS: what has been read from the kernel and not by us
             if pending is None or not pending():
-                break
-        answered = []
-        elsewhere = None
-        while self._waiting and len(self._replies) >= (count := len(self._waiting[0].commands)):
-            replies = self._replies[:count]
-            elsewhere = next((reply for reply in replies if means_another_server(reply)), None)
-            if elsewhere is not None:
-                break
-            answered.append((self._waiting.popleft(), replies))
-            del self._replies[:count]
-        if self._replies and not self._waiting:  # more than was asked: the next batch must not take them for its own
-            self.hang_up()
-        for batch, replies in answered:
-            batch.then(self._store.answers(batch.commands, replies))
-        if elsewhere is not None:
-            raise another_server(elsewhere)
+                return
 
     def check_overdue(self) -> None:
         """To be called now and then: gives up a connection on which a reply is overdue.
 
         A process that was stopped meanwhile finds the reply there, unread.
         """
-        if self._waiting:
+        if self._pipeline.in_flight:
             self.readable()
-        if self._waiting and self._fd >= 0:
-            limit = self._connection.socket_timeout
-            if limit is not None and time.monotonic() - self._waiting[0].sent > limit:
-                self._broken(exceptions.TimeoutError(f"no reply in {limit} s"))
+        if self._pipeline.in_flight and self._fd >= 0:
+            timeout = self._connection.socket_timeout
+            left = self._pipeline.left(time.monotonic(), timeout)
+            if left is not None and left < 0:
+                self._on_broken(exceptions.TimeoutError(f"no reply in {timeout} s"))
 
     def _can_read(self) -> bool:
         ready = poll()
@@ -133,36 +157,37 @@ class HubConnection:
 
     def drain(self) -> None:
         """Wait for all answers: the loop will not turn again."""
-        while self._waiting:
+        while self._pipeline.in_flight:
             if self._fd < 0:
-                self._broken(exceptions.ConnectionError("the connection was lost"))
+                self._on_broken(exceptions.ConnectionError("the connection was lost"))
             else:
                 self._receive()
 
-    def _broken(self, error: Exception) -> None:
-        """Hang up, and send what waits once more: all of it, in its order, or nothing of it, where some was sent twice
-        already or the connection could not be made.
+    def _on_broken(self, error: Exception) -> None:
+        """Hang up, and send what is in flight once more: all of it, in its order, or nothing of it, where some was sent
+        twice already or the connection could not be made.
         """
-        once_more = self._fd >= 0 and not any(batch.again for batch in self._waiting)
+        in_flight, self._pipeline.in_flight = self._pipeline.in_flight, deque()
+        once_more = self._fd >= 0 and not any(batch.resent for batch in in_flight)
         self.hang_up()
-        waiting, self._waiting = self._waiting, deque()
         if once_more:
             try:
-                for batch in waiting:
+                for batch in in_flight:
                     batch.commands = [resent(command) for command in batch.commands]
-                    self._write(batch.commands)
-                    batch.again, batch.sent = True, time.monotonic()
-            except (exceptions.RedisError, OSError) as second:
+                    batch.resent, batch.sent = True, time.monotonic()
+                    self._write(batch)
+            except LOST as second:
                 self.hang_up()
                 error = second
             else:
-                self._waiting = waiting
+                self._pipeline.in_flight = in_flight
                 return
-        for batch in waiting:
-            batch.then(self._store.failure(error))
+        for batch in in_flight:
+            batch.on_answers(self._store.failure(error))
 
     def hang_up(self) -> None:
         """Close the connection; it is made anew when it is needed."""
+        self._pipeline.restart()
         if self._fd >= 0:
             self._unwatch(self._fd)
             self._fd = -1

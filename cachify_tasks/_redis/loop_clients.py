@@ -8,20 +8,20 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from .asyncio_connection import AsyncWire
+from .asyncio_connection import AsyncSender
 from .sync_connection import direct
 
-HOMES: Final = "_cachify_homes"  # an attribute of event loops
+CLIENTS: Final = "_cachify_clients"  # an attribute of event loops
 
 
-class Home:
+class LoopClient:
     """What a store has in one event loop.
 
     Args:
         owned: the client is closed in the end.
 
     Attributes:
-        wire: None where the client does not work by a plain pool of connections.
+        sender: None where the client does not work by a plain pool of connections.
         users: commands under way.
         life: ends with the loop; None: it has ended, and the last user hangs up.
     """
@@ -29,7 +29,7 @@ class Home:
     def __init__(self, client: Any, *, owned: bool) -> None:
         self.client, self._owned = client, owned
         self.users = 0
-        self.wire = AsyncWire(client) if direct(client) else None
+        self.sender = AsyncSender(client) if direct(client) else None
         self.life: AsyncGenerator[None, None] | None = self._lived()
         with contextlib.suppress(StopIteration):
             self.life.__anext__().send(None)  # as far as its yield; nothing is awaited before it
@@ -50,16 +50,16 @@ class Home:
         if self.life is not None or self.users:
             return
         try:
-            if self.wire is not None:
-                self.wire.close()
+            if self.sender is not None:
+                self.sender.close()
                 await asyncio.sleep(0)  # the socket is closed in the loop's next turn
         finally:
             if self._owned:
                 await self.client.aclose()
 
 
-class Loops:
-    """The homes of one store. Each is kept by its event loop, so that it goes when the loop is thrown away unclosed.
+class LoopClients:
+    """The clients of one store. Each is kept by its event loop, so that it goes when the loop is thrown away unclosed.
 
     Args:
         given: the user's asyncio client, for the first loop that needs one; None: there is none that can be used.
@@ -70,26 +70,26 @@ class Loops:
         self._make = make
         self._free = given  # no loop has it yet
 
-    def peek(self) -> Home | None:
+    def peek(self) -> LoopClient | None:
         """What is there for the running loop."""
-        homes = getattr(asyncio.get_running_loop(), HOMES, None)
-        return None if homes is None else homes.get(self)
+        clients = getattr(asyncio.get_running_loop(), CLIENTS, None)
+        return None if clients is None else clients.get(self)
 
-    def here(self) -> Home:
+    def current(self) -> LoopClient:
         """What there is for the running loop, made at the first use."""
-        home = self.peek()
-        if home is None:
+        own = self.peek()
+        if own is None:
             client, self._free = self._free, None
-            home = Home(self._make(), owned=True) if client is None else Home(client, owned=False)
+            own = LoopClient(self._make(), owned=True) if client is None else LoopClient(client, owned=False)
             loop: Any = asyncio.get_running_loop()
-            if not hasattr(loop, HOMES):
-                setattr(loop, HOMES, WeakKeyDictionary[Loops, Home]())
-            getattr(loop, HOMES)[self] = home
-        return home
+            if not hasattr(loop, CLIENTS):
+                setattr(loop, CLIENTS, WeakKeyDictionary[LoopClients, LoopClient]())
+            getattr(loop, CLIENTS)[self] = own
+        return own
 
     async def aclose(self) -> None:
         """Close what was opened in the running loop."""
-        home = self.peek()
-        if home is not None and home.life is not None:
-            del getattr(asyncio.get_running_loop(), HOMES)[self]  # first: who comes now gets another one
-            await home.life.aclose()
+        own = self.peek()
+        if own is not None and own.life is not None:
+            del getattr(asyncio.get_running_loop(), CLIENTS)[self]  # first: who comes now gets another one
+            await own.life.aclose()

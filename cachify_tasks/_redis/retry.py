@@ -12,12 +12,37 @@ from redis import exceptions
 
 LOST: Final = exceptions.ConnectionError, exceptions.TimeoutError
 DENIED: Final = exceptions.AuthenticationError, exceptions.AuthorizationError
-PAUSES: Final = 0.02, 0.1  # seconds before the second and the third try, where a caller waits for the answer
+PAUSES: Final = 0.02, 0.1  # seconds before the second and the third try
 
 _ELSEWHERE: Final = (
     exceptions.ReadOnlyError, exceptions.MasterDownError, exceptions.ClusterDownError, exceptions.BusyLoadingError,
 )  # fmt: skip
 _WRAPPED: Final = re.compile(r"-(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN) ")  # in the error of a script
+
+
+class Tries:
+    """How often, and after which pauses, one command of a caller that waits is sent again.
+
+    A lost connection is worth two more tries. A reply that did not come has cost a whole time-out: one more, at once. A
+    refusal of the credentials is final.
+
+    Args:
+        timed_out: it has been sent before, and no reply came.
+    """
+
+    __slots__ = ("_pauses",)
+
+    def __init__(self, *, timed_out: bool = False) -> None:
+        self._pauses = [] if timed_out else list(PAUSES)
+
+    def next_pause(self, error: Exception) -> float | None:
+        """Seconds to wait before the next try; None: there is none."""
+        if isinstance(error, DENIED) or not self._pauses:
+            return None
+        if isinstance(error, exceptions.TimeoutError):
+            self._pauses.clear()
+            return 0.0
+        return self._pauses.pop(0)
 
 
 class AnotherServer(exceptions.ConnectionError):

@@ -18,18 +18,9 @@ import redis.asyncio
 from redis import exceptions
 
 from .clients import new_connection
-from .retry import DENIED, LOST, PAUSES, another_server, means_another_server
+from .retry import LOST, Tries, another_server, means_another_server
 
 IDLE_S: Final = 10.0  # a connection that was idle for longer is closed when another one is given back
-
-
-def packed(args: tuple[Any, ...]) -> bytes:
-    """The arguments of a command as they go over the wire (RESP bulk strings)."""
-    parts = []
-    for arg in args:
-        value = arg.encode() if type(arg) is str else b"%d" % arg if type(arg) is int else arg
-        parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
-    return b"".join(parts)
 
 
 def direct(client: Any) -> bool:
@@ -38,7 +29,7 @@ def direct(client: Any) -> bool:
     return plain and getattr(client, "connection", None) is None and not getattr(client, "single_connection_client", 0)
 
 
-class Wire:
+class SyncSender:
     """Sends packed commands by connections of a synchronous client's making, which it keeps.
 
     A connection that has gone bad while it was idle is found by using it: then the command is sent again.
@@ -55,20 +46,22 @@ class Wire:
             again: gives what is sent in place of `data` from the second try on.
 
         Raises:
-            RedisError: the connection failed three times, or no reply came twice; each command may have run or not.
+            RedisError: the connection was lost, or no reply came, more often than `Tries` allows; each command may have
+                run or not.
         """
-        for pause in PAUSES:
+        tries: Tries | None = None
+        while True:
             try:
                 return self._once(data, replies)
-            except DENIED:
-                raise
-            except exceptions.TimeoutError:  # the caller has waited long: once more, for a reply that was lost
-                break
-            except LOST:  # the others are most likely as old and as bad: more of them than there are tries
-                self._hang_up()
-                time.sleep(pause)
+            except LOST as error:
+                tries = tries or Tries()
+                pause = tries.next_pause(error)
+                if pause is None:
+                    raise
+                if pause:  # not a time-out: the others are most likely as old and as bad, and more than there are tries
+                    self._hang_up()
+                    time.sleep(pause)
                 data = again() if again else data
-        return self._once(again() if again else data, replies)
 
     def _hang_up(self) -> None:
         for _ in range(len(self._idle)):

@@ -22,13 +22,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from .._core.commands import Command, KeyCommand, Ping, ScriptCommand, SlotRequest, StoreCommand, resent
 from .._core.keys import Schema
 from .._redis import clients
-from .._redis.asyncio_connection import Answer, AsyncWire
-from .._redis.loop_clients import Home, Loops
-from .._redis.sync_connection import Wire, direct
+from .._redis.asyncio_connection import Answer, AsyncSender
+from .._redis.loop_clients import LoopClient, LoopClients
+from .._redis.sync_connection import SyncSender, direct
 from ..errors import CachifyStoreError
 from ..settings import hide_password
 from .key_commands import aask, answer_of, ask, calls_of, check_version, ping
-from .scripts import arguments, decoded, evalsha, packed_command, script, text, whole
+from .scripts import Codec, arguments, decoded, evalsha, packed_command, script, text, whole
 from .wakeup_listener import Listener
 from .wakeups import Wakeups
 
@@ -71,14 +71,15 @@ class RedisStore:
         clock: Callable[[], int] | None = None,
     ) -> None:
         self.schema = Schema(prefix, clients.layout_of(sync_client, async_client))
+        self.codec = Codec(self.schema, clock, self._answers_after_error)
         self._ping_at = 0.0  # monotonic seconds: when `_check_schema` is due; a race costs one ping more
         self._url, self._clock = url, clock
         self._given_sync, self._given_async = sync_client, async_client
         self._sync = sync_client if sync_client is not None and not clients.decodes(sync_client) else None
-        self._loops = Loops(None if clients.decodes(async_client) else async_client, self._async_client)
+        self._loops = LoopClients(None if clients.decodes(async_client) else async_client, self._async_client)
         self._lock = threading.Lock()
         self._wakeups: Listener | None = None
-        self._wire = Wire(self._sync) if self._sync is not None and direct(self._sync) else None
+        self._sender = SyncSender(self._sync) if self._sync is not None and direct(self._sync) else None
         self.shown = hide_password(url) if url else _where(sync_client or async_client)
 
     @property
@@ -89,7 +90,7 @@ class RedisStore:
                 if self._sync is None:
                     given = self._given_sync if self._given_sync is not None else self._given_async
                     client = clients.sync_from_url(self._url) if self._url else clients.sync_like(given)
-                    self._wire = Wire(client)
+                    self._sender = SyncSender(client)
                     self._sync = client
         return self._sync
 
@@ -107,26 +108,28 @@ class RedisStore:
         return cast("A", answer)
 
     def _ask(self, client: Any, command: KeyCommand) -> Any:
-        if self._wire is None:
+        if self._sender is None:
             return ask(client, command, self.schema, self._now())
         calls = calls_of(command, self.schema, self._now())
-        replies = self._wire.call(b"".join(map(packed_command, calls)), len(calls)) if calls else []
+        replies = self._sender.call(b"".join(map(packed_command, calls)), len(calls)) if calls else []
         return answer_of(command, replies)
 
-    async def _aask(self, home: Home, command: KeyCommand) -> Any:
-        if home.wire is None:
-            return await aask(home.client, command, self.schema, self._now())
+    async def _aask(self, own: LoopClient, command: KeyCommand) -> Any:
+        if own.sender is None:
+            return await aask(own.client, command, self.schema, self._now())
         calls = calls_of(command, self.schema, self._now())
-        return answer_of(command, [await home.wire.call(packed_command(call)) for call in calls])
+        return answer_of(command, [await own.sender.call(packed_command(call)) for call in calls])
 
     def _check_schema(self, client: Any) -> None:
         """Ping, at the first use and every minute: the store may have been emptied, and others use other keys in it."""
         call = ping(self.schema)
-        self._pinged(client.execute_command(*call) if self._wire is None else self._wire.call(packed_command(call))[0])
+        self._pinged(
+            client.execute_command(*call) if self._sender is None else self._sender.call(packed_command(call))[0]
+        )
 
-    async def _acheck_schema(self, client: Any, wire: AsyncWire | None) -> None:
+    async def _acheck_schema(self, client: Any, sender: AsyncSender | None) -> None:
         call = ping(self.schema)
-        self._pinged(await (client.execute_command(*call) if wire is None else wire.call(packed_command(call))))
+        self._pinged(await (client.execute_command(*call) if sender is None else sender.call(packed_command(call))))
 
     def _pinged(self, reply: Any) -> None:
         if isinstance(reply, Exception):
@@ -141,10 +144,10 @@ class RedisStore:
         args = arguments(command, self.schema, self._now())
         code, keys = script(command.script), self.schema.pool(command.pool)
         try:
-            if self._wire is not None:
-                (reply,) = self._wire.call(evalsha(code, args, keys), again=lambda: evalsha(code, again(), keys))
+            if self._sender is not None:
+                (reply,) = self._sender.call(evalsha(code, args, keys), again=lambda: evalsha(code, again(), keys))
                 if isinstance(reply, NoScriptError):
-                    (reply,) = self._wire.call(whole(code, args), again=lambda: whole(code, again()))
+                    (reply,) = self._sender.call(whole(code, args), again=lambda: whole(code, again()))
                 if isinstance(reply, Exception):
                     raise reply
             else:
@@ -164,52 +167,36 @@ class RedisStore:
         """
         if len(commands) == 1:
             return [self.execute(commands[0])]
-        client = self.client
+        client, scripts = self.client, cast("Sequence[ScriptCommand]", commands)
         try:
             if time.monotonic() >= self._ping_at:
                 self._check_schema(client)
-            if self._wire is not None:
-                replies = self._wire.call(self.packed(commands), len(commands))
+            if self._sender is not None:
+                replies = self._sender.call(self.codec.packed(scripts), len(scripts))
             else:
                 pipe, now = client.pipeline(transaction=False), self._now()
-                for command in commands:
-                    pipe.execute_command(
-                        "EVALSHA",
-                        script(command.script).sha,  # type: ignore[attr-defined]
-                        *arguments(command, self.schema, now),  # type: ignore[arg-type]
-                    )
+                for command in scripts:
+                    pipe.execute_command("EVALSHA", script(command.script).sha, *arguments(command, self.schema, now))
                 replies = pipe.execute(raise_on_error=False)
         except RedisError as error:
             raise _wrapped(error, self.shown) from error
-        return self.answers(commands, replies)
+        return self.codec.answers(scripts, replies)
 
-    def packed(self, commands: Sequence[StoreCommand[Any]]) -> bytes:
-        """Scripts as they go over the wire."""
-        now, schema = self._now(), self.schema
-        return b"".join(
-            evalsha(script(c.script), arguments(c, schema, now), schema.pool(c.pool))  # type: ignore[arg-type, attr-defined]
-            for c in commands
-        )
-
-    def answers(self, commands: Sequence[StoreCommand[Any]], replies: Sequence[Any]) -> list[Any]:
-        """What the replies to these scripts mean; one that is an error is given as a value."""
+    def _answers_after_error(self, commands: Sequence[ScriptCommand], replies: Sequence[Any]) -> list[Any]:
         answers: list[Any] = []
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, NoScriptError):  # what came after it has run without it: all again, in order
                 done = len(answers)
                 return answers + list(map(self._once_more, commands[done:], replies[done:]))
-            if isinstance(reply, Exception):
-                answers.append(self.failure(reply))
-            else:
-                answers.append(decoded(command, reply))
+            answers.append(self.failure(reply) if isinstance(reply, Exception) else decoded(command, reply))
         return answers
 
     def _once_more(self, command: StoreCommand[Any], reply: Any) -> Any:
         """But what was parked is: where its slot was reserved meanwhile, it would be taken for a copy of itself."""
         if isinstance(command, SlotRequest) and not isinstance(reply, Exception):
-            told = decoded(command, reply)
-            if told.status == "parked":
-                return told
+            answer = decoded(command, reply)
+            if answer.status == "parked":
+                return answer
         try:
             return self.execute(command)
         except CachifyStoreError as error:
@@ -237,55 +224,55 @@ class RedisStore:
 
     def begin(self, command: StoreCommand[A]) -> asyncio.Future[A]:
         """The answer to come. What has been sent cannot be cancelled: the answer comes before the cancellation does."""
-        loop, home = asyncio.get_running_loop(), self._loops.peek()
-        if home is None or home.life is None or home.wire is None or isinstance(command, KeyCommand):
+        loop, own = asyncio.get_running_loop(), self._loops.peek()
+        if own is None or own.life is None or own.sender is None or isinstance(command, KeyCommand):
             return loop.create_task(self.aexecute(command))
         if time.monotonic() >= self._ping_at:
             return loop.create_task(self.aexecute(command))
-        return self._begin(home, home.wire, command)  # type: ignore[arg-type]  # no other kinds are executed
+        return self._begin(own, own.sender, command)  # type: ignore[arg-type]  # no other kinds are executed
 
-    def _begin(self, home: Home, wire: AsyncWire, command: ScriptCommand) -> asyncio.Future[Any]:
+    def _begin(self, own: LoopClient, sender: AsyncSender, command: ScriptCommand) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         answer: Answer[Any] = Answer(loop=loop)
 
         def then(reply: Any) -> None:
             if not isinstance(reply, Exception):
-                answer.tell(decoded(command, reply))
+                answer.settle(decoded(command, reply))
             elif not answer.done():  # sent again, slowly, as often as it is worth
-                again = self._aexecute(home, command, waited=isinstance(reply, RedisTimeoutError))
+                again = self._aexecute(own, command, timed_out=isinstance(reply, RedisTimeoutError))
                 loop.create_task(again).add_done_callback(partial(_copy, answer))
 
         args = arguments(command, self.schema, self._now())
-        if wire.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
+        if sender.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
             return answer
         return loop.create_task(self.aexecute(command))
 
     async def aexecute(self, command: StoreCommand[A]) -> A:
-        answer: Any = await self._aexecute(self._loops.here(), command)  # type: ignore[arg-type]
+        answer: Any = await self._aexecute(self._loops.current(), command)  # type: ignore[arg-type]
         return cast("A", answer)
 
-    async def _aexecute(self, home: Home, command: Command, *, waited: bool = False) -> Any:
-        home.users += 1
+    async def _aexecute(self, own: LoopClient, command: Command, *, timed_out: bool = False) -> Any:
+        own.users += 1
         try:
-            return await self._arun(home, command, waited)
+            return await self._arun(own, command, timed_out)
         finally:
-            home.users -= 1
-            await home.rest()
+            own.users -= 1
+            await own.rest()
 
-    async def _arun(self, home: Home, command: Command, waited: bool) -> Any:
-        client, wire = home.client, home.wire
+    async def _arun(self, own: LoopClient, command: Command, timed_out: bool) -> Any:
+        client, sender = own.client, own.sender
         try:
             if time.monotonic() >= self._ping_at or isinstance(command, Ping):
-                await self._acheck_schema(client, wire)
+                await self._acheck_schema(client, sender)
             if isinstance(command, KeyCommand):
-                return await self._aask(home, command)
+                return await self._aask(own, command)
             args = arguments(command, self.schema, self._now())
             code = script(command.script)
             try:
-                if wire is not None:
-                    reply = await wire.call(evalsha(code, args, self.schema.pool(command.pool)), waited=waited)
+                if sender is not None:
+                    reply = await sender.call(evalsha(code, args, self.schema.pool(command.pool)), timed_out=timed_out)
                     if isinstance(reply, NoScriptError):
-                        reply = await wire.call(whole(code, args))
+                        reply = await sender.call(whole(code, args))
                     if isinstance(reply, Exception):
                         raise reply
                 else:
@@ -307,8 +294,8 @@ class RedisStore:
         """Close the synchronous connections that this store opened itself; who waits asks now and then."""
         if self._wakeups is not None:
             self._wakeups.stop()
-        if self._wire is not None:
-            self._wire.close()
+        if self._sender is not None:
+            self._sender.close()
         if self._sync is not None and self._sync is not self._given_sync:
             self._sync.close()
 
@@ -319,11 +306,11 @@ class RedisStore:
     def reset_after_fork(self) -> None:
         """In the child: event loops and the given asyncio client are the parent's. redis-py looks after sync ones."""
         self._lock = threading.Lock()
-        self._loops = Loops(None, self._async_client)
+        self._loops = LoopClients(None, self._async_client)
         if self._wakeups is not None:
             self._wakeups.renew()
-        if self._wire is not None:
-            self._wire.reset_after_fork()
+        if self._sender is not None:
+            self._sender.reset_after_fork()
 
     def __repr__(self) -> str:
         return f"<RedisStore {self.shown}>"

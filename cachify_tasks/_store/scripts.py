@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import starmap
-from typing import Any, Final, NamedTuple, TypeVar, assert_never, cast
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, assert_never, cast
 
 from .._core.commands import (
     Acquire,
@@ -33,16 +33,25 @@ from .._core.commands import (
     Withdraw,
 )
 from .._core.keys import PoolKeys, Schema
-from .._redis.sync_connection import packed
 from .records import SlotRecord
 
 A = TypeVar("A")
+AfterError: TypeAlias = Callable[[Sequence[ScriptCommand], Sequence[Any]], list[Any]]
 
 NAMES: Final = (
     "acquire", "start_reserved", "wait_in_queue", "renew", "release", "withdraw", "sweep", "configure", "size",
     "inspect", "find", "due", "ping",
 )  # fmt: skip
 _INCLUDE: Final = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
+
+
+def packed(args: tuple[Any, ...]) -> bytes:
+    """The arguments of a command as they go over the wire (RESP bulk strings)."""
+    parts = []
+    for arg in args:
+        value = arg.encode() if type(arg) is str else b"%d" % arg if type(arg) is int else arg
+        parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
+    return b"".join(parts)
 
 
 class Script(NamedTuple):
@@ -151,6 +160,39 @@ def whole(code: Script, args: tuple[Any, ...]) -> bytes:
 def packed_command(command: tuple[Any, ...]) -> bytes:
     """Any command in RESP."""
     return b"*%d\r\n%b" % (len(command), packed(command))
+
+
+class Codec:
+    """The scripts of one store: commands as bytes, and what the replies to them mean.
+
+    Args:
+        clock: tests only: the time in microseconds, in place of the server's.
+        after_error: answers the rest of a batch, from the first reply that is an error.
+    """
+
+    def __init__(self, schema: Schema, clock: Callable[[], int] | None, after_error: AfterError) -> None:
+        self._schema = schema
+        self._clock = clock
+        self._after_error = after_error
+
+    def packed(self, commands: Sequence[ScriptCommand]) -> bytes:
+        """Scripts as they go over the wire."""
+        schema, now = self._schema, "" if self._clock is None else str(self._clock())
+        parts = []
+        for command in commands:
+            args = arguments(command, schema, now)
+            parts.append(evalsha(script(command.script), args, schema.pool(command.pool)))
+        return b"".join(parts)
+
+    def answers(self, commands: Sequence[ScriptCommand], replies: Sequence[Any]) -> list[Any]:
+        """What the replies to these scripts mean; one that is an error is given as a value."""
+        answers: list[Any] = []
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, Exception):
+                done = len(answers)
+                return answers + self._after_error(commands[done:], replies[done:])
+            answers.append(decoded(command, reply))
+        return answers
 
 
 def text(value: bytes | str) -> str:

@@ -27,6 +27,7 @@ from .._core.commands import Reply
 from .._redis.hub_connection import HubConnection
 from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime
+from .._store.redis_store import RedisStore
 from .._worker.held_slots import LOOK, is_alive, slot_of
 from .._worker.outage import FIRST
 from .._worker.outbox import Entry
@@ -62,7 +63,7 @@ class PreforkGate(Gate):
 
     reserves_for_itself = True
 
-    def __init__(self, runtime: Runtime, worker: Worker) -> None:
+    def __init__(self, runtime: Runtime, worker: Worker, connection: HubConnection | None = None) -> None:
         super().__init__(runtime, worker)
         self._thread = threading.get_ident()
         self._asked: deque[_Asked] = deque()  # the batch of this loop iteration
@@ -73,7 +74,10 @@ class PreforkGate(Gate):
         self._urgent = False  # a report must not wait for another event
         self._ahead_of_next_heir: object = None  # the delivered request that must run before the next heir (fairness)
         self._waker = LoopWaker(self._make_calls)
-        self._connection = HubConnection(runtime.store, self._watch, self._unwatch)
+        if connection is None:
+            assert isinstance(runtime.store, RedisStore), "`InstallGate` refuses memory for a worker of processes"
+            connection = HubConnection(runtime.store, self._watch, self._unwatch)
+        self._connection = connection
         self._checks: Timer | None = None
 
     @property

@@ -27,9 +27,9 @@ class PreforkBench(HandWorker):
         @self.app.task(name="plain", shared=False)
         def plain() -> None: ...
 
-        self.gate = PreforkGate(self.runtime, self)  # type: ignore[arg-type]
+        self.connection: Any = HandConnection(self.store)
+        self.gate = PreforkGate(self.runtime, self, self.connection)  # type: ignore[arg-type]
         self.gate.core = Worker(self.runtime, self.gate, clock=self.clock)
-        self.connection = self.gate._connection = HandConnection(self.store)
         self.gated_by(self.gate)
         self.gate.register(self.hub)
         self.turn()

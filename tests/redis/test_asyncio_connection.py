@@ -1,6 +1,7 @@
 """Commands of an event loop on one connection: replies in pieces, lost, late, and cancelled waits."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from redis import exceptions
 
 from cachify_tasks import CachifyStoreError, init_cachify
 from cachify_tasks._core.commands import Acquire, Size
-from cachify_tasks._redis.resp import Replies
+from cachify_tasks._redis.pipeline import Pipeline
 from cachify_tasks._store import redis_store
 from cachify_tasks._store.redis_store import RedisStore
 from tests.support.waiting import await_until, wait_until
@@ -37,18 +38,19 @@ def ask(name: str, pool: str = "p", limit: int = 100) -> Acquire:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, len(WIRE)])
 def test_replies_are_the_same_in_whatever_pieces_they_come(size):
-    replies, found = Replies(), []
+    pipeline, found = Pipeline[Any](), list[Any]()
+    pipeline.in_flight.extend(SimpleNamespace(size=1) for _ in range(len(MEANT) + 1))
 
     for at in range(0, len(WIRE), size):
-        found += replies.feed(WIRE[at : at + size])
+        found += [reply for _, (reply,) in pipeline.feed(WIRE[at : at + size])]
 
     assert found[:-1] == MEANT
     assert isinstance(found[-1], exceptions.NoScriptError)
 
 
 def test_what_is_no_reply_is_an_error():
-    with pytest.raises(exceptions.InvalidResponse, match="HTTP"):
-        Replies().feed(b"HTTP/1.1 400 Bad Request\r\n")
+    with pytest.raises(exceptions.InvalidResponse, match='got "H"'):
+        list(Pipeline[Any]().feed(b"HTTP/1.1 400 Bad Request\r\n"))
 
 
 async def test_commands_at_once_share_one_connection_and_get_their_own_answers(store, proxy):
@@ -170,7 +172,7 @@ async def test_what_was_under_way_when_the_store_was_closed_leaves_no_connection
 
 
 class Struck:
-    """Stands for a part of a line; a signal strikes when that method of it has been called for the first time."""
+    """Stands for a part of a pipeline; a signal strikes when that method of it has been called for the first time."""
 
     def __init__(self, part, method):
         self._part, self._method = part, method
@@ -193,12 +195,12 @@ class Struck:
         return self._part[index]
 
 
-@pytest.mark.parametrize(("part", "method"), [("_waiting", "append"), ("_replies", "feed"), ("_waiting", "popleft")])
+@pytest.mark.parametrize(("part", "method"), [("in_flight", "append"), ("_reader", "feed"), ("in_flight", "popleft")])
 def test_wherever_a_signal_strikes_nobody_gets_the_answer_of_another(redis_url, part, method):
     async def struck():
-        wire: Any = store._loops.here().wire
-        line = wire._line
-        setattr(line, part, Struck(getattr(line, part), method))
+        sender: Any = store._loops.current().sender
+        pipeline = sender._connection._pipeline
+        setattr(pipeline, part, Struck(getattr(pipeline, part), method))
         answers.append(store.begin(Size("q")))
         await answers[0]
 

@@ -197,7 +197,7 @@ def test_a_connection_that_cannot_be_made_is_tried_once(loop, proxy, monkeypatch
 def test_replies_that_nobody_asked_for_answer_no_later_command(loop):
     loop.send(Size("p"))
     loop.turn_until(1)
-    loop.pipe._connection.send_packed_command((b"*1\r\n$4\r\nPING\r\n",))  # behind the pipe's back
+    loop.pipe._connection.send_packed_command((b"*1\r\n$4\r\nPING\r\n",))  # behind its back
     wait_until(loop.pipe._can_read)
     loop.pipe.readable()
 

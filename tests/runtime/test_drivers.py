@@ -12,7 +12,7 @@ import redis
 from cachify_tasks import init_cachify, pool, pooled
 from cachify_tasks._core.commands import Size
 from cachify_tasks._core.flows import CHECKPOINT, Run, Sleep
-from cachify_tasks._redis.loop_clients import Loops
+from cachify_tasks._redis.loop_clients import LoopClients
 from cachify_tasks._runtime.drivers import adrive, drive
 from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks._store.memory_store import MemoryStore
@@ -135,13 +135,13 @@ def test_event_loops_in_two_threads_may_begin_at_once():
             return super().is_closed()
 
     async def visit():
-        loops.here()
+        loops.current()
 
     async def begin():
         others.append(threads.submit(asyncio.run, visit()))  # it is met where this loop looks at the first one
-        loops.here()
+        loops.current()
 
-    loops, others = Loops(None, Client), list[Future[None]]()
+    loops, others = LoopClients(None, Client), list[Future[None]]()
     first = Meeting()
     first.run_until_complete(visit())
     with ThreadPoolExecutor(1) as threads:
