@@ -19,6 +19,7 @@ def test_a_delivery_goes_through_the_files_that_the_contributing_guide_lists(mak
 
     with shop.worker(concurrency=1, args=["-I", "trace"]):
         shop.send("park", "k").get()  # the first one fills caches
+        shop.wait_quiet()  # its end is not on the way of the next one
         traced = shop.send("park", "k")
         traced.get()
 
