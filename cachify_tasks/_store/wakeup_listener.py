@@ -1,13 +1,11 @@
-"""The listener: one daemon thread a process and store that hears the calls for its waiters, over one connection.
+"""The listener: one daemon thread for a process and its store. It receives the wakeups of the process's waiters.
 
-It is there while somebody waits, in threads or event loops. A call is only a hint to ask again, so it may be lost: with
-a connection, or with a server that is replaced. Then all waiters ask again as soon as there is a connection again.
+It runs while somebody waits, in threads or event loops, on one connection. A wakeup only means "ask again", so it may
+be lost, with a connection or with a server that is replaced: all waiters ask again as soon as there is another one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 import time
 from collections import deque
@@ -16,38 +14,46 @@ from typing import Any, Final
 
 from redis import exceptions
 
+from .._core.commands import Release
 from .._log_throttle import LogThrottle
 from ..errors import CachifyStoreError
 from .wakeups import Wakeup, Wakeups
 
-TICK: Final = 1.0  # seconds between two looks at what is not told by the server
+TICK: Final = 1.0  # seconds between two looks at waiters, commands left behind and `stop`
 IDLE: Final = 5.0  # seconds without a waiter after which the thread ends
-SILENCE: Final = 10.0  # seconds without a word after which the server is asked whether it is there
+SILENCE: Final = 10.0  # seconds without a message after which the server is pinged
 PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds between two tries to connect: at first, at most
-KEPT: Final = 60.0  # seconds for which a command is tried that a waiter has left behind
+KEPT: Final = 60.0  # seconds for which a command that a waiter has left behind is tried
 
 
 class Listener(Wakeups):
-    """Rings the bells of this process for what is said on its channel in the server.
+    """Wakes the waiters of this process by the messages on its channel in the server.
+
+    The thread owns its connection. `_lock` guards which thread is the listener.
 
     Args:
         connect: makes a redis-py connection, not connected yet.
-        named: the channel for a name.
-        execute: does a command.
+        channel_of: the channel for a name.
+        execute: runs a command.
+        shown: where the store is, for people.
     """
 
     def __init__(
-        self, connect: Callable[[], Any], named: Callable[[str], str], execute: Callable[[Any], Any], shown: str
+        self,
+        connect: Callable[[], Any],
+        channel_of: Callable[[str], str],
+        execute: Callable[[Release], object],
+        shown: str,
     ) -> None:
         self._connect, self._shown = connect, shown
-        super().__init__(named, execute)
+        super().__init__(channel_of, execute)
 
     def renew(self) -> None:
         super().renew()
         self.listening = False
         self._thread: threading.Thread | None = None
         self._connection: Any = None
-        self._left: deque[tuple[Any, float]] = deque()
+        self._left: deque[tuple[Release, float]] = deque()  # with the time until which each is tried
         self._log_throttle = LogThrottle()
 
     def wakeup(self, holder: str) -> Wakeup:
@@ -55,17 +61,17 @@ class Listener(Wakeups):
         self._start()
         return wakeup
 
-    def later(self, command: Any) -> None:
+    def later(self, command: Release) -> None:
         self._left.append((command, time.monotonic() + KEPT))
         self._start()
 
     def stop(self) -> None:
-        """End the thread; it is started again by the next waiter. Those there are ask now and then, uncalled."""
+        """End the thread. The next waiter starts another one; until then waiters ask now and then."""
         with self._lock:
             self._thread, self.listening = None, False
-            connection = self._connection
-        with contextlib.suppress(OSError, AttributeError):  # AttributeError: it is not connected
-            connection._sock.shutdown(socket.SHUT_RDWR)  # ends its waiting for a call
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()  # shuts the socket down, which wakes the thread that reads from it
 
     def _start(self) -> None:
         with self._lock:
@@ -74,13 +80,13 @@ class Listener(Wakeups):
                 thread.start()  # it begins by taking the lock
                 self._thread = thread
 
-    def _ours(self) -> bool:
+    def _is_current(self) -> bool:
         with self._lock:
             return self._thread is threading.current_thread()
 
     def _run(self) -> None:
         pause = PAUSE
-        while self._ours():
+        while self._is_current():
             connection = None
             try:
                 connection = self._connect()
@@ -89,12 +95,12 @@ class Listener(Wakeups):
             except Exception as error:  # noqa: BLE001  # whatever a connection, or making it, can raise: tried again
                 if self.listening:
                     pause = PAUSE
-                elif self._wakeups and self._ours():  # not stopped
+                elif self._wakeups and self._is_current():  # not stopped
                     self._log_throttle.throttled(
-                        "lost", "%s cannot be listened to, waiters ask now and then: %r", self._shown, error
+                        "lost", "%s: no wakeups from the store, so waiters ask now and then: %r", self._shown, error
                     )
             finally:
-                if self._ours():
+                if self._is_current():
                     self.listening, self._connection = False, None
                 if connection is not None:
                     connection.disconnect()
@@ -104,18 +110,18 @@ class Listener(Wakeups):
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _listen(self, connection: Any) -> None:
-        """Hear calls until nobody has waited for a while; a lost connection is an error."""
+        """Receive messages until nobody has waited for a while; a lost connection is an error."""
         connection.connect()
         connection.send_command("SUBSCRIBE", self.channel)
         with self._lock:
             if self._thread is threading.current_thread():
                 self._connection = connection
-        heard = used = time.monotonic()
-        asked = False
-        while self._ours():
+        received = used = time.monotonic()
+        pinged = False
+        while self._is_current():
             if connection.can_read(timeout=TICK):
-                self._hear(connection.read_response(push_request=True))
-                heard, asked = time.monotonic(), False
+                self._on_message(connection.read_response(push_request=True))
+                received, pinged = time.monotonic(), False
             now = time.monotonic()
             if self._left:
                 self._do_left(now)
@@ -123,21 +129,21 @@ class Listener(Wakeups):
                 used = now
             elif now - used > IDLE:
                 return
-            if now - heard > 2 * SILENCE:
-                raise exceptions.TimeoutError(f"the server has said nothing for {2 * SILENCE:g} s")
-            if now - heard > SILENCE and not asked:
+            if now - received > 2 * SILENCE:
+                raise exceptions.TimeoutError(f"the server has sent nothing for {2 * SILENCE:g} s")
+            if now - received > SILENCE and not pinged:
                 connection.send_command("PING")
-                asked = True
+                pinged = True
 
-    def _hear(self, said: Any) -> None:
-        kind, *rest = said if isinstance(said, list) else [said]
-        if kind == b"message":
-            holder, _, token = rest[1].decode().rpartition(" ")
-            self.notify(holder, int(token))
-        elif kind == b"subscribe":
-            if self._ours():
-                self.listening = True
-            self.notify_all()
+    def _on_message(self, message: object) -> None:
+        match message:
+            case [b"message", _, bytes(data)]:
+                holder, _, token = data.decode().rpartition(" ")
+                self.notify(holder, int(token))
+            case [b"subscribe", *_]:
+                if self._is_current():
+                    self.listening = True
+                self.notify_all()
 
     def _ends(self) -> bool:
         """Nobody waits: let the next waiter start another thread."""
