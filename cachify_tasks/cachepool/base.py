@@ -27,13 +27,13 @@ class BasePool(Generic[T]):
     def __init__(
         self,
         generator: Callable[..., T],
-        generator_args: Iterable[Any] | None = None,
+        generator_args: Iterable[object] | None = None,
         generator_argkw: Mapping[Any, Any] | None = None,
-        close_callback: Callable[[T], Any] | None = None,
+        close_callback: Callable[[T], object] | None = None,
         pool_size: int = 1024,
         *,
         max_idle: Seconds | None = None,
-        validator: Callable[[T], Any] | None = None,
+        validator: Callable[[T], object] | None = None,
         lifo: bool = False,
     ) -> None:
         made_by: object = generator
@@ -118,7 +118,7 @@ class BasePool(Generic[T]):
         record.lent = True
         return element
 
-    def _dispose(self, record: Record, element: T, puts: int) -> Any:
+    def _dispose(self, record: Record, element: T, puts: int) -> object:
         """Forget an element and close it; what `close_callback` returns."""
         self._records.remove(record, puts)
         return self._close_callback(element) if self._close_callback is not None else None
@@ -196,7 +196,7 @@ class Queue:
         return len(self._idle)
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
+def run(coroutine: Coroutine[object, object, T]) -> T:
     """Execute a coroutine that never suspends; what it returns."""
     try:
         coroutine.send(None)

@@ -42,29 +42,29 @@ class AsyncCachePool(BasePool[T]):
         def __init__(
             self,
             generator: Callable[..., Awaitable[T]],
-            generator_args: Iterable[Any] | None = None,
+            generator_args: Iterable[object] | None = None,
             generator_argkw: Mapping[Any, Any] | None = None,
-            close_callback: Callable[[T], Any] | None = None,
+            close_callback: Callable[[T], object] | None = None,
             pool_size: int = 1024,
             *,
             max_idle: Seconds | None = None,
-            validator: Callable[[T], Any] | None = None,
+            validator: Callable[[T], object] | None = None,
             lifo: bool = False,
         ) -> None: ...
         @overload
         def __init__(
             self,
             generator: Callable[..., T],
-            generator_args: Iterable[Any] | None = None,
+            generator_args: Iterable[object] | None = None,
             generator_argkw: Mapping[Any, Any] | None = None,
-            close_callback: Callable[[T], Any] | None = None,
+            close_callback: Callable[[T], object] | None = None,
             pool_size: int = 1024,
             *,
             max_idle: Seconds | None = None,
-            validator: Callable[[T], Any] | None = None,
+            validator: Callable[[T], object] | None = None,
             lifo: bool = False,
         ) -> None: ...
-        def __init__(self, *args: Any, **options: Any) -> None: ...
+        def __init__(self, *args: object, **options: object) -> None: ...
 
     def _bind(self) -> None:
         """Elements belong to the event loop that they were made in."""

@@ -14,7 +14,7 @@ def _current(method: str) -> Any:
     """The method of dict, called on the numbers of this moment."""
     function = getattr(dict, method)
 
-    def call(self: Stat, *args: Any) -> Any:
+    def call(self: Stat, *args: object) -> object:
         return function(self.copy(), *args)
 
     return call
@@ -43,7 +43,7 @@ class Stat(dict[str, int]):
     def __reduce__(self) -> Any:
         return dict, (self.copy(),)  # a copy or a pickle has the numbers of this moment
 
-    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError("the pool counts its stat: it can only be read")
 
     __getitem__ = _current("__getitem__")

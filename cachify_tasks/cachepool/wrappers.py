@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .coroutines import AsyncCachePool, AsyncCacheWrapper
 
 T = TypeVar("T")
-Decider = Callable[[Any, Any, Any], Any]
+Decider = Callable[[object, object, object], object]
 
 
 class BaseWrapper(Generic[T]):

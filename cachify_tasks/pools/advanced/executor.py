@@ -34,7 +34,7 @@ class ExecutorJob(futures.Future[T]):
         self.context = copy_context()
         self.function: Callable[..., Any] = function
         self.args = args
-        self.kwargs: dict[str, Any] | None = kwargs
+        self.kwargs: dict[str, object] | None = kwargs
 
     def run(self, worker: Worker) -> None:
         if not self.set_running_or_notify_cancel():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -78,10 +78,10 @@ class Job(PoolFuture[T]):
     __slots__ = ("args", "context", "function", "kwargs", "scheduler")
     shared = False
     size = 1
-    args: tuple[Any, ...]
+    args: tuple[object, ...]
     context: Context
-    function: Callable[..., Any]
-    kwargs: dict[str, Any] | None
+    function: Callable[..., object]
+    kwargs: dict[str, object] | None
     scheduler: Scheduler | None
 
     def run(self, worker: Worker) -> None:
@@ -90,7 +90,7 @@ class Job(PoolFuture[T]):
             worker.count(1, failed=error is not None)
             worker.completions.ready.append((self, value, error))  # the worker notifies when it has its next job
 
-    def cancel(self, msg: Any | None = None) -> bool:
+    def cancel(self, msg: object | None = None) -> bool:
         """Cancel the future. A job that waits leaves the queue."""
         if not super().cancel(msg):
             return False
@@ -136,7 +136,7 @@ class MapJob(Job[list[T]]):
     def __init__(
         self,
         function: Callable[..., T],
-        rows: list[tuple[Any, ...]],
+        rows: Sequence[tuple[object, ...]],
         context: Context,
         priority: int,
         *,
@@ -147,9 +147,9 @@ class MapJob(Job[list[T]]):
         self.function = function
         self.context = context
         self.size = len(rows)
-        self._rows: Iterator[tuple[int, tuple[Any, ...]]] = enumerate(rows)
+        self._rows: Iterator[tuple[int, tuple[object, ...]]] = enumerate(rows)
         self._priority = priority
-        self._results: list[Any] = [None] * len(rows)
+        self._results: list[object] = [None] * len(rows)
         self._ended = 0
         self._stopped = False
 

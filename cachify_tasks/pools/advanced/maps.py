@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -18,7 +27,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 Items: TypeAlias = Iterable[A] | AsyncIterable[A]
-Row: TypeAlias = tuple[Any, ...]  # the positional arguments of one call
+Row: TypeAlias = tuple[object, ...]  # the positional arguments of one call
 
 
 class Maps(ABC):
@@ -34,7 +43,7 @@ class Maps(ABC):
         """Raise for a call that the pool cannot run, before any item is taken from an iterable."""
 
     @abstractmethod
-    async def _run_map(self, f: Callable[..., T], rows: list[Row], priority: int, timeout: Timeout) -> list[T]: ...
+    async def _run_map(self, f: Callable[..., T], rows: Sequence[Row], priority: int, timeout: Timeout) -> list[T]: ...
 
     @overload
     async def map(
@@ -54,10 +63,22 @@ class Maps(ABC):
     ) -> list[T]: ...
     @overload
     async def map(
-        self, f: Callable[..., T], /, *its: Items[Any], priority: int = ..., strict: bool = ..., timeout: Timeout = ...
+        self,
+        f: Callable[..., T],
+        /,
+        *its: Items[object],
+        priority: int = ...,
+        strict: bool = ...,
+        timeout: Timeout = ...,
     ) -> list[T]: ...
     async def map(
-        self, f: Callable[..., T], /, *its: Items[Any], priority: int = 0, strict: bool = False, timeout: Timeout = None
+        self,
+        f: Callable[..., T],
+        /,
+        *its: Items[object],
+        priority: int = 0,
+        strict: bool = False,
+        timeout: Timeout = None,
     ) -> list[T]:
         """The results of `f` for the items of the iterables, in the order of the items.
 
@@ -91,14 +112,14 @@ class Maps(ABC):
         return await self._run_map(f, found, priority, timeout)
 
     async def starmap(
-        self, f: Callable[..., T], it: Items[Iterable[Any]], /, priority: int = 0, timeout: Timeout = None
+        self, f: Callable[..., T], it: Items[Iterable[object]], /, priority: int = 0, timeout: Timeout = None
     ) -> list[T]:
         """`map`, of one iterable whose items are the positional arguments of a call."""
         self._check_call(f, priority)
         return await self._run_map(f, [tuple(args) for args in await all_of(it)], priority, timeout)
 
     async def doublestarmap(
-        self, f: Callable[..., T], it: Items[Mapping[str, Any]], /, priority: int = 0, timeout: Timeout = None
+        self, f: Callable[..., T], it: Items[Mapping[str, object]], /, priority: int = 0, timeout: Timeout = None
     ) -> list[T]:
         """`map`, of one iterable whose items are the keyword arguments of a call."""
         self._check_call(f, priority)
@@ -110,7 +131,7 @@ class Maps(ABC):
     async def starmap_with_kwds(
         self,
         f: Callable[..., T],
-        it: Items[tuple[Items[Any], Mapping[str, Any]]],
+        it: Items[tuple[Items[object], Mapping[str, object]]],
         /,
         priority: int = 0,
         timeout: Timeout = None,
@@ -124,7 +145,7 @@ class Maps(ABC):
         self,
         f: Callable[..., T],
         /,
-        *its: Items[Any],
+        *its: Items[object],
         priority: int = 0,
         strict: bool = False,
         ahead: int | None = None,
@@ -152,7 +173,7 @@ class Maps(ABC):
         self,
         f: Callable[..., T],
         /,
-        *its: Items[Any],
+        *its: Items[object],
         priority: int = 0,
         strict: bool = False,
         ahead: int | None = None,
@@ -163,7 +184,7 @@ class Maps(ABC):
     async def _results(
         self,
         f: Callable[..., T],
-        its: tuple[Items[Any], ...],
+        its: tuple[Items[object], ...],
         priority: int,
         strict: bool,
         ahead: int | None,
@@ -203,7 +224,7 @@ class Maps(ABC):
                         job.exception()  # nobody will: without this the event loop logs it
 
 
-async def rows(its: tuple[Items[Any], ...], *, strict: bool) -> AsyncIterator[Row]:
+async def rows(its: tuple[Items[object], ...], *, strict: bool) -> AsyncIterator[Row]:
     """`zip`, of iterables of both kinds.
 
     Raises:
@@ -233,7 +254,7 @@ async def rows(its: tuple[Items[Any], ...], *, strict: bool) -> AsyncIterator[Ro
 _END: Any = object()
 
 
-async def _next(iterator: Iterator[Any] | AsyncIterator[Any]) -> Any:
+async def _next(iterator: Iterator[object] | AsyncIterator[object]) -> object:
     return await anext(iterator, _END) if isinstance(iterator, AsyncIterator) else next(iterator, _END)
 
 
@@ -241,5 +262,5 @@ async def all_of(items: Items[A]) -> list[A]:
     return [item async for item in items] if isinstance(items, AsyncIterable) else list(items)
 
 
-def _call(f: Callable[..., T], args: Iterable[Any], kwargs: Mapping[str, Any]) -> T:
+def _call(f: Callable[..., T], args: Iterable[object], kwargs: Mapping[str, object]) -> T:
     return f(*args, **kwargs)

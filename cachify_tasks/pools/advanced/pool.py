@@ -6,7 +6,7 @@ import asyncio
 import time
 import warnings
 from asyncio import get_running_loop
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
 from functools import partial
@@ -64,7 +64,7 @@ class AdvancedPool(Maps, Statistics):
         *,
         keep_alive: Timeout = 10.0,
         initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
+        initargs: tuple[object, ...] = (),
         name: str = "AdvancedPool",
     ) -> None:
         self._limits = partial(limits, keep_alive=keep_alive, scaling=scaling)
@@ -131,7 +131,7 @@ class AdvancedPool(Maps, Statistics):
         return f"<{type(self).__name__} {self._scheduler.name!r}: {state}>"
 
     async def complete(
-        self, f: Callable[..., T], /, *args: Any, _priority_: int = 0, _timeout_: Timeout = None, **kwargs: Any
+        self, f: Callable[..., T], /, *args: object, _priority_: int = 0, _timeout_: Timeout = None, **kwargs: object
     ) -> T:
         """The result of `f(*args, **kwargs)`, run in a thread. Takes the options of `submit` and raises its errors."""
         job = self._job(f, args, kwargs, _priority_, _timeout_)
@@ -142,7 +142,7 @@ class AdvancedPool(Maps, Statistics):
         return await job
 
     async def submit(
-        self, f: Callable[..., T], /, *args: Any, _priority_: int = 0, _timeout_: Timeout = None, **kwargs: Any
+        self, f: Callable[..., T], /, *args: object, _priority_: int = 0, _timeout_: Timeout = None, **kwargs: object
     ) -> asyncio.Future[T]:
         """The future of `f(*args, **kwargs)`; waits for a free slot in the queue, in the order of arrival.
 
@@ -161,7 +161,7 @@ class AdvancedPool(Maps, Statistics):
         return job
 
     def submit_nowait(
-        self, f: Callable[..., T], /, *args: Any, _priority_: int = 0, _timeout_: Timeout = None, **kwargs: Any
+        self, f: Callable[..., T], /, *args: object, _priority_: int = 0, _timeout_: Timeout = None, **kwargs: object
     ) -> asyncio.Future[T]:
         """`submit` that does not wait.
 
@@ -173,7 +173,7 @@ class AdvancedPool(Maps, Statistics):
         return job
 
     def _job(
-        self, f: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], priority: int, timeout: Timeout
+        self, f: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object], priority: int, timeout: Timeout
     ) -> Job[T]:
         job: Job[T] = Job(loop=self._check_call(f, priority))
         job.function = f
@@ -219,7 +219,7 @@ class AdvancedPool(Maps, Statistics):
             job.cancel()
             raise
 
-    async def _run_map(self, f: Callable[..., T], rows: list[Row], priority: int, timeout: Timeout) -> list[T]:
+    async def _run_map(self, f: Callable[..., T], rows: Sequence[Row], priority: int, timeout: Timeout) -> list[T]:
         if not rows:
             return []
         job = MapJob(f, rows, copy_context(), priority, loop=self._check_call(f, priority))

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from ..advanced import AdvancedPool
 
-Outcome: TypeAlias = tuple[Any, BaseException | None]
+Outcome: TypeAlias = tuple[object, BaseException | None]
 
 
 class _Threads(AdvancedPool):
@@ -87,14 +87,14 @@ async def _waited_for(running: asyncio.Future[Outcome]) -> Outcome:
     return running.result()
 
 
-def is_async(function: Callable[..., Any]) -> bool:
+def is_async(function: Callable[..., object]) -> bool:
     while isinstance(function, functools.partial):
         function = function.func
     called = inspect.getattr_static(type(function), "__call__", None)  # of an object that can be called
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
-def _outcome(function: Callable[[], Any]) -> Outcome:
+def _outcome(function: Callable[[], object]) -> Outcome:
     """The error as a value: a future cannot carry a StopIteration, it would stay pending."""
     try:
         return function(), None
@@ -102,7 +102,7 @@ def _outcome(function: Callable[[], Any]) -> Outcome:
         return None, error
 
 
-def accepts(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def accepts(function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> bool:
     """Whether the function can be called so."""
     try:
         inspect.signature(function).bind(*args, **kwargs)

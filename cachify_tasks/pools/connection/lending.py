@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..errors import PoolError
 from .errors import NotLent
@@ -20,7 +20,7 @@ class Lending(Generic[T]):
 
     __slots__ = ("_a", "_k", "_lends", "_pool", "_record")
 
-    def __init__(self, pool: Quick[T], a: tuple[Any, ...], k: dict[str, Any]) -> None:
+    def __init__(self, pool: Quick[T], a: tuple[object, ...], k: dict[str, object]) -> None:
         self._pool, self._a, self._k = pool, a, k
         self._record: Record[T] | None = None
         self._lends = 0

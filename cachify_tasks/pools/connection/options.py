@@ -31,8 +31,8 @@ class Options:
 
     factory: Callable[..., Any]
     maxlife: float
-    healthchecker: Callable[..., Any] | None
-    cleaner: Callable[..., Any] | None
+    healthchecker: Callable[..., object] | None
+    cleaner: Callable[..., object] | None
     timeout: float | None
     max_waiting: int | None
     max_idle: float | None
@@ -43,7 +43,7 @@ class Options:
     interval: float
 
 
-def seconds(name: str, value: Any, *, zero: bool = False, endless: bool = False) -> float:
+def seconds(name: str, value: object, *, zero: bool = False, endless: bool = False) -> float:
     """The value as a float.
 
     Args:
@@ -60,11 +60,11 @@ def seconds(name: str, value: Any, *, zero: bool = False, endless: bool = False)
     return float(value)
 
 
-def optional_seconds(name: str, value: Any, *, zero: bool = False) -> float | None:
+def optional_seconds(name: str, value: object, *, zero: bool = False) -> float | None:
     return None if value is None else seconds(name, value, zero=zero)
 
 
-def count(name: str, value: Any, least: int) -> int:
+def count(name: str, value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} is an int of at least {least}, not {value!r}")
     if value < least:
@@ -72,14 +72,14 @@ def count(name: str, value: Any, least: int) -> int:
     return value
 
 
-def sizes(minsize: Any, maxsize: Any) -> tuple[int, int]:
+def sizes(minsize: object, maxsize: object) -> tuple[int, int]:
     least, most = count("minsize", minsize, 0), count("maxsize", maxsize, 1)
     if least > most:
         raise ValueError(f"minsize is at most maxsize, which is {most}; not {least}")
     return least, most
 
 
-def fraction(name: str, value: Any) -> float:
+def fraction(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} is a number from 0 to 1, not {value!r}")
     if not 0 <= value <= 1:

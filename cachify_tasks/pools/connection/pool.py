@@ -131,11 +131,11 @@ class ConnectionPool(Quick[T], Generic[T, P]):
     ) -> None:
         await self.stop()
 
-    def connection(self, *a: Any, **k: Any) -> Lending[T]:
+    def connection(self, *a: object, **k: object) -> Lending[T]:
         """`async with pool.connection() as conn`: acquires, and releases in the end. Takes what `acquire` takes."""
         return Lending(self, a, k)
 
-    async def create_connection(self, *a: Any, **k: Any) -> T:
+    async def create_connection(self, *a: object, **k: object) -> T:
         """A connection of the caller's own: the pool does not count it, lend it or clean it.
 
         Args:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 from asyncio import get_running_loop
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .turns import Turns
 
@@ -68,7 +68,7 @@ Raises:
 class Quick(Turns[T]):
     if sys.version_info >= (3, 12):
 
-        async def acquire(self, *a: Any, **k: Any) -> T:
+        async def acquire(self, *a: object, **k: object) -> T:
             if get_running_loop() is self._home and not k:
                 if self._idle:
                     take = self._take
@@ -84,7 +84,7 @@ class Quick(Turns[T]):
                     raise
             return await self._acquire(a, k)
 
-        async def release(self, conn: T, /, *a: Any, **k: Any) -> None:
+        async def release(self, conn: T, /, *a: object, **k: object) -> None:
             if get_running_loop() is self._home:
                 record = self._lent.pop(id(conn), None)
                 if record is not None:
@@ -97,7 +97,7 @@ class Quick(Turns[T]):
 
     else:
 
-        async def acquire(self, *a: Any, **k: Any) -> T:
+        async def acquire(self, *a: object, **k: object) -> T:
             if get_ident() == self._home._thread_id and not k:
                 if self._idle:
                     take = self._take
@@ -113,7 +113,7 @@ class Quick(Turns[T]):
                     raise
             return await self._acquire(a, k)
 
-        async def release(self, conn: T, /, *a: Any, **k: Any) -> None:
+        async def release(self, conn: T, /, *a: object, **k: object) -> None:
             if get_ident() == self._home._thread_id:
                 record = self._lent.pop(id(conn), None)
                 if record is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from traceback import StackSummary
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -12,8 +12,8 @@ T = TypeVar("T")
 class Recipe(NamedTuple):
     """Arguments for the factory."""
 
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}  # noqa: RUF012  # never written to
+    args: tuple[object, ...] = ()
+    kwargs: dict[str, object] = {}  # noqa: RUF012  # never written to
 
 
 PLAIN = Recipe()

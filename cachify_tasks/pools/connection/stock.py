@@ -15,7 +15,7 @@ import random
 from collections import deque
 from collections.abc import Coroutine
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
 from ..errors import PoolError, PoolShutDown
 from .calls import Calls, accepts, is_async
@@ -29,6 +29,7 @@ logger = logging.getLogger("cachify_tasks.pools")
 T = TypeVar("T")
 
 LONGEST = 60.0  # seconds between two attempts to make a connection that nobody waits for
+Making: TypeAlias = asyncio.Task[BaseException | None]  # gives the error that it met
 
 
 class Stock(Shelf[T]):
@@ -49,7 +50,7 @@ class Stock(Shelf[T]):
         self._line = self._waiters.line
         self._asked: set[asyncio.Future[Record[T]]] = set()  # a connection is being made with their arguments
         self._recipes: deque[Recipe] = deque()  # for connections that minsize asks for
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[Making] = set()
         self._making = self._checking = self._cleaning = 0
         self._coming = 0  # what those who wait can expect: being made, being checked
         self._serving = False
@@ -64,7 +65,7 @@ class Stock(Shelf[T]):
         """How many are taken."""
         return len(self._records) + self._making
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def _spawn(self, work: Coroutine[object, object, BaseException | None]) -> Making:
         assert self._loop is not None
         task = self._loop.create_task(work)
         self._tasks.add(task)
@@ -104,7 +105,7 @@ class Stock(Shelf[T]):
                 return entry
         return None
 
-    def _make(self, recipe: Recipe, waiter: asyncio.Future[Record[T]] | None = None) -> asyncio.Task[Any]:
+    def _make(self, recipe: Recipe, waiter: asyncio.Future[Record[T]] | None = None) -> Making:
         """Take a place and make a connection. Its errors are the waiter's; without one the pool tries again later."""
         self._making += 1
         self._coming += 1
@@ -185,7 +186,7 @@ class Stock(Shelf[T]):
             return
         self._idle.append(record)
 
-    def _back(self, record: Record[T], last: Recipe) -> asyncio.Task[Any] | None:
+    def _back(self, record: Record[T], last: Recipe) -> Making | None:
         """A lent connection has come back; the task that looks after it, if one has to."""
         if not self._keeps(record):
             return self._retire(record, last)
@@ -194,7 +195,7 @@ class Stock(Shelf[T]):
         self._offer(record)
         return None
 
-    def _check(self, record: Record[T], last: Recipe = PLAIN) -> asyncio.Task[Any]:
+    def _check(self, record: Record[T], last: Recipe = PLAIN) -> Making:
         self._checking += 1
         self._coming += 1
         return self._spawn(self._checked(record, last))
@@ -218,12 +219,12 @@ class Stock(Shelf[T]):
         self._serve()
         self._tell()
 
-    def _is_healthy(self, conn: T, /) -> Any:
+    def _is_healthy(self, conn: T, /) -> object:
         """What the healthchecker says, or will say; True without one."""
         checker = self._options.healthchecker
         return True if checker is None else checker(conn)
 
-    def _retire(self, record: Record[T], last: Recipe = PLAIN) -> asyncio.Task[Any] | None:
+    def _retire(self, record: Record[T], last: Recipe = PLAIN) -> Making | None:
         """Give a connection up. Its place is free when it has been cleaned."""
         record.fresh = False
         if self._options.cleaner is None:
@@ -265,7 +266,7 @@ class Stock(Shelf[T]):
         self._tune()
         self._tell()
 
-    def _doom(self, record: Record[T]) -> asyncio.Task[Any] | None:
+    def _doom(self, record: Record[T]) -> Making | None:
         """It is lent no more: retired now if it is idle, else when it comes back."""
         record.fresh = False
         if self._lent.pop(record.key, None) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..errors import PoolError, PoolFull
 from . import options
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Turns(Life[T]):
-    async def _acquire(self, a: tuple[Any, ...], k: dict[str, Any]) -> T:
+    async def _acquire(self, a: tuple[object, ...], k: dict[str, object]) -> T:
         timeout = self._options.timeout
         if "_timeout_" in k:
             timeout = options.optional_seconds("_timeout_", k.pop("_timeout_"), zero=True)
@@ -36,7 +36,7 @@ class Turns(Life[T]):
             self._remember(record)
         return record.conn
 
-    def _join(self, a: tuple[Any, ...], k: dict[str, Any], timeout: float | None) -> asyncio.Future[Record[T]]:
+    def _join(self, a: tuple[object, ...], k: dict[str, object], timeout: float | None) -> asyncio.Future[Record[T]]:
         """Stand in line. Most of a full pool's acquires come here, so it looks at little."""
         if self._options.max_waiting is not None:
             self._refuse_if_crowded(self._options.max_waiting)
@@ -74,7 +74,7 @@ class Turns(Life[T]):
             self._doomed.pop(record.key, None)
         self._offer(record)
 
-    async def _release(self, conn: T, a: tuple[Any, ...], k: dict[str, Any]) -> None:
+    async def _release(self, conn: T, a: tuple[object, ...], k: dict[str, object]) -> None:
         self._refuse_a_fork()
         if self._loop is None:
             raise PoolError("the pool has not been started: it has lent nothing")
