@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -60,6 +61,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def worker_processes() -> type[Worker]:
     """Starts workers. A test that uses it, by itself or through another fixture, has the marker `worker`."""
     return Worker
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_the_main_thread_is_traced() -> None:
+    """Coverage has each new thread install its tracer. Where two do so at once, CPython 3.11 kills one of them."""
+    threading.settrace(None)  # as `threading` itself begins
 
 
 @pytest.fixture(autouse=True)

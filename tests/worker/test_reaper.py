@@ -1,6 +1,5 @@
 """One round of the reaper: it heals what dead workers have left, and only where there is capacity."""
 
-import threading
 from collections.abc import Sequence
 
 import pytest
@@ -167,7 +166,7 @@ def test_the_reaper_survives_its_store_and_its_worker(bench, host, monkeypatch, 
 
     assert "looking for parked tasks: away" in caplog.text
     assert "looking for parked tasks failed; trying again" in caplog.text
-    wait_until(lambda: not any(thread.name == "cachify-reaper" for thread in threading.enumerate()))
+    wait_until(lambda: not reaper._thread.is_alive())
 
 
 def test_the_claim_is_over_before_the_next_interval_begins(bench, reaper):
