@@ -1,18 +1,17 @@
-"""What a pool may be told, checked when it is told."""
+"""The options of a pool, checked when they are given."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypedDict
 
-Seconds = float | timedelta
+from ..._checks import Seconds, count, seconds
 
 
-class More(TypedDict, total=False):
-    """What a pool may be told by name alone."""
+class MoreOptions(TypedDict, total=False):
+    """What a pool takes by name alone."""
 
     timeout: Seconds | None
     max_waiting: int | None
@@ -27,7 +26,7 @@ class More(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of a pool, but for its limits, which can be changed. Durations are seconds."""
+    """All but the limits, which can be changed. Durations are seconds. See `ConnectionPool`."""
 
     factory: Callable[..., Any]
     maxlife: float
@@ -43,57 +42,34 @@ class Options:
     interval: float
 
 
-def seconds(name: str, value: object, *, zero: bool = False, endless: bool = False) -> float:
-    """The value as a float.
-
-    Args:
-        zero: may it be 0?
-        endless: may it be infinite?
-    """
-    told = "a number of seconds or a timedelta"
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is {told}, not {value!r}")
-    if math.isnan(value) or value < 0 or (value == 0 and not zero) or (math.isinf(value) and not endless):
-        raise ValueError(f"{name} is {told}, {'at least' if zero else 'more than'} 0, not {value!r}")
-    return float(value)
+def limit(name: str, value: object) -> float | None:
+    """Seconds that something may take: 0 or more; None: any time."""
+    return None if value is None else seconds(name, value)
 
 
-def optional_seconds(name: str, value: object, *, zero: bool = False) -> float | None:
-    return None if value is None else seconds(name, value, zero=zero)
-
-
-def count(name: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is an int of at least {least}, not {value!r}")
-    if value < least:
-        raise ValueError(f"{name} is an int of at least {least}, not {value!r}")
-    return value
+def pause(name: str, value: object) -> float | None:
+    """Seconds between two things: more than 0; None: it does not happen."""
+    return None if value is None else seconds(name, value, exclusive=True)
 
 
 def sizes(minsize: object, maxsize: object) -> tuple[int, int]:
-    least, most = count("minsize", minsize, 0), count("maxsize", maxsize, 1)
+    """Both limits."""
+    least, most = count("minsize", minsize, least=0), count("maxsize", maxsize)
     if least > most:
-        raise ValueError(f"minsize is at most maxsize, which is {most}; not {least}")
+        raise ValueError(f"minsize must be at most maxsize, which is {most}, not {least}")
     return least, most
 
 
 def fraction(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is a number from 0 to 1, not {value!r}")
+        raise TypeError(f"{name} must be a number from 0 to 1, not {value!r}")
     if not 0 <= value <= 1:
-        raise ValueError(f"{name} is a number from 0 to 1, not {value!r}")
+        raise ValueError(f"{name} must be a number from 0 to 1, not {value!r}")
     return float(value)
 
 
-def function(name: str, value: Any) -> Any:
-    if not callable(value):
-        raise TypeError(f"{name} is a callable, not {value!r}")
-    return value
-
-
-def executor(name: str, value: Any) -> Any:
+def checked_executor(name: str, value: object) -> Executor | None:
+    """What functions run in."""
     if value is not None and not callable(getattr(value, "submit", None)):
-        raise TypeError(f"{name} is a concurrent.futures.Executor or None, not {value!r}")
-    return value
+        raise TypeError(f"{name} must be a concurrent.futures.Executor or None, not {value!r}")
+    return value  # type: ignore[return-value]  # whatever has `submit` will do

@@ -1,26 +1,28 @@
-"""The pool: what a program calls."""
+"""The pool: what a program calls, from top to bottom. What happens to connections is in `connections`."""
 
 from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
-from . import options
+from ..._checks import Seconds, count, function, seconds
+from ..errors import PoolError
+from .connections import Connections, logger, shut_down_error
 from .errors import PoolTimeout
-from .lending import Lending
-from .options import More, Seconds
-from .quick import Quick
-from .records import ConnectionPoolStats
+from .lending import CLOSED, Lender
+from .options import MoreOptions, Options, checked_executor, fraction, limit, pause, sizes
+from .records import ConnectionPoolStats, Given, Loan, first_arguments
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class ConnectionPool(Quick[T], Generic[T, P]):
+class ConnectionPool(Lender[T], Generic[T, P]):
     """Connections that coroutines of one event loop take turns in. Used with `async with`.
 
     Functions that are no coroutine functions run in threads, or in the executor of `start`.
@@ -70,7 +72,7 @@ class ConnectionPool(Quick[T], Generic[T, P]):
         maxlife: Seconds = ...,
         healthchecker: Callable[[T], Awaitable[bool] | bool] | None = ...,
         cleaner: Callable[..., Any] | None = ...,
-        **more: Unpack[More],
+        **more: Unpack[MoreOptions],
     ) -> None: ...
 
     @overload
@@ -82,7 +84,7 @@ class ConnectionPool(Quick[T], Generic[T, P]):
         maxlife: Seconds = ...,
         healthchecker: Callable[[T], Awaitable[bool] | bool] | None = ...,
         cleaner: Callable[..., Any] | None = ...,
-        **more: Unpack[More],
+        **more: Unpack[MoreOptions],
     ) -> None: ...
 
     def __init__(
@@ -104,23 +106,126 @@ class ConnectionPool(Quick[T], Generic[T, P]):
         interval: Seconds = 30.0,
         lifo: bool = True,
     ) -> None:
-        super().__init__()
-        self._minsize, self._maxsize = options.sizes(minsize, maxsize)
-        self._options = options.Options(
-            factory=options.function("factory", factory),
-            maxlife=options.seconds("maxlife", maxlife, endless=True),
-            healthchecker=None if healthchecker is None else options.function("healthchecker", healthchecker),
-            cleaner=None if cleaner is None else options.function("cleaner", cleaner),
-            timeout=options.optional_seconds("timeout", timeout, zero=True),
-            max_waiting=None if max_waiting is None else options.count("max_waiting", max_waiting, 0),
-            max_idle=options.optional_seconds("max_idle", max_idle),
-            jitter=options.fraction("jitter", jitter),
-            backoff=options.seconds("backoff", backoff),
-            keepalive=options.optional_seconds("keepalive", keepalive),
-            leak_after=options.optional_seconds("leak_after", leak_after),
-            interval=options.seconds("interval", interval),
+        least, most = sizes(minsize, maxsize)
+        options = Options(
+            factory=function("factory", factory),
+            maxlife=seconds("maxlife", maxlife, exclusive=True, infinite=True),
+            healthchecker=None if healthchecker is None else function("healthchecker", healthchecker),
+            cleaner=None if cleaner is None else function("cleaner", cleaner),
+            timeout=limit("timeout", timeout),
+            max_waiting=None if max_waiting is None else count("max_waiting", max_waiting, least=0),
+            max_idle=pause("max_idle", max_idle),
+            jitter=fraction("jitter", jitter),
+            backoff=seconds("backoff", backoff, exclusive=True),
+            keepalive=pause("keepalive", keepalive),
+            leak_after=pause("leak_after", leak_after),
+            interval=seconds("interval", interval, exclusive=True),
         )
-        self._take = self._idle.pop if lifo else self._idle.popleft
+        super().__init__(Connections(options, least, most, lifo=lifo))
+        self._maintaining: asyncio.Task[None] | None = None
+
+    # Start and stop
+
+    async def start(
+        self,
+        akgen: Iterable[Given] | AsyncIterable[Given] | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """Make `minsize` connections and open the pool. Of a pool that is open it changes nothing.
+
+        Args:
+            akgen: gives (args, kwargs) for the factory, for one connection after the other; also asynchronously. What
+                it gives beyond `minsize` is left in it; if it gives less, the factory is called without arguments.
+            executor: where functions run that are no coroutine functions; None: in threads of the pool's own,
+                at most `maxsize`.
+
+        Raises:
+            Exception: what the factory raised first; what was made is cleaned, and nothing has been started.
+            PoolError: the pool belongs to another event loop or to the parent process, or connections of its life
+                before are still lent.
+        """
+        connections, loop = self._connections, get_running_loop()
+        given = checked_executor("executor", executor)
+        self._refuse_a_fork()
+        while connections.starting:  # another task starts it; if that fails this one tries
+            self._refuse_another_loop(loop)
+            await connections.change()
+        if connections.is_open:
+            self._refuse_another_loop(loop)
+            return
+        if connections.records or connections.tasks:
+            left = (
+                f"{len(connections.records)} connections are still lent, {len(connections.tasks)} functions still run"
+            )
+            raise PoolError(f"the pool cannot start before its last life is over: {left}")
+        connections.loop = loop
+        connections.functions.open(given, connections.maxsize)
+        connections.starting = True
+        try:
+            planned = await first_arguments(connections.minsize, akgen)
+            connections.is_open = self._ever_started = True
+            makings = [connections.make(arguments) for arguments in planned]
+            for making in makings:
+                failure = await asyncio.shield(making)
+                if failure is not None:
+                    raise failure
+        except BaseException:
+            connections.starting = False
+            await self.stop()
+            self._ever_started = False
+            raise
+        finally:
+            connections.starting = False
+            connections.notify_change()
+        if not connections.is_open:
+            raise shut_down_error()
+        self._maintaining = loop.create_task(self._maintenance.run())
+        self._tune_fast_path()
+        connections.serve()
+
+    async def stop(self, timeout: Seconds | None = 30.0) -> None:
+        """Clean idle connections now and lent ones when they come back; acquires that wait get `PoolShutDown`.
+
+        A second time, before the start and in a forked child nothing happens.
+
+        Args:
+            timeout: seconds to wait for factories, healthcheckers and cleaners that run, which are cancelled then;
+                what runs in a thread is not waited for any more. None: wait for ever.
+
+        Raises:
+            PoolError: the pool belongs to another event loop.
+        """
+        connections, patience = self._connections, limit("timeout", timeout)
+        if connections.loop is None or self._forked:
+            return
+        self._refuse_another_loop(get_running_loop())
+        if connections.is_open:
+            self._fast_path_loop = CLOSED
+            if self._maintaining is not None:
+                self._maintaining.cancel()
+            connections.close()
+        try:
+            await self._wait_for_tasks(patience)
+        finally:
+            await connections.functions.close()
+
+    async def _wait_for_tasks(self, patience: float | None) -> None:
+        """Wait for the pool's own tasks, which may start others."""
+        loop, mine = get_running_loop(), asyncio.current_task()
+        until = None if patience is None else loop.time() + patience
+        while running := {
+            task
+            for task in (*self._connections.tasks, self._maintaining)
+            if task and task is not mine and not task.done()
+        }:
+            left = None if until is None else max(0.0, until - loop.time())
+            _, late = await asyncio.wait(running, timeout=left)
+            if late:
+                for task in late:
+                    task.cancel()
+                await asyncio.wait(late, timeout=0.1)
+                logger.warning("the pool was stopped while %d of its functions still ran", len(late))
+                return
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -130,10 +235,6 @@ class ConnectionPool(Quick[T], Generic[T, P]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
         await self.stop()
-
-    def connection(self, *a: object, **k: object) -> Lending[T]:
-        """`async with pool.connection() as conn`: acquires, and releases in the end. Takes what `acquire` takes."""
-        return Lending(self, a, k)
 
     async def create_connection(self, *a: object, **k: object) -> T:
         """A connection of the caller's own: the pool does not count it, lend it or clean it.
@@ -146,10 +247,10 @@ class ConnectionPool(Quick[T], Generic[T, P]):
             Exception: what the factory raised.
         """
         if "_executor_" in k:
-            executor = options.executor("_executor_", k.pop("_executor_"))
-            made: T = await self._calls.call_in(executor, self._options.factory, *a, **k)
+            chosen = checked_executor("_executor_", k.pop("_executor_"))
+            made: T = await self._connections.functions.call_in(chosen, self._options.factory, *a, **k)
         else:
-            made = await self._calls.call(self._options.factory, *a, **k)
+            made = await self._connections.functions.call(self._options.factory, *a, **k)
         return made
 
     async def resize(self, minsize: int | None = None, maxsize: int | None = None) -> None:
@@ -161,15 +262,16 @@ class ConnectionPool(Quick[T], Generic[T, P]):
         Raises:
             TypeError, ValueError: a value cannot be taken; nothing has been changed.
         """
-        self._refuse_misuse(get_running_loop())
-        least = self._minsize if minsize is None else minsize
-        most = self._maxsize if maxsize is None else maxsize
-        self._minsize, self._maxsize = options.sizes(least, most)
+        self._check_usable(get_running_loop())
+        connections = self._connections
+        least = connections.minsize if minsize is None else minsize
+        most = connections.maxsize if maxsize is None else maxsize
+        connections.minsize, connections.maxsize = sizes(least, most)
         cleanings = []
-        while self._idle and self._places - self._cleaning > self._maxsize:
-            cleanings.append(self._retire(self._idle.popleft()))
-        self._tune()
-        self._serve()
+        while connections.idle and connections.total - connections.cleaning > connections.maxsize:
+            cleanings.append(connections.retire(connections.idle.popleft()))
+        self._tune_fast_path()
+        connections.serve()
         if running := [cleaning for cleaning in cleanings if cleaning is not None]:
             await asyncio.wait(running)
 
@@ -183,10 +285,10 @@ class ConnectionPool(Quick[T], Generic[T, P]):
             PoolTimeout: there are fewer by then.
             PoolShutDown: the pool is stopped.
         """
-        limit = options.optional_seconds("timeout", timeout, zero=True)
-        self._refuse_misuse(get_running_loop())
-        async with self._until(limit, lambda: f"{self.currsize} of minsize {self._minsize} connections"):
-            while self.currsize < self._minsize:
+        patience = limit("timeout", timeout)
+        self._check_usable(get_running_loop())
+        async with self._until(patience, lambda: f"{self.currsize} of minsize {self._connections.minsize} connections"):
+            while self.currsize < self._connections.minsize:
                 await self._change()
 
     async def drain(self, timeout: Seconds | None = None) -> None:
@@ -201,44 +303,50 @@ class ConnectionPool(Quick[T], Generic[T, P]):
             PoolTimeout: some are still lent by then.
             PoolShutDown: the pool is stopped.
         """
-        limit = options.optional_seconds("timeout", timeout, zero=True)
-        self._refuse_misuse(get_running_loop())
-        old = [*self._records.values()]
+        patience = limit("timeout", timeout)
+        self._check_usable(get_running_loop())
+        connections = self._connections
+        old = [*connections.records.values()]
         for record in old:
-            self._doom(record)
+            connections.retire_on_return(record)
 
         def left() -> int:
-            return sum(self._records.get(record.key) is record for record in old)
+            return sum(connections.records.get(record.key) is record for record in old)
 
-        async with self._until(limit, lambda: f"{left()} connections are not back yet"):
+        async with self._until(patience, lambda: f"{left()} connections are not back yet"):
             while left():
                 await self._change()
 
+    async def _change(self) -> None:
+        """Wait until something has changed, as long as the pool is open."""
+        self._check_usable(get_running_loop())
+        await self._connections.change()
+
     @asynccontextmanager
-    async def _until(self, limit: float | None, told: Callable[[], str]) -> AsyncIterator[None]:
-        deadline = asyncio.timeout(limit)
+    async def _until(self, patience: float | None, describe: Callable[[], str]) -> AsyncIterator[None]:
+        deadline = asyncio.timeout(patience)
         try:
             async with deadline:
                 yield
         except TimeoutError:
             if not deadline.expired():
                 raise
-            raise PoolTimeout(f"after {limit:g} s: {told()}") from None
+            raise PoolTimeout(f"after {patience:g} s: {describe()}") from None
 
     def stats(self) -> ConnectionPoolStats:
         """What it has, what it does and what it has done, at this moment."""
-        counts = self._counts
+        connections, counts = self._connections, self._connections.counts
         return ConnectionPoolStats(
-            minsize=self._minsize,
-            maxsize=self._maxsize,
+            minsize=connections.minsize,
+            maxsize=connections.maxsize,
             currsize=self.currsize,
             available=self.available,
             in_use=self.in_use,
-            making=self._making,
-            checking=self._checking,
-            cleaning=self._cleaning,
-            waiting=self._waiters.live,
-            lends=counts.lends + sum(record.lends for record in self._records.values()),
+            making=connections.making,
+            checking=connections.checking,
+            cleaning=connections.cleaning,
+            waiting=connections.waiters.live,
+            lends=counts.lends + sum(record.lends for record in connections.records.values()),
             waits=counts.waits,
             timeouts=counts.timeouts,
             refused=counts.refused,
@@ -254,9 +362,14 @@ class ConnectionPool(Quick[T], Generic[T, P]):
         return len(self._idle)
 
     @property
+    def in_use(self) -> int:
+        """How many connections are lent."""
+        return self._connections.in_use
+
+    @property
     def currsize(self) -> int:
         """How many connections the pool has: idle, lent, being checked; not those being made or cleaned."""
-        return len(self._records) - self._cleaning
+        return len(self._connections.records) - self._connections.cleaning
 
     @property
     def cursize(self) -> int:
@@ -271,13 +384,17 @@ class ConnectionPool(Quick[T], Generic[T, P]):
     @property
     def maxsize(self) -> int:
         """The most connections at once."""
-        return self._maxsize
+        return self._connections.maxsize
 
     @property
     def minsize(self) -> int:
         """The least connections that are kept."""
-        return self._minsize
+        return self._connections.minsize
+
+    def leaks(self) -> list[Loan[T]]:
+        """Connections that have been lent for longer than `leak_after`, the longest first; none without that option."""
+        return self._maintenance.leaks()
 
     def __repr__(self) -> str:
-        state = "open" if self._open else "stopped" if self._ever_started else "not started"
-        return f"<ConnectionPool {state}: {self._told()}>"
+        state = "open" if self._connections.is_open else "stopped" if self._ever_started else "not started"
+        return f"<ConnectionPool {state}: {self._describe()}>"

@@ -1,22 +1,45 @@
-"""What a pool knows of each of its connections, and what it tells of itself."""
+"""What a pool knows of each of its connections, and its statistics."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass
 from traceback import StackSummary
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
 
-class Recipe(NamedTuple):
-    """Arguments for the factory."""
+class Arguments(NamedTuple):
+    """Of an acquire or a release: for the factory, or for the cleaner."""
 
     args: tuple[object, ...] = ()
     kwargs: dict[str, object] = {}  # noqa: RUF012  # never written to
 
 
-PLAIN = Recipe()
+NO_ARGUMENTS = Arguments()
+Given: TypeAlias = tuple[Iterable[object], Mapping[str, object]]  # what a user gives for one call of the factory
+
+
+async def first_arguments(number: int, akgen: object) -> list[Arguments]:
+    """Arguments for so many connections; no more are taken out of the generator."""
+    given: list[Given] = []
+    if isinstance(akgen, AsyncIterable):
+        if number:
+            async for pair in akgen:
+                given.append(pair)
+                if len(given) == number:
+                    break
+    elif isinstance(akgen, Iterable):
+        given += itertools.islice(akgen, number)
+    elif akgen is not None:
+        raise TypeError(f"akgen must be an iterable of (args, kwargs) or None, not {akgen!r}")
+    try:
+        found = [Arguments(tuple(args), dict(kwargs)) for args, kwargs in given]
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"akgen gives pairs of arguments, (args, kwargs); it gave {given!r}") from error
+    return found + [NO_ARGUMENTS] * (number - len(found))
 
 
 class Record(Generic[T]):
@@ -25,19 +48,19 @@ class Record(Generic[T]):
     Attributes:
         key: the identity; nobody else's as long as the record refers to the connection.
         until: when its life ends.
-        fresh: False: it is retired when it comes back.
+        usable: False: it is retired when it comes back.
         lends: how often it was lent. Maintenance sees by it whether the connection was used.
         seen, used_at: the lends that maintenance saw last, and when it saw that they had changed.
     """
 
     __slots__ = (
-        "checked_at", "conn", "fresh", "key", "lends", "lent_at", "recipe", "reported", "seen", "stack", "until",
+        "arguments", "checked_at", "conn", "key", "lends", "lent_at", "reported", "seen", "stack", "until", "usable",
         "used_at",
     )  # fmt: skip
 
-    def __init__(self, conn: T, recipe: Recipe, now: float, until: float) -> None:
-        self.conn, self.key, self.recipe, self.until = conn, id(conn), recipe, until
-        self.fresh = True
+    def __init__(self, conn: T, arguments: Arguments, now: float, until: float) -> None:
+        self.conn, self.key, self.arguments, self.until = conn, id(conn), arguments, until
+        self.usable = True
         self.lends = self.seen = 0
         self.checked_at = self.used_at = self.lent_at = now
         self.stack: StackSummary | None = None

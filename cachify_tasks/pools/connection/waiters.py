@@ -5,46 +5,51 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-from .records import Recipe, Record
+from .records import Arguments, Record
 
 T = TypeVar("T")
 
-FEW = 32  # so many left ones are no reason to look through the line
+COMPACT_AT: Final = 32  # with fewer futures that are done, the queue is not looked through
 
 
 class Waiters(Generic[T]):
-    """A line of futures. Who leaves it stays in it as a future that is done, until its turn or until such are many."""
+    """A queue of futures. One that is done without a connection stays in it until its turn, or until there are many.
 
-    __slots__ = ("_gone", "line")
+    Attributes:
+        queue: each future with the arguments of its acquire; the same object for the pool's life.
+    """
+
+    __slots__ = ("_done", "queue")
 
     def __init__(self) -> None:
-        self.line: deque[tuple[asyncio.Future[Record[T]], Recipe]] = deque()  # the same object always
-        self._gone = 0  # how many in the line are done
+        self.queue: deque[tuple[asyncio.Future[Record[T]], Arguments]] = deque()
+        self._done = 0  # how many in the queue are
 
     @property
     def live(self) -> int:
-        return len(self.line) - self._gone
+        """How many wait."""
+        return len(self.queue) - self._done
 
-    def passed(self) -> None:
-        """One who is done has been taken out of the line."""
-        self._gone -= 1
+    def on_passed_over(self) -> None:
+        """A future that is done was taken out of the queue."""
+        self._done -= 1
 
-    def left(self) -> None:
-        """One who stood in the line is done without a connection."""
-        self._gone += 1
-        if self._gone > FEW and self._gone * 2 > len(self.line):
-            kept = [entry for entry in self.line if not entry[0].done()]
-            self._gone -= len(self.line) - len(kept)
-            self.line.clear()
-            self.line.extend(kept)
+    def on_done(self) -> None:
+        """A future in the queue is done without a connection."""
+        self._done += 1
+        if self._done > COMPACT_AT and self._done * 2 > len(self.queue):
+            kept = [entry for entry in self.queue if not entry[0].done()]
+            self._done -= len(self.queue) - len(kept)
+            self.queue.clear()
+            self.queue.extend(kept)
 
     def fail(self, error: Callable[[], Exception]) -> None:
-        """Each of them gets an error."""
-        while self.line:
-            future, _ = self.line.popleft()
+        """Give each of them an error."""
+        while self.queue:
+            future, _ = self.queue.popleft()
             if future.done():
-                self.passed()
+                self.on_passed_over()
             else:
                 future.set_exception(error())

@@ -12,6 +12,7 @@ import pytest
 
 import cachify_tasks.pools
 from cachify_tasks.pools import ConnectionPool
+from cachify_tasks.pools.connection.maintenance import Maintenance
 from tests.support.waiting import await_until
 
 from .kit import turns
@@ -183,7 +184,7 @@ async def test_a_connection_is_recycled_at_the_end_of_its_life(world):
 async def test_a_lent_connection_is_recycled_when_it_comes_back_after_its_life(world):
     async with world.pool(minsize=1, maxlife=0.03) as pool:
         conn = await pool.acquire()
-        await await_until(lambda: pool._doomed)
+        await await_until(lambda: pool._connections.retiring)
         assert not conn.closed
 
         await pool.release(conn)
@@ -296,8 +297,8 @@ async def test_stop_cleans_what_is_idle_at_once_and_what_is_lent_when_it_comes_b
 async def test_hooks_of_the_documentation_are_there(world):
     pool = world.pool(healthchecker=world.check)
 
-    assert inspect.iscoroutinefunction(ConnectionPool._maintain)
-    assert pool._is_healthy(world.make()) is True
+    assert inspect.iscoroutinefunction(Maintenance.run)
+    assert pool._connections._is_healthy(world.make()) is True
     world.close(world.made[0])
 
 

@@ -49,7 +49,7 @@ class PoolMachine(RuleBasedStateMachine):
             while True:
                 before = self.pool.stats()
                 await turns(8)
-                if self.pool.stats() == before and not self.pool._tasks:
+                if self.pool.stats() == before and not self.pool._connections.tasks:
                     return
 
         self.run(rounds())
@@ -141,7 +141,7 @@ class PoolMachine(RuleBasedStateMachine):
         if hasattr(self, "pool"):
             assert not self.run(end())
             assert not self.world.open
-            assert not self.pool._tasks
+            assert not self.pool._connections.tasks
         self.loop.close()
 
 

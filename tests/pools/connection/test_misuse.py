@@ -11,35 +11,35 @@ from tests.support.programs import run
 
 from .kit import turns
 
-SIZE = "is an int of at least"
-SECONDS = "is a number of seconds or a timedelta"
+SIZE = "must be an int of at least"
+SECONDS = "must be seconds (a number or a timedelta)"
 
 
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [
-        ({"factory": 7}, TypeError, "factory is a callable, not 7"),
-        ({"factory": None}, TypeError, "factory is a callable, not None"),
-        ({"healthchecker": "x"}, TypeError, "healthchecker is a callable, not 'x'"),
-        ({"cleaner": 1}, TypeError, "cleaner is a callable, not 1"),
+        ({"factory": 7}, TypeError, "factory must be a function, not 7"),
+        ({"factory": None}, TypeError, "factory must be a function, not None"),
+        ({"healthchecker": "x"}, TypeError, "healthchecker must be a function, not 'x'"),
+        ({"cleaner": 1}, TypeError, "cleaner must be a function, not 1"),
         ({"maxsize": 0}, ValueError, f"maxsize {SIZE} 1, not 0"),
         ({"maxsize": 2.0}, TypeError, f"maxsize {SIZE} 1, not 2.0"),
         ({"maxsize": True}, TypeError, f"maxsize {SIZE} 1, not True"),
         ({"minsize": -1}, ValueError, f"minsize {SIZE} 0, not -1"),
-        ({"minsize": 4, "maxsize": 3}, ValueError, "minsize is at most maxsize, which is 3; not 4"),
-        ({"maxlife": 0}, ValueError, f"maxlife {SECONDS}, more than 0, not 0"),
-        ({"maxlife": math.nan}, ValueError, f"maxlife {SECONDS}, more than 0, not nan"),
+        ({"minsize": 4, "maxsize": 3}, ValueError, "minsize must be at most maxsize, which is 3, not 4"),
+        ({"maxlife": 0}, ValueError, "maxlife must be more than 0 seconds, not 0"),
+        ({"maxlife": math.nan}, ValueError, "maxlife must be more than 0 seconds, not nan"),
         ({"maxlife": "1"}, TypeError, f"maxlife {SECONDS}, not '1'"),
         ({"maxlife": None}, TypeError, f"maxlife {SECONDS}, not None"),
-        ({"timeout": -1}, ValueError, f"timeout {SECONDS}, at least 0, not -1"),
-        ({"timeout": math.inf}, ValueError, f"timeout {SECONDS}, at least 0, not inf"),
+        ({"timeout": -1}, ValueError, "timeout must be at least 0 seconds, not -1"),
+        ({"timeout": math.inf}, ValueError, "timeout must be at least 0 seconds, not inf"),
         ({"max_waiting": -1}, ValueError, f"max_waiting {SIZE} 0, not -1"),
-        ({"max_idle": 0}, ValueError, f"max_idle {SECONDS}, more than 0, not 0"),
-        ({"jitter": 2}, ValueError, "jitter is a number from 0 to 1, not 2"),
-        ({"jitter": "a"}, TypeError, "jitter is a number from 0 to 1, not 'a'"),
-        ({"backoff": 0}, ValueError, f"backoff {SECONDS}, more than 0, not 0"),
+        ({"max_idle": 0}, ValueError, "max_idle must be more than 0 seconds, not 0"),
+        ({"jitter": 2}, ValueError, "jitter must be a number from 0 to 1, not 2"),
+        ({"jitter": "a"}, TypeError, "jitter must be a number from 0 to 1, not 'a'"),
+        ({"backoff": 0}, ValueError, "backoff must be more than 0 seconds, not 0"),
         ({"keepalive": True}, TypeError, f"keepalive {SECONDS}, not True"),
-        ({"leak_after": -2}, ValueError, f"leak_after {SECONDS}, more than 0, not -2"),
+        ({"leak_after": -2}, ValueError, "leak_after must be more than 0 seconds, not -2"),
         ({"interval": None}, TypeError, f"interval {SECONDS}, not None"),
     ],
 )
@@ -53,9 +53,9 @@ def test_a_value_that_cannot_be_taken_is_refused_when_it_is_given(options, error
 @pytest.mark.parametrize(
     ("start", "told"),
     [
-        ({"executor": 3}, "executor is a concurrent.futures.Executor or None, not 3"),
+        ({"executor": 3}, "executor must be a concurrent.futures.Executor or None, not 3"),
         ({"akgen": [5]}, "akgen gives pairs of arguments"),
-        ({"akgen": 5}, "akgen is an iterable"),
+        ({"akgen": 5}, "akgen must be an iterable"),
     ],
 )
 async def test_a_start_that_makes_no_sense_starts_nothing(world, start, told):

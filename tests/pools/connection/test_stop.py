@@ -128,7 +128,7 @@ async def test_a_thread_that_outlasts_the_stop_loses_no_connection(world):
     pool, gate = await stopped_while_a_thread_connects(world, world.close)
 
     gate.set()
-    await asyncio.wait([*pool._tasks])
+    await asyncio.wait([*pool._connections.tasks])
 
     assert [conn.closed for conn in world.made] == [1]
 
@@ -140,7 +140,7 @@ async def test_a_connection_that_comes_late_is_cleaned_though_a_second_stop_does
     await turns()
 
     again = asyncio.create_task(pool.stop(timeout=0))
-    await await_until(lambda: not pool._tasks)
+    await await_until(lambda: not pool._connections.tasks)
     last_step.set()
     await again
 
@@ -151,7 +151,7 @@ async def test_a_stop_waits_for_the_threads_that_a_cancelled_one_has_not_waited_
     pool = ConnectionPool(world.make, minsize=3)
     await pool.start()
     stopping = asyncio.create_task(pool.stop())
-    await await_until(lambda: not pool._calls._open)
+    await await_until(lambda: not pool._connections.functions._open)
     stopping.cancel()
     await asyncio.wait([stopping])
     assert stopping.cancelled()

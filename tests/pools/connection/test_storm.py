@@ -130,8 +130,9 @@ async def test_a_storm_loses_no_wake_up_lends_nothing_twice_and_leaks_nothing(ch
     assert (stats.in_use, stats.waiting) == (0, 0)
     assert storm.most <= 5
     assert not [wire for wire in storm.made if wire.open]
-    assert (pool.currsize, pool._coming, pool._making, pool._cleaning, pool._checking, pool._waiters.live) == (0,) * 6
-    assert not pool._tasks
+    left = pool._connections
+    assert (pool.currsize, left.expected, left.making, left.cleaning, left.checking, left.waiters.live) == (0,) * 6
+    assert not left.tasks
 
 
 @pytest.mark.parametrize("checked", [False, True])
@@ -152,4 +153,4 @@ async def test_a_stop_in_the_middle_of_a_storm_leaves_nobody_waiting_and_nothing
     assert {type(answer) for answer in answers} <= {type(None), PoolShutDown, PoolTimeout, ConnectionError}
     assert not storm.wrong
     assert not [wire for wire in storm.made if wire.open]
-    assert (storm.pool.currsize, storm.pool.in_use, len(storm.pool._tasks)) == (0, 0, 0)
+    assert (storm.pool.currsize, storm.pool.in_use, len(storm.pool._connections.tasks)) == (0, 0, 0)

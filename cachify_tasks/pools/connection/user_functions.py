@@ -20,7 +20,7 @@ class _Threads(AdvancedPool):
     _warns = False  # the user's pool is another one
 
 
-class Calls:
+class UserFunctions:
     """Awaits coroutine functions, and runs others in threads: those of the executor that was given, else those of an
     `AdvancedPool`, which comes with the first such call and goes with the pool.
     """

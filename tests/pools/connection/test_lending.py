@@ -274,6 +274,6 @@ async def test_many_waiters_that_leave_are_forgotten(world):
         await asyncio.gather(*tasks, return_exceptions=True)
 
         assert waiting(pool, 1)()
-        assert len(pool._line) < 100
+        assert len(pool._queue) < 100
         keeps.cancel()
         await turns()

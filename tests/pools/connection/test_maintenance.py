@@ -20,7 +20,7 @@ async def test_an_idle_connection_whose_life_ends_is_replaced(world):
 
 async def test_lives_differ_by_the_jitter_and_are_never_longer_than_said(world):
     async with world.pool(minsize=10, maxlife=100, jitter=0.5) as pool:
-        lives = [record.until - pool._now() for record in pool._records.values()]
+        lives = [record.until - pool._connections.now() for record in pool._connections.records.values()]
 
         assert all(49 < life <= 100 for life in lives)
         assert len(set(lives)) > 1
@@ -33,7 +33,7 @@ async def test_connections_beyond_minsize_that_nobody_uses_are_given_up(world):
             await pool.release(conn)
 
         await await_until(lambda: pool.currsize == 1)
-        await pool._round()
+        await pool._maintenance.round()
 
         assert pool.currsize == 1
 
@@ -41,9 +41,9 @@ async def test_connections_beyond_minsize_that_nobody_uses_are_given_up(world):
 async def test_a_connection_in_use_is_not_idle(world):
     async with world.pool(minsize=0, max_idle=0.04) as pool:
         conn = await pool.acquire()
-        rounds = pool._now() + 0.15
+        rounds = pool._connections.now() + 0.15
 
-        while pool._now() < rounds:
+        while pool._connections.now() < rounds:
             await pool.release(conn)
             assert await pool.acquire() is conn
             await turns(1)
@@ -112,7 +112,7 @@ async def test_an_acquire_is_not_held_up_by_the_pause_after_a_failure(world):
         world.error = None
 
         async with pool.connection():
-            assert pool._pause is None
+            assert pool._connections._backoff is None
 
 
 async def test_a_connection_that_is_lent_for_long_is_reported_with_the_stack_of_its_acquire(world, caplog):
@@ -126,7 +126,7 @@ async def test_a_connection_that_is_lent_for_long_is_reported_with_the_stack_of_
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
         assert "forgets_it" in record.message
-        assert "test_upkeep.py" in record.message
+        assert "test_maintenance.py" in record.message
         assert "cachify_tasks/pools" not in record.message
         (loan,) = pool.leaks()
         assert loan.conn is conn
@@ -156,7 +156,7 @@ async def test_a_connection_that_was_handed_over_is_reported_with_the_stack_of_w
 async def test_without_the_option_no_stack_is_kept(world):
     async with world.pool() as pool, pool.connection():
         assert pool.leaks() == []
-        assert pool._records[id(world.made[0])].stack is None
+        assert pool._connections.records[id(world.made[0])].stack is None
 
 
 async def test_a_raised_limit_serves_those_who_wait(world):
@@ -302,7 +302,7 @@ async def test_maintenance_ends_with_the_pool_and_leaves_no_timer(world):
         await pool.acquire()
     loop = asyncio.get_running_loop()
 
-    assert pool._maintenance.done()
+    assert pool._maintaining.done()
     assert not [timer for timer in vars(loop)["_scheduled"] if not timer.cancelled() and "Stock" in repr(timer)]
     await pool.release(world.made[0])
 
@@ -312,5 +312,5 @@ def test_a_pool_that_nobody_stopped_does_not_hold_up_the_loop_s_end():
 
     asyncio.run(pool.start())
 
-    assert pool._maintenance is not None
-    assert pool._maintenance.done()
+    assert pool._maintaining is not None
+    assert pool._maintaining.done()
