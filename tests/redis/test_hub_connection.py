@@ -75,7 +75,8 @@ def start(name: str, request_id: str) -> StartReserved:
     return StartReserved(pool="p", holder=name, request_id=request_id, limit=1, lease_ms=30_000, start_ms=5_000)
 
 
-def test_batches_are_answered_in_their_order_each_with_its_own_answers(loop, proxy):
+def test_batches_are_answered_in_their_order_each_with_its_own_answers(patient_loop, proxy):
+    loop = patient_loop
     for n in range(20):
         loop.send(ask(f"{n}", limit=50), Size("p"))
 
@@ -119,7 +120,8 @@ def test_what_a_lost_connection_has_not_answered_is_sent_again_and_runs_once(loo
     assert loop.store.execute(Size("p")) == 10
 
 
-def test_nothing_overtakes_what_was_lost_twice(loop, proxy):
+def test_nothing_overtakes_what_was_lost_twice(patient_loop, proxy):
+    loop = patient_loop
     loop.send(Size("p"))
     loop.turn_until(1)
     proxy.latency = 0.1
@@ -235,7 +237,8 @@ def test_a_loop_that_tells_of_nothing_neither_waits_nor_breaks_the_connection(pa
     assert proxy.connections == connections
 
 
-def test_draining_waits_for_every_answer(loop, proxy):
+def test_draining_waits_for_every_answer(patient_loop, proxy):
+    loop = patient_loop
     proxy.latency = 0.05
     for n in range(5):
         loop.send(ask(f"{n}"))
