@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
+from hiredis import pack_command
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -28,7 +29,7 @@ from .._redis.sync_connection import SyncSender, direct
 from ..errors import CachifyStoreError
 from ..settings import hide_password
 from .key_commands import aask, answer_of, ask, calls_of, check_version, ping
-from .scripts import Codec, arguments, decoded, evalsha, packed_command, script, text, whole
+from .scripts import Codec, arguments, decoded, evalsha, script, text, whole
 from .wakeup_listener import Listener
 from .wakeups import Wakeups
 
@@ -111,25 +112,25 @@ class RedisStore:
         if self._sender is None:
             return ask(client, command, self.schema, self._now())
         calls = calls_of(command, self.schema, self._now())
-        replies = self._sender.call(b"".join(map(packed_command, calls)), len(calls)) if calls else []
+        replies = self._sender.call(b"".join(map(pack_command, calls)), len(calls)) if calls else []
         return answer_of(command, replies)
 
     async def _aask(self, own: LoopClient, command: KeyCommand) -> Any:
         if own.sender is None:
             return await aask(own.client, command, self.schema, self._now())
         calls = calls_of(command, self.schema, self._now())
-        return answer_of(command, [await own.sender.call(packed_command(call)) for call in calls])
+        return answer_of(command, [await own.sender.call(pack_command(call)) for call in calls])
 
     def _check_schema(self, client: Any) -> None:
         """Ping, at the first use and every minute: the store may have been emptied, and others use other keys in it."""
         call = ping(self.schema)
         self._pinged(
-            client.execute_command(*call) if self._sender is None else self._sender.call(packed_command(call))[0]
+            client.execute_command(*call) if self._sender is None else self._sender.call(pack_command(call))[0]
         )
 
     async def _acheck_schema(self, client: Any, sender: AsyncSender | None) -> None:
         call = ping(self.schema)
-        self._pinged(await (client.execute_command(*call) if sender is None else sender.call(packed_command(call))))
+        self._pinged(await (client.execute_command(*call) if sender is None else sender.call(pack_command(call))))
 
     def _pinged(self, reply: Any) -> None:
         if isinstance(reply, Exception):
@@ -142,10 +143,10 @@ class RedisStore:
             return arguments(resent(command), self.schema, self._now())
 
         args = arguments(command, self.schema, self._now())
-        code, keys = script(command.script), self.schema.pool(command.pool)
+        code = script(command.script)
         try:
             if self._sender is not None:
-                (reply,) = self._sender.call(evalsha(code, args, keys), again=lambda: evalsha(code, again(), keys))
+                (reply,) = self._sender.call(evalsha(code, args), again=lambda: evalsha(code, again()))
                 if isinstance(reply, NoScriptError):
                     (reply,) = self._sender.call(whole(code, args), again=lambda: whole(code, again()))
                 if isinstance(reply, Exception):
@@ -243,7 +244,7 @@ class RedisStore:
                 loop.create_task(again).add_done_callback(partial(_copy, answer))
 
         args = arguments(command, self.schema, self._now())
-        if sender.send(evalsha(script(command.script), args, self.schema.pool(command.pool)), then):
+        if sender.send(evalsha(script(command.script), args), then):
             return answer
         return loop.create_task(self.aexecute(command))
 
@@ -270,7 +271,7 @@ class RedisStore:
             code = script(command.script)
             try:
                 if sender is not None:
-                    reply = await sender.call(evalsha(code, args, self.schema.pool(command.pool)), timed_out=timed_out)
+                    reply = await sender.call(evalsha(code, args), timed_out=timed_out)
                     if isinstance(reply, NoScriptError):
                         reply = await sender.call(whole(code, args))
                     if isinstance(reply, Exception):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from itertools import starmap
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, assert_never, cast
+
+from hiredis import pack_command
 
 from .._core.commands import (
     Acquire,
@@ -32,7 +34,7 @@ from .._core.commands import (
     WaitInQueue,
     Withdraw,
 )
-from .._core.keys import PoolKeys, Schema
+from .._core.keys import Schema
 from .records import SlotRecord
 
 A = TypeVar("A")
@@ -45,19 +47,9 @@ NAMES: Final = (
 _INCLUDE: Final = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
 
 
-def packed(args: tuple[Any, ...]) -> bytes:
-    """The arguments of a command as they go over the wire (RESP bulk strings)."""
-    parts = []
-    for arg in args:
-        value = arg.encode() if type(arg) is str else b"%d" % arg if type(arg) is int else arg
-        parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
-    return b"".join(parts)
-
-
 class Script(NamedTuple):
     text: str
     sha: str
-    head: bytes  # of the packed command: EVALSHA and the digest
 
 
 @cache
@@ -78,7 +70,7 @@ def script(name: str) -> Script:
     """The script of that name."""
     text = included(name, _sources())
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return Script(text, sha, packed(("EVALSHA", sha)))
+    return Script(text, sha)
 
 
 def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ...]:
@@ -142,24 +134,16 @@ def _ticket(ticket: Ticket | None) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=4096)
-def _packed_keys(count: int, keys: PoolKeys) -> bytes:
-    return packed((count, *keys[:6]))
-
-
-def evalsha(code: Script, args: tuple[Any, ...], keys: PoolKeys) -> bytes:
-    """The whole command in RESP; `args` as `arguments` made them of these keys."""
-    return b"*%d\r\n%b%b%b" % (len(args) + 2, code.head, _packed_keys(args[0], keys), packed(args[7:]))
+def evalsha(code: Script, args: tuple[Any, ...]) -> bytes:
+    """The whole command in RESP."""
+    packed: bytes = pack_command(("EVALSHA", code.sha, *args))
+    return packed
 
 
 def whole(code: Script, args: tuple[Any, ...]) -> bytes:
     """The same with the script's text, for a server that does not know its digest."""
-    return packed_command(("EVAL", code.text, *args))
-
-
-def packed_command(command: tuple[Any, ...]) -> bytes:
-    """Any command in RESP."""
-    return b"*%d\r\n%b" % (len(command), packed(command))
+    packed: bytes = pack_command(("EVAL", code.text, *args))
+    return packed
 
 
 class Codec:
@@ -181,7 +165,7 @@ class Codec:
         parts = []
         for command in commands:
             args = arguments(command, schema, now)
-            parts.append(evalsha(script(command.script), args, schema.pool(command.pool)))
+            parts.append(evalsha(script(command.script), args))
         return b"".join(parts)
 
     def answers(self, commands: Sequence[ScriptCommand], replies: Sequence[Any]) -> list[Any]:
