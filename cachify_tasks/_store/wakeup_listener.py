@@ -36,6 +36,7 @@ class Listener(Wakeups):
         channel_of: the channel for a name.
         execute: runs a command.
         shown: where the store is, for people.
+        clock: in seconds.
     """
 
     def __init__(
@@ -44,8 +45,12 @@ class Listener(Wakeups):
         channel_of: Callable[[str], str],
         execute: Callable[[Release], object],
         shown: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._connect, self._shown = connect, shown
+        self._connect = connect
+        self._shown = shown
+        self._clock = clock
         super().__init__(channel_of, execute)
 
     def renew(self) -> None:
@@ -62,7 +67,7 @@ class Listener(Wakeups):
         return wakeup
 
     def later(self, command: Release) -> None:
-        self._left.append((command, time.monotonic() + KEPT))
+        self._left.append((command, self._clock() + KEPT))
         self._start()
 
     def stop(self) -> None:
@@ -116,13 +121,13 @@ class Listener(Wakeups):
         with self._lock:
             if self._thread is threading.current_thread():
                 self._connection = connection
-        received = used = time.monotonic()
+        received = used = self._clock()
         pinged = False
         while self._is_current():
             if connection.can_read(timeout=TICK):
                 self._on_message(connection.read_response(push_request=True))
-                received, pinged = time.monotonic(), False
-            now = time.monotonic()
+                received, pinged = self._clock(), False
+            now = self._clock()
             if self._left:
                 self._do_left(now)
             if self._wakeups or self._left:
