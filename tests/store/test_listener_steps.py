@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from redis import exceptions
@@ -213,9 +212,14 @@ def test_the_thread_ends_when_nobody_waits(bench):
 
 def test_a_stop_hangs_up_the_connection_that_is_listened_to(bench):
     bench.wait("a")
-    connection: Any = HandConnection(bench.listener.stop)
+    seen: list[bool] = []
 
+    def stop() -> None:
+        bench.listener.stop()
+        seen.append(connection.disconnected)  # which ends the wait for a message in another thread
+
+    connection = HandConnection(stop)
     bench.run(connection)
 
-    assert connection.disconnected
+    assert seen == [True]
     assert bench.listener._connection is None
