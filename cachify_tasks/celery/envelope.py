@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from celery import Celery
 from kombu import Message
 from kombu.utils import json
 
-from .._worker.attempt import Attempt, Header, Hint
+from .._worker.attempt import Attempt
 
 if TYPE_CHECKING:
     from .internals import Consumer
@@ -122,20 +121,3 @@ def queue_of(message: Message, consumer: Consumer | None) -> str | None:
         if queue.exchange and queue.exchange.name == exchange and queue.routing_key == key:
             return str(queue.name)
     return None
-
-
-def send_hint(app: Celery, envelope: Envelope, hint: Hint) -> None:
-    """Tell a worker that consumes the task's queue to start it: the message itself stays in the store.
-
-    Raises:
-        Exception: the broker did not take it.
-    """
-    attempt, (exchange, routing_key) = envelope.attempt, envelope.address
-    own = Header.decode(envelope.headers.get(HEADER), attempt)
-    header = Header(deferrals=own.deferrals, handovers=own.handovers, hint=hint).encode(attempt)
-    with app.amqp.producer_pool.acquire(block=True) as producer:
-        producer.publish(
-            envelope.content, exchange=exchange, routing_key=routing_key, headers={**envelope.headers, HEADER: header},
-            content_type=envelope.head["content_type"], content_encoding=envelope.head["content_encoding"],
-            **envelope.head["properties"],
-        )  # fmt: skip

@@ -32,8 +32,9 @@ from .._worker.verdicts import (
     Verdict,
 )
 from .._worker.worker import Worker as Core
-from .envelope import KIND, Envelope, opened, send_hint
+from .envelope import KIND, Envelope, opened
 from .outcomes import acknowledge, leave, revoke, send_later
+from .publishing import send_hint
 from .request import CeleryDelivery, gate_task, request_class
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from celery.utils.log import get_logger
 from celery.worker.state import task_ready
 
 from .._worker.port import next_header
-from .envelope import HEADER
+from .envelope import HEADER, opened
+from .publishing import send_again
 
 if TYPE_CHECKING:
     from .internals import Request
@@ -25,8 +26,8 @@ logger = get_logger("cachify_tasks.celery")
 def send_later(delivery: CeleryDelivery, seconds: float, deferrals: int, why: str, *, visible: bool) -> None:
     """Send this attempt again after a delay: same id, retries, and place in chain, group and chord.
 
-    Modelled on how Celery itself retries a task whose worker was lost. The new message is published before the old one
-    is acknowledged: a crash in between makes a copy, which its identity tells.
+    The new message is published before the old one is acknowledged: a crash in between makes a copy, which its identity
+    tells.
 
     Args:
         visible: show it as a retry (state, event, signal); not for a copy of a run that is going on.
@@ -35,9 +36,16 @@ def send_later(delivery: CeleryDelivery, seconds: float, deferrals: int, why: st
         Exception: the broker did not take it; nothing has been acknowledged.
     """
     request = delivery.request
-    task, context = request.task, request._context
-    headers = {**(context.headers or {}), HEADER: next_header(delivery, deferrals)}
-    task.signature_from_request(context, countdown=seconds, retries=context.retries, headers=headers).apply_async()
+    header, envelope = next_header(delivery, deferrals), delivery.envelope()
+    if envelope:
+        send_again(request.app, opened(envelope), header, seconds)
+    else:  # a message of Celery's first protocol: it cannot be sent again as it is
+        context = request._context
+        headers = {**(context.headers or {}), HEADER: header}
+        again = request.task.signature_from_request(
+            context, countdown=seconds, retries=context.retries, headers=headers
+        )
+        again.apply_async()
     if visible:
         try:
             _show_retry(request, Retry(message=why, when=seconds))  # type: ignore[arg-type]  # the stubs know no float
