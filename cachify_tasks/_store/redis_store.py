@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
-from hiredis import pack_command
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -29,7 +28,7 @@ from .._redis.sync_connection import SyncSender, direct
 from ..errors import CachifyStoreError
 from ..settings import hide_password
 from .key_commands import aask, answer_of, ask, calls_of, check_version, ping
-from .scripts import Codec, arguments, decoded, evalsha, script, text, whole
+from .scripts import Codec, arguments, decoded, evalsha, packed, script, text, whole
 from .wakeup_listener import Listener
 from .wakeups import Wakeups
 
@@ -112,25 +111,23 @@ class RedisStore:
         if self._sender is None:
             return ask(client, command, self.schema, self._now())
         calls = calls_of(command, self.schema, self._now())
-        replies = self._sender.call(b"".join(map(pack_command, calls)), len(calls)) if calls else []
+        replies = self._sender.call(b"".join(map(packed, calls)), len(calls)) if calls else []
         return answer_of(command, replies)
 
     async def _aask(self, own: LoopClient, command: KeyCommand) -> Any:
         if own.sender is None:
             return await aask(own.client, command, self.schema, self._now())
         calls = calls_of(command, self.schema, self._now())
-        return answer_of(command, [await own.sender.call(pack_command(call)) for call in calls])
+        return answer_of(command, [await own.sender.call(packed(call)) for call in calls])
 
     def _check_schema(self, client: Any) -> None:
         """Ping, at the first use and every minute: the store may have been emptied, and others use other keys in it."""
         call = ping(self.schema)
-        self._pinged(
-            client.execute_command(*call) if self._sender is None else self._sender.call(pack_command(call))[0]
-        )
+        self._pinged(client.execute_command(*call) if self._sender is None else self._sender.call(packed(call))[0])
 
     async def _acheck_schema(self, client: Any, sender: AsyncSender | None) -> None:
         call = ping(self.schema)
-        self._pinged(await (client.execute_command(*call) if sender is None else sender.call(pack_command(call))))
+        self._pinged(await (client.execute_command(*call) if sender is None else sender.call(packed(call))))
 
     def _pinged(self, reply: Any) -> None:
         if isinstance(reply, Exception):

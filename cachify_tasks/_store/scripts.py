@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import starmap
@@ -134,16 +134,25 @@ def _ticket(ticket: Ticket | None) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def packed(command: Iterable[Any]) -> bytes:
+    """A command in RESP.
+
+    hiredis calls `str` on numbers, which looks for signals first; where the handler of one raises, it crashes (3.5). So
+    it gets none.
+    """
+    parts: tuple[Any, ...] = tuple([str(part) if type(part) is int else part for part in command])
+    data: bytes = pack_command(parts)
+    return data
+
+
 def evalsha(code: Script, args: tuple[Any, ...]) -> bytes:
     """The whole command in RESP."""
-    packed: bytes = pack_command(("EVALSHA", code.sha, *args))
-    return packed
+    return packed(("EVALSHA", code.sha, *args))
 
 
 def whole(code: Script, args: tuple[Any, ...]) -> bytes:
     """The same with the script's text, for a server that does not know its digest."""
-    packed: bytes = pack_command(("EVAL", code.text, *args))
-    return packed
+    return packed(("EVAL", code.text, *args))
 
 
 class Codec:

@@ -13,6 +13,7 @@ from cachify_tasks._runtime.direct_calls import acquire_command
 from cachify_tasks._runtime.lease_renewer import lease_renewer
 from cachify_tasks._runtime.slot import Slot, current
 from tests.support.meddling import Struck, interrupting, meddled, struck_by_signals
+from tests.support.programs import run
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Struck(), SystemExit(1), ValueError("a soft time limit")])
@@ -127,6 +128,37 @@ def test_signals_at_random_moments_leave_no_slot(cachify, rounds, form):
             p.__exit__(None, None, None)
         current.set(None)
         assert p.size() == 0
+
+
+def test_a_signal_while_a_command_is_packed_does_not_crash_the_process():
+    """hiredis crashes where it turns a number into text and a signal's handler raises."""
+    said = run(
+        """
+        import random, signal, time
+        from cachify_tasks._store.scripts import packed
+
+        class Struck(Exception):
+            pass
+
+        def handle(*_):
+            raise Struck
+
+        signal.signal(signal.SIGALRM, handle)
+        command, struck = ("EVALSHA", "0" * 40, 7, *["key"] * 7, "", *range(1000, 1020)), 0
+        while struck < 20_000:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 2e-5))
+                for _ in range(5):
+                    packed(command)
+                time.sleep(0.001)
+            except Struck:
+                struck += 1
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        print("alive")
+        """
+    )
+
+    assert said.split() == ["alive"]
 
 
 def test_a_thread_that_cannot_be_started_for_the_lease_renewer_leaves_no_slot(cachify, monkeypatch):
