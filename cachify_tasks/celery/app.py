@@ -9,10 +9,12 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary, ref
 
 from celery import Celery
+from celery.app import base
+from celery.exceptions import ImproperlyConfigured
 
 from .._adapters import App, same_store
 from .._core.policy import Policy
@@ -98,8 +100,17 @@ class AppState:
 
 
 def state_of(app: Celery) -> AppState | None:
-    """What `setup` made of this app; None: it was not called."""
-    return _states.get(app)
+    """What `setup` made of this app; None: it was not called.
+
+    In a process that was spawned instead of forked, Celery runs tasks by a copy of the app, which has come there
+    pickled. The program's modules are imported there too, so `setup` was called on the app that they make. Both have
+    the same name.
+    """
+    state = _states.get(app)
+    if state is None and getattr(base, "USING_EXECV", False):
+        originals = [known for original, known in _states.items() if original.main == app.main]
+        state = originals[0] if len(originals) == 1 else None
+    return state
 
 
 def runtime_of(app: Celery) -> Runtime:
@@ -108,7 +119,7 @@ def runtime_of(app: Celery) -> Runtime:
     Raises:
         CachifyInitError: `setup(app)` was not called.
     """
-    state = _states.get(app)
+    state = state_of(app)
     if state is None:
         raise CachifyInitError(f"the Celery app {app.main!r} was not set up: call cachify_tasks.celery.setup(app)")
     return state.runtime
@@ -150,6 +161,31 @@ def task_policy(task: object) -> Policy | None:
     return policy_of(getattr(task, "run", None)) or policy_of(getattr(task, "_orig_run", None))
 
 
+def check_one_policy(task: Any) -> None:
+    """Refuse a second `@pooled` on one task: a worker asks for one slot, and the other limit would be ignored.
+
+    Raises:
+        ImproperlyConfigured: there are two.
+    """
+    found: list[Policy] = []
+    function = getattr(task, "_orig_run", None) or task.run
+    while function is not None:
+        policy = policy_of(function)
+        if policy is not None and all(policy is not other for other in found):
+            found.append(policy)
+        function = getattr(function, "__wrapped__", None)
+    if len(found) > 1:
+        refuse_two_policies(task.name, found)
+
+
+def refuse_two_policies(name: str, policies: Iterable[Policy]) -> NoReturn:
+    keys = " and ".join(repr(policy.key.text) for policy in policies)
+    raise ImproperlyConfigured(
+        f"the task {name} is under `pooled` twice, with the keys {keys}: its worker could ask for one slot alone. Give "
+        "it one of them, and enter the other pool inside the task: with pool(key, max_size=...): ..."
+    )
+
+
 def takes_task(task: Any, policy: Policy) -> bool:
     """Is the task itself the first argument of the gated function (`bind=True`, a class-based `run`)?"""
     run = getattr(task, "_orig_run", None) or task.run
@@ -161,6 +197,8 @@ def takes_task(task: Any, policy: Policy) -> bool:
 def mark(task: Any) -> None:
     """Give a task (or the class of one) the `.size` of its function, in its own app's store."""
     policy = task_policy(task)
+    if policy is not None:
+        check_one_policy(task)
     if policy is not None and "size" not in vars(task):
 
         def size(*args: object, **kwargs: object) -> object:

@@ -13,7 +13,7 @@ from .._core.policy import Policy
 from .._runtime.slot import Slot
 from .._worker.held_slots import TOMB_MS
 from .._worker.limits import TaskLimit, default_on_full
-from ..errors import CachifyError, CachifyStoreError
+from ..errors import CachifyError, CachifyInitError, CachifyStoreError
 from .app import runtime_for_direct_call, runtime_of, state_of, task_policy
 from .request import ADMISSION
 
@@ -23,10 +23,16 @@ USED: Final = "cachify_used"
 def probe(policy: Policy) -> Admission | None:
     """What the worker decided about the call of this policy's function that is being made; None: it is another call."""
     task: Any = get_current_task()
-    if task is None or state_of(task.app) is None or task_policy(task) is not policy:
+    request = None if task is None else task.request_stack.top
+    if request is None or task_policy(task) is not policy:
         return None
-    request = task.request_stack.top
-    if request is None:
+    if state_of(task.app) is None:
+        if ADMISSION in vars(request):
+            raise CachifyInitError(
+                f"a worker let {task.name}[{request.id}] run, and in this process setup() was not called for its app "
+                f"{task.app.main!r}: call cachify_tasks.celery.setup(app) in the module that makes the app, so that "
+                "each process that runs its tasks does"
+            )
         return None
     if USED in vars(request):
         return Admission(runtime_for_direct_call(task.app, policy), inline=True)

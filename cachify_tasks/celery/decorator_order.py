@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from celery import Celery
 from celery._state import _get_active_apps, connect_on_app_finalize  # type: ignore[attr-defined]
 from celery.local import PromiseProxy, Proxy
 
-from .app import mark
+from .app import mark, policy_of, refuse_two_policies
 
 
 def adopt(task: Any, decorate: Callable[[object], object]) -> object:
@@ -30,10 +31,11 @@ def adopt(task: Any, decorate: Callable[[object], object]) -> object:
 
 
 def _take(task: Any, decorate: Callable[[object], object]) -> None:
-    if getattr(task.run, "__cachify__", None) is not None:
-        return
     run = task.run
     gated = decorate(_named(run))
+    policies = [policy for policy in map(policy_of, (gated, run)) if policy is not None]
+    if len(policies) > 1:
+        refuse_two_policies(task.name, policies)
     task.run = gated
     task.__trace__ = None
     mark(task)
@@ -57,7 +59,12 @@ def _adopt_shared(by_name: Callable[[], object], decorate: Callable[[object], ob
     found = inspect.getclosurevars(by_name).nonlocals
     function, name = found["fun"], found.get("name")
 
+    taken: WeakSet[Celery] = WeakSet()
+
     def take(sender: Celery, **_: object) -> None:
+        if sender in taken:
+            return
+        taken.add(sender)
         _take(sender.tasks[name or sender.gen_task_name(function.__name__, function.__module__)], decorate)
 
     connect_on_app_finalize(lambda app: app.on_after_finalize.connect(take, weak=False))

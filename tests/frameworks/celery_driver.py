@@ -48,9 +48,10 @@ class CeleryDriver(Driver):
     def __init__(self, folder: Path, lease_ttl: float, pool: str, server_url: str) -> None:
         self.folder = folder
         self.lease_s = lease_ttl
-        self.pool = pool
-        options = {
+        self.pool = "prefork" if pool == "spawn" else pool
+        options: dict[str, Any] = {
             "store": server_url, "broker": server_url.removesuffix("/0") + "/1", "lease_ttl": lease_ttl,
+            "start_method": "spawn" if pool == "spawn" else None,
         }  # fmt: skip
         for module in (tasks, celery_app):
             assert module.__file__ is not None
@@ -58,7 +59,7 @@ class CeleryDriver(Driver):
         (folder / "app.py").write_text(
             f"from celery_app import make_app\nfrom tasks import TASKS\n\napp = make_app(TASKS, **{options!r})\n"
         )
-        self.app: Celery = celery_app.make_app(tasks.TASKS, **options)  # type: ignore[arg-type]  # str and float
+        self.app: Celery = celery_app.make_app(tasks.TASKS, **options)
         silence(self.app)
         self.store = runtime_of(self.app).store
 

@@ -14,7 +14,7 @@ from tests.frameworks.driver import Driver
 from tests.frameworks.toy_driver import ToyDriver
 from tests.support.apps import forgotten_apps
 
-SHORT_LEASE_S = {"toy": 0.5, "celery-prefork": 3.0, "celery-threads": 3.0}
+SHORT_LEASE_S = {"toy": 0.5, "celery-prefork": 3.0, "celery-spawn": 3.0, "celery-threads": 3.0}
 DRIVERS = list(SHORT_LEASE_S)
 LONG_LEASE_S = 300.0  # longer than a test waits for anything: a slot is free because it was freed
 
