@@ -172,6 +172,25 @@ def test_a_full_pool_is_logged_once_in_ten_seconds_with_a_count(cachify, caplog,
     assert {record.levelno for record in caplog.records} == {logging.INFO}
 
 
+def test_a_call_that_is_not_made_because_nobody_said_what_to_do_is_a_warning(cachify, caplog):
+    @pooled("p-{n}", max_size=1)
+    def silent(n):
+        raise AssertionError("the pool is full")
+
+    @pooled("p-{n}", max_size=1, on_full=None)
+    def asked_for(n):
+        raise AssertionError("the pool is full")
+
+    with pool("p-1", max_size=1):
+        for _ in range(3):
+            assert silent(1) is None
+            assert asked_for(1) is None
+
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "pool 'p-1' is full (limit 1): a call of " in warning
+    assert "silent is not made, and returns None; on_full= says what to do" in warning
+
+
 class Collecting(dict[Any, Any]):
     """When something is looked up for so many times, the garbage is collected just then."""
 

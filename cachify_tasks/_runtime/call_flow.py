@@ -105,7 +105,7 @@ def _refused(
     runtime.emit(
         PoolFull(
             pool=request.pool, holder=request.holder, label=request.label, limit=reply.limit, held=reply.held,
-            decision=type(decision).__name__,
+            decision=type(decision).__name__, by_default=policy.on_full is UNSET and policy.strategy(default) is None,
         )
     )  # fmt: skip
     return (yield from _instead(policy, decision, args, kwargs, full))

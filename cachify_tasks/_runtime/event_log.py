@@ -53,6 +53,13 @@ class EventLog:
         match event:
             case SlotGranted() | SlotReleased() | HandedOver():
                 pass  # the usual course of things
+            case PoolFull(pool=pool, label=label, limit=limit, by_default=True):
+                throttle.throttled(
+                    ("full", pool, label),
+                    "pool %r is full (limit %d): a call of %s is not made, and returns None; on_full= says what to do "
+                    "instead (on_full=None: just this, without a warning)",
+                    pool, limit, label,
+                )  # fmt: skip
             case PoolFull(pool=pool, label=label, limit=limit, decision=decision):
                 if label:  # else it is a `with` block, whose error says all
                     throttle.throttled(

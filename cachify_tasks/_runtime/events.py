@@ -28,7 +28,12 @@ class SlotGranted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFull:
-    """A call found its pool full. decision: what happens to it instead, the name of a decision such as "Skip"."""
+    """A call found its pool full.
+
+    Attributes:
+        decision: what happens to it instead, the name of a decision such as "Skip".
+        by_default: nobody has said what to do; the call is not made, and returns None.
+    """
 
     pool: str
     holder: str
@@ -36,6 +41,7 @@ class PoolFull:
     limit: int
     held: int
     decision: str
+    by_default: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

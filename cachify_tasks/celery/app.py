@@ -167,7 +167,7 @@ def check_one_policy(task: Any) -> None:
     Raises:
         ImproperlyConfigured: there are two.
     """
-    found: list[Policy] = []
+    found: list[Policy] = list(getattr(task, "cachify_refused", ()))
     function = getattr(task, "_orig_run", None) or task.run
     while function is not None:
         policy = policy_of(function)

@@ -35,6 +35,7 @@ def _take(task: Any, decorate: Callable[[object], object]) -> None:
     gated = decorate(_named(run))
     policies = [policy for policy in map(policy_of, (gated, run)) if policy is not None]
     if len(policies) > 1:
+        task.cachify_refused = policies  # Celery swallows an error of a shared task's making: its worker raises it
         refuse_two_policies(task.name, policies)
     task.run = gated
     task.__trace__ = None

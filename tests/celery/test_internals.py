@@ -8,6 +8,7 @@ import pytest
 from billiard import pool
 from billiard.pool import ApplyResult
 from celery import Celery, _state, bootsteps, signals
+from celery.app import base as app_base
 from celery.app.task import Context, Task
 from celery.backends.base import Backend
 from celery.concurrency import asynpool, base, gevent, prefork, solo, thread
@@ -27,6 +28,7 @@ STATE: Any = _state
 STEPS: Any = bootsteps
 WORKER: Any = worker
 HUBS: Any = hubs
+APP_BASE: Any = app_base
 CONSUMER: Any = Consumer
 
 
@@ -172,6 +174,12 @@ def test_orig_run_is_the_function_that_autoretry_wraps():
 def test_a_bound_task_tells_its_class():
     """`on_bound`, `Task.bind`: a task is marked as soon as it belongs to its app."""
     assert "cls.on_bound(app)" in inspect.getsource(Task.bind)
+
+
+def test_using_execv_says_that_this_process_was_spawned():
+    """`USING_EXECV`: in a spawned child, tasks run by a copy of their app that `setup` was not called on."""
+    assert APP_BASE.USING_EXECV in (None, False, "", "1", True)
+    assert "_app_base.USING_EXECV = True" in inspect.getsource(prefork.process_initializer)
 
 
 def test_pools_take_callbacks_by_keyword():
