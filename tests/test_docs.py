@@ -31,7 +31,7 @@ PUBLIC = [
     "_runtime.slot", "celery.app", "celery.inspect_pools",
     "testing.clock", "testing.recording",
     "testing.checker", "testing.server", "cachepool.threads", "cachepool.wrappers", "cachepool.coroutines",
-    "pools.connection.pool", "pools.connection.quick",
+    "pools.connection.pool", "pools.connection.lending",
     "pools.advanced.pool", "pools.advanced.maps",
 ]  # fmt: skip
 DOCTESTS = """
