@@ -19,7 +19,7 @@ BOUNDS = {
     "_core": 10,
     "_runtime": 3,
     ".": 8,
-    "celery": 24,
+    "celery": 25,
     "_worker": 5,
     "": 200,
 }

@@ -70,8 +70,8 @@ class HeldSlots:
         delivery.state.slot = Slot(self._runtime.store, command, token, TOMB_MS, now, now)
         self._holding[id(delivery)] = delivery
         if self._renewer is not None:
-            renewer, self._renewer = self._renewer, None
-            renewer.add_source(self, command.lease_ms)
+            self._renewer.add_source(self, command.lease_ms)
+            self._renewer = None  # not before: where no thread can be started, the next slot tries again
 
     def free(self, delivery: Delivery, *, requeue: bool) -> None:
         """Free its slot, if it holds one. `requeue`: the attempt has not run, or its message comes again."""
@@ -119,11 +119,15 @@ def slot_of(runtime: Runtime, command: SlotRequest, token: int) -> Slot:
 
 
 def is_alive(pid: int | None) -> bool:
-    """Does this process run?"""
+    """Does this process run? One that has ended does not, though its parent has not asked for its exit code yet."""
     if not pid:
         return False
     try:
         os.kill(pid, 0)
     except OSError:
         return False
-    return True
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return not file.read().rpartition(b")")[2].lstrip().startswith(b"Z")  # a zombie
+    except OSError:  # no Linux
+        return True

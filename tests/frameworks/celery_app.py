@@ -11,7 +11,7 @@ from cachify_tasks.celery import setup
 
 
 def make_app(
-    tasks: dict[str, Callable[..., Any]], broker: str, store: str, lease_ttl: float, start_method: str | None = None
+    tasks: dict[str, Callable[..., Any]], broker: str, store: str, lease_ttl: float, start_method: str = "fork"
 ) -> Celery:
     is_worker = __name__ == "celery_app"  # beside its module `app`, which a spawned child has to import
     app: Any = Celery("suite", broker=broker, backend=broker, set_as_current=is_worker)

@@ -51,7 +51,7 @@ class CeleryDriver(Driver):
         self.pool = "prefork" if pool == "spawn" else pool
         options: dict[str, Any] = {
             "store": server_url, "broker": server_url.removesuffix("/0") + "/1", "lease_ttl": lease_ttl,
-            "start_method": "spawn" if pool == "spawn" else None,
+            "start_method": "spawn" if pool == "spawn" else "fork",
         }  # fmt: skip
         for module in (tasks, celery_app):
             assert module.__file__ is not None
