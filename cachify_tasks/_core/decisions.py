@@ -12,7 +12,12 @@ from ..settings import UNSET
 
 @dataclass(frozen=True, slots=True)
 class FullPool:
-    """What a strategy gets: the pool's key, its limit, the slots held, and how often this call was put off."""
+    """What a strategy gets.
+
+    Attributes:
+        held: how many slots of the pool are taken.
+        attempt: how often this call was put off before (a header calls it deferrals).
+    """
 
     key: str
     limit: int

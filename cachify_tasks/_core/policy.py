@@ -19,7 +19,7 @@ class Policy:
     """The limit on a function: what `pooled` was given, and the function.
 
     Attributes:
-        on_full: None: return None; UNSET: as None for a direct call, the default of tasks for a task.
+        on_full: None: the call is not made, and returns None. UNSET: the default of tasks; for a direct call, None.
         slot_exp_ms: the hard limit of its slots; None: no hard limit; UNSET: the default.
         runtime: the one it is bound to; None: the global one at the time of the call.
         name: the function's qualified name.

@@ -61,7 +61,7 @@ class HandedOver:
 
     Attributes:
         waited_ms: how long it was in the queue.
-        where: "here": the worker that freed the slot starts it; "hint": another worker was told by a message.
+        where: "here": the worker whose command reserved the slot starts it; "hint": it sent a hint to another worker.
     """
 
     pool: str

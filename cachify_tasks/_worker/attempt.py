@@ -15,8 +15,8 @@ class Attempt:
         task_id: the framework's id of the task.
         retries: a retry keeps the id and counts up this number.
         nesting: a task that replaces itself keeps id and retries, and counts up this number.
-        handovers: how often the attempt was sent again after its turn had come. Its new message may arrive before the
-            slot of that turn is free, and must not be taken for a second delivery of the same message.
+        handovers: how often the attempt was sent to the broker again after a hand-over, by `then` of a `max_age`. Its
+            new message may arrive before the slot of that turn is free, and must not be taken for a second delivery.
     """
 
     task_id: str

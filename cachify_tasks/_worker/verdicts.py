@@ -172,5 +172,5 @@ def _full(command: SlotRequest, reply: Reply, limit: TaskLimit, deferrals: int, 
             return SendLater(delay_ms / 1000, deferrals + 1, visible=True, full=full, token=token)
         case Skip(result) if result is UNSET:
             return Revoke(full, token)
-        case _:
+        case _:  # what is no decision at all, too: the task fails with it where it runs
             return StartWith(full, decision, token)

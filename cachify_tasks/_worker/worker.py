@@ -44,7 +44,9 @@ from .verdicts import (
 
 logger = logging.getLogger("cachify_tasks")
 
-SURE: Final = 0.5  # of a reservation's life: counted from before its release was sent, it cannot have ended by then
+SURE: Final = (
+    0.5  # of a reservation's life, counted from before its release was sent; the rest is for clocks that differ
+)
 
 
 class Worker(Generic[M]):
@@ -225,7 +227,9 @@ class Worker(Generic[M]):
         # Else its run has ended, and the release takes the message out of the store, too.
 
     def give_back(self, delivery: Delivery) -> bool:
-        """End the reservation of an heir that does not start here: take the slot, and free it for once more.
+        """End the reservation of an heir that does not start here, so that the store offers it to another worker.
+
+        It takes the reserved slot and releases it with `requeue`.
 
         Returns:
             bool: the store answers.

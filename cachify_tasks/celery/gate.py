@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from celery.utils.log import get_logger
 from celery.worker import state
@@ -72,7 +72,7 @@ class Gate(ABC):
     @property
     @abstractmethod
     def accepting(self) -> bool:
-        """Will the worker's loop turn again? Not once a warm shutdown has begun: then nothing may be put off."""
+        """Does the worker still take up tasks? Once its shutdown has begun, a command in a batch would not be sent."""
 
     @property
     def has_capacity(self) -> bool:
@@ -185,6 +185,8 @@ class Gate(ABC):
                 return self.send_later(delivery, seconds, deferrals, why, visible=visible)
             case AskAgain():
                 self.ask_again(delivery)
+            case _:
+                assert_never(verdict)
         return True
 
     def send_later(self, delivery: CeleryDelivery, seconds: float, deferrals: int, why: str, *, visible: bool) -> bool:
@@ -262,7 +264,7 @@ class Gate(ABC):
         self._enlist(_celery(delivery))
 
     def _enlist(self, delivery: CeleryDelivery) -> None:
-        """Reserve the request for this worker, and have it start as its rate limit allows."""
+        """Report the request to Celery as reserved by this worker, and have it start as its rate limit allows."""
         consumer, request = self.consumer, delivery.request
         bucket = None if consumer.disable_rate_limits else consumer.task_buckets[request.task.name]
         if bucket is not None:

@@ -102,8 +102,8 @@ class PreforkGate(Gate):
             delivery.admit(command)
             dispatch()
         elif self.core.begin_reserved(delivery, command):
-            # The store hears of it with what is sent next, most often that the task was acknowledged: until then
-            # nothing keeps a processor from the task.
+            # Not flushed now, so that the child gets the processor first. The report goes out with what is sent next,
+            # most often that the task was acknowledged.
             if not self._flush_soon:
                 self._flush_soon = True
                 self.hub.call_later(SOON, self._schedule_flush)

@@ -161,14 +161,14 @@ class TaskFacts:
 
 
 class CeleryDelivery:
-    """See `Delivery` for what is not said here.
+    """One Celery request, as `_worker` sees it: what is not said here is in `Delivery` (`_worker/port.py`).
 
     Attributes:
         request: Celery's request. Its attribute `cachify` is this object: all that we remember of it is here.
         admitted: the last verdict was to run it.
         gate: of the worker that it came to; set when there is capacity for it, or when it was handed over.
         time_limit_hit: its process is being killed for its hard time limit.
-        in_pool_queue: it was handed over for capacity, and a reconnect need not enlist it again.
+        in_pool_queue: Celery's pool has it, or it waits there for a process; a reconnect need not enlist it again.
     """
 
     __slots__ = (
