@@ -44,9 +44,7 @@ from .verdicts import (
 
 logger = logging.getLogger("cachify_tasks")
 
-SURE: Final = (
-    0.5  # of a reservation's life, counted from before its release was sent; the rest is for clocks that differ
-)
+SURE: Final = 0.5  # of a reservation's life, counted from the sending of its release: a margin for unlike clocks
 
 
 class Worker(Generic[M]):
