@@ -3,7 +3,7 @@
 Threads, locks in use, connections and event loops belong to the parent. A module registers its callback when it is
 imported, after the modules that it imports; so a callback runs after those of everything that its module relies on:
 
-- `_runtime/events.py`, `_runtime/event_log.py`: empty log throttles, whose locks nobody holds
+- `_runtime/events.py`: no listener has failed; `_runtime/event_log.py`: empty log throttles, whose locks nobody holds
 - `_runtime/lease_renewer.py`, after these: no slots and no sources to renew, no thread
 - `_runtime/runtime.py`, after all of these: each store drops its connections and its waiters
 - `_runtime/direct_calls.py`: new names for arrivals

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from .._fork import after_in_child
-from .._log_throttle import LogThrottle
 from ..errors import CachifyStoreError
+
+logger = logging.getLogger("cachify_tasks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +177,7 @@ def remove_listener(listener: Listener) -> None:
     kept = list(listeners)
     kept.remove(listener)
     listeners = tuple(kept)
+    _failed.discard(id(listener))
 
 
 class Emitter:
@@ -190,13 +193,16 @@ class Emitter:
             try:
                 listener(event)
             except Exception as error:  # noqa: BLE001  # whatever a listener raises
-                _failures.once(id(listener), "the listener %r failed, and will fail in silence: %r", listener, error)
+                if id(listener) not in _failed:
+                    _failed.add(id(listener))
+                    logger.warning("the listener %r failed, and will fail in silence: %r", listener, error)
 
 
-def _reset_failures() -> None:
-    global _failures
-    _failures = LogThrottle()
+_failed: set[int] = set()  # identities of listeners whose failure was logged; another one may get an identity again
 
 
-_failures = LogThrottle()
-after_in_child(_reset_failures)
+def _forget_failures() -> None:
+    _failed.clear()
+
+
+after_in_child(_forget_failures)

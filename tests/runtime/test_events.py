@@ -169,6 +169,19 @@ def test_a_listener_that_raises_hurts_nobody_and_is_reported_once(cachify, caplo
     assert "RuntimeError('mine')" in line
 
 
+def test_a_listener_that_is_added_again_and_fails_again_is_reported_again(cachify, caplog):
+    def broken(event):
+        raise RuntimeError("mine")
+
+    for _ in range(2):
+        add_listener(broken)
+        with pool("p", max_size=1):
+            pass
+        remove_listener(broken)
+
+    assert len(caplog.records) == 2  # another listener may get the identity of one that is gone
+
+
 def test_a_listener_may_add_and_remove_listeners(cachify):
     seen: list[Event] = []
 
