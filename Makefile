@@ -2,7 +2,7 @@
 # environment (.venv-3.13); JOBS=1 runs the tests in one process.
 
 PYTHON ?= python3
-JOBS ?= 2
+JOBS ?= 4
 ARGS ?=
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')

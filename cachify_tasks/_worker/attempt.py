@@ -17,22 +17,26 @@ class Attempt:
         nesting: a task that replaces itself keeps id and retries, and counts up this number.
         handovers: how often the attempt was sent to the broker again after a hand-over, by `then` of a `max_age`. Its
             new message may arrive before the slot of that turn is free, and must not be taken for a second delivery.
+        sending: tells two messages that a program sent under one id: the same for all deliveries of one message, and
+            for what is sent again of it. Empty: the adapter cannot tell.
     """
 
     task_id: str
     retries: int = 0
     nesting: int = 0
     handovers: int = 0
+    sending: str = ""
 
     @property
     def name(self) -> str:
-        """The attempt without its hand-overs: what a header is compared with."""
+        """The attempt without what a header says of it: what a header is compared with."""
         return f"{self.task_id}:{self.retries}" + (f".{self.nesting}" if self.nesting else "")
 
     @property
     def holder(self) -> str:
         """The name under which the attempt holds a slot or waits in a queue."""
-        return f"{self.name}~{self.handovers}" if self.handovers else self.name
+        sending = f"#{self.sending}" if self.sending else ""
+        return f"{self.name}{sending}~{self.handovers}" if self.handovers else f"{self.name}{sending}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +60,22 @@ class Header:
 
     Attributes:
         deferrals: how often the attempt was sent again because its pool was full.
-        handovers: see `Attempt`.
+        handovers, sending: see `Attempt`.
         is_copy: the broker may have delivered another message of this attempt before.
         hint: the message is only a hint.
     """
 
     deferrals: int = 0
     handovers: int = 0
+    sending: str = ""
     is_copy: bool = False
     hint: Hint | None = None
 
     def encode(self, attempt: Attempt) -> str:
         """The header as text. It names the attempt: a retry that inherits the header does not match it."""
         value: dict[str, object] = {"attempt": attempt.name, "deferrals": self.deferrals, "handovers": self.handovers}
+        if self.sending:
+            value["sending"] = self.sending
         if self.is_copy:
             value["copy"] = True
         if self.hint is not None:
@@ -81,7 +88,10 @@ class Header:
         value = _loads(text)
         match value:
             case {"attempt": name, "deferrals": int(deferrals), "handovers": int(handovers)} if name == attempt.name:
-                return cls(deferrals=deferrals, handovers=handovers, is_copy="copy" in value, hint=_hint(value))
+                return cls(
+                    deferrals=deferrals, handovers=handovers, sending=str(value.get("sending", "")),
+                    is_copy="copy" in value, hint=_hint(value),
+                )  # fmt: skip
         return cls()
 
 

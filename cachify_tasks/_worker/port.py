@@ -121,6 +121,7 @@ def next_header(delivery: Delivery, deferrals: int) -> str:
     return Header(
         deferrals=deferrals,
         handovers=delivery.attempt.handovers + handed_over,
+        sending=delivery.attempt.sending,
         is_copy=delivery.is_copy and not handed_over,
     ).encode(delivery.attempt)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from kombu import Message
 from kombu.utils import json
@@ -23,6 +24,7 @@ _TRANSPORT: Final = frozenset(  # belongs to a delivery and not to the message, 
         "user_id", "expiration",
     }
 )  # fmt: skip
+_KEEP_TAGS: Final = frozenset({"redis", "memory", "filesystem", "sql"})  # transports, by what drives them
 _DELIVERY: Final = frozenset({"compression", "x-death", "x-delivery-count", "x-acquired-count"})
 
 
@@ -75,8 +77,25 @@ class Envelope:
         )  # fmt: skip
 
 
-def sealed(message: Message, queue: str | None) -> bytes:
-    """The envelope of a delivered message; empty: it cannot be kept (a message of Celery's first protocol)."""
+def sending_of(message: Message) -> str:
+    """What tells a message from another that a program sent under the same id, and stays when it is delivered again.
+
+    Brokers that kombu runs itself keep a tag in each message. Others have nothing of the kind: there two messages with
+    one id and the same arguments are taken for one.
+    """
+    transport = getattr(message.channel, "connection", None)
+    if getattr(transport, "driver_type", None) in _KEEP_TAGS:
+        return str(message.delivery_tag)[:8]
+    body: object = message.body
+    return f"{crc32(body.encode() if isinstance(body, str) else bytes(message.body)):08x}"
+
+
+def sealed(message: Message, queue: str | None, header: str) -> bytes:
+    """The envelope of a delivered message; empty: it cannot be kept (a message of Celery's first protocol).
+
+    Args:
+        header: what we know of its attempt.
+    """
     if "task" not in message.headers:
         return b""
     info: dict[str, Any] = message.delivery_info or {}
@@ -84,7 +103,7 @@ def sealed(message: Message, queue: str | None) -> bytes:
     head = {
         "content_type": message.content_type,
         "content_encoding": message.content_encoding,
-        "headers": {k: v for k, v in message.headers.items() if k not in _DELIVERY},
+        "headers": {**{k: v for k, v in message.headers.items() if k not in _DELIVERY}, HEADER: header},
         "properties": {k: v for k, v in (message.properties or {}).items() if k not in _TRANSPORT},
         "exchange": info.get("exchange") or "",
         "routing_key": info.get("routing_key") or "",

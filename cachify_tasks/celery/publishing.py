@@ -8,6 +8,7 @@ its first headers, serializer, priority and stamps, and goes to the queue that i
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 from celery import Celery
@@ -42,7 +43,7 @@ def send_hint(app: Celery, envelope: Envelope, hint: Hint) -> None:
     """
     attempt, (exchange, routing_key) = envelope.attempt, envelope.address
     own = Header.decode(envelope.headers.get(HEADER), attempt)
-    header = Header(deferrals=own.deferrals, handovers=own.handovers, hint=hint).encode(attempt)
+    header = replace(own, hint=hint).encode(attempt)
     _publish(app, envelope, exchange, routing_key, {**envelope.headers, HEADER: header})
 
 

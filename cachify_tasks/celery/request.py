@@ -22,12 +22,13 @@ from .._worker.limits import TaskLimit
 from .._worker.port import DeliveryState, Stored
 from .._worker.verdicts import Fail, Start, StartWith, StartWithoutSlot
 from .app import runtime_of, takes_task, task_policy
-from .envelope import HEADER, queue_of, sealed
+from .envelope import HEADER, queue_of, sealed, sending_of
 
 if TYPE_CHECKING:
     from .gate import Gate
     from .internals import Pool, Request, Task
 
+NEW: Final = Header()  # of a message that comes for the first time
 ADMISSION: Final = "cachify_admission"  # where what was decided is, in the request that is sent to the child
 
 
@@ -186,13 +187,14 @@ class CeleryDelivery:
         self.time_limit_hit = False
         self.in_pool_queue = False
         properties = request.request_dict
-        attempt = Attempt(request.id, int(properties.get("retries") or 0), request.replaced_task_nesting)  # type: ignore[call-overload]
+        retries = int(properties.get("retries") or 0)  # type: ignore[call-overload]
         text = properties.pop(HEADER, None)  # not for the task's eyes, nor for the message of its retry
-        self.header = Header.decode(text, attempt) if text else Header()
-        self.attempt = replace(attempt, handovers=self.header.handovers) if self.header.handovers else attempt
-        hint = self.header.hint
-        if hint is not None:
-            self.state.stored = Stored.of_hint(hint)
+        header = Header.decode(text, Attempt(request.id, retries, request.replaced_task_nesting)) if text else NEW
+        sending = header.sending or ("" if facts.limit is None else sending_of(request.message))
+        self.attempt = Attempt(request.id, retries, request.replaced_task_nesting, header.handovers, sending)
+        self.header = header
+        if header.hint is not None:
+            self.state.stored = Stored.of_hint(header.hint)
 
     @property
     def limit(self) -> TaskLimit | None:
@@ -249,7 +251,8 @@ class CeleryDelivery:
 
     def envelope(self) -> bytes:
         assert self.gate is not None, "a delivery asks for its slot at a gate"
-        return sealed(self.request.message, queue_of(self.request.message, self.gate.worker.consumer))
+        header = replace(self.header, sending=self.attempt.sending, hint=None).encode(self.attempt)
+        return sealed(self.request.message, queue_of(self.request.message, self.gate.worker.consumer), header)
 
     def message_priority(self) -> int:
         """With Redis the smaller number goes first."""

@@ -39,6 +39,11 @@ QUEUE = "celery"
 LEASE_S = 30.0
 
 
+def plain(holder: str) -> str:
+    """A holder without what tells two messages of one id: the message's tag, or the checksum of its body."""
+    return holder.partition("#")[0]
+
+
 class Timer:
     def __init__(self, due: float, every: float | None, call: Callable[[], object]) -> None:
         self.due = due
@@ -304,7 +309,7 @@ class HandWorker:
 
     def holders(self, pool: str) -> dict[str, bool]:
         """Who holds a slot: is it only reserved?"""
-        return {view.holder: view.reserved for view in self.store.memory.execute(Inspect(pool)).holders}
+        return {plain(view.holder): view.reserved for view in self.store.memory.execute(Inspect(pool)).holders}
 
     def parked(self, pool: str) -> int:
         return int(self.store.memory.execute(Inspect(pool)).waiting)

@@ -10,7 +10,7 @@ from celery.concurrency.thread import TaskPool as Threads
 from cachify_tasks import Drop, current_slot, pooled
 from cachify_tasks._core.commands import Acquire, StartReserved
 from cachify_tasks.celery.inline_gate import BlockingGate, InlineGate
-from tests.celery.fake_worker import HandWorker
+from tests.celery.fake_worker import HandWorker, plain
 
 
 class InlineBench(HandWorker):
@@ -33,7 +33,7 @@ class InlineBench(HandWorker):
         @self.app.task(name=name, shared=False)
         @pooled(key="{key}", max_size=1, **options)
         def task(key: str) -> str:
-            self.runs.append(current_slot().holder)
+            self.runs.append(plain(current_slot().holder))
             self.held = self.holders(key)
             if self.meanwhile is not None:
                 self.meanwhile()

@@ -9,7 +9,7 @@ from celery.concurrency.prefork import TaskPool
 from cachify_tasks import Drop, Park, Reschedule, current_slot, pooled
 from cachify_tasks._worker.worker import Worker
 from cachify_tasks.celery.prefork_gate import PreforkGate
-from tests.celery.fake_worker import HandConnection, HandWorker
+from tests.celery.fake_worker import HandConnection, HandWorker, plain
 
 
 class PreforkBench(HandWorker):
@@ -73,7 +73,7 @@ class PreforkBench(HandWorker):
 
 def kinds(commands: list[Any]) -> list[tuple[type[Any], str]]:
     """Of each command, in order: what it is, and whose."""
-    return [(type(command), command.holder) for command in commands]
+    return [(type(command), plain(command.holder)) for command in commands]
 
 
 def queue_of(bench: PreforkBench) -> list[str]:

@@ -60,3 +60,34 @@ def test_a_program_may_send_one_id_again(make_shop):
             shop.app.backend.delete("celery-task-meta-fixed")
 
         assert [line["id"] for line in shop.runs.begun("again")] == ["fixed"] * 2
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_two_tasks_under_one_id_both_run_with_their_own_arguments(make_shop, pool):
+    shop = make_shop()
+    with shop.worker(pool=pool):
+        shop.send("park_late", "first", "ok", "go")
+        shop.runs.wait_begun("first")
+        for mode in ("sleep-0.01", "sleep-0.02"):  # under one key; the second parks behind the first
+            shop.send("park_late", "two", mode, "go", task_id="fixed")
+        shop.open("go")
+
+        shop.runs.wait_begun("two", 2)
+        shop.wait_quiet()
+
+    assert shop.ids("two") == ["fixed"] * 2
+
+
+def test_two_tasks_under_one_id_and_with_the_same_arguments_both_run(make_shop):
+    shop = make_shop()
+    with shop.worker():
+        for _ in range(3):
+            shop.send("park_late", "same", "ok", "go", task_id="fixed")
+        shop.runs.wait_begun("same")
+        shop.wait_parked(2)
+        shop.open("go")
+
+        shop.runs.wait_begun("same", 3)
+        shop.wait_quiet()
+
+    assert shop.ids("same") == ["fixed"] * 3

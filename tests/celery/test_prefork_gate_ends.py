@@ -5,6 +5,7 @@ from typing import Any
 from celery.worker.state import revoked
 
 from cachify_tasks._core.commands import Release
+from tests.celery.fake_worker import plain
 from tests.celery.prefork_bench import kinds, strand
 
 REVOKED: Any = revoked
@@ -125,7 +126,7 @@ def test_a_worker_that_has_shut_down_frees_what_never_began_and_keeps_what_still
     bench.gate.on_shutdown()
 
     assert [bench.holders(pool) for pool in ("began", "never", "late")] == [{"began:0": False}, {}, {}]
-    releases = {c.holder: c.requeue for c in bench.connection.sent[-1] if isinstance(c, Release)}
+    releases = {plain(c.holder): c.requeue for c in bench.connection.sent[-1] if isinstance(c, Release)}
     assert releases.get("late:0", True)
 
 

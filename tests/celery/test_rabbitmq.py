@@ -43,3 +43,17 @@ def test_tasks_flow_over_rabbitmq(make_shop, amqp_url, broker_url, queue):
             wait_until(partial(nobody_holds, shop, name, key))
         worker.kill(15)
         assert worker.wait_ended() == 0
+
+
+def test_two_tasks_under_one_id_are_told_by_their_arguments(make_shop, amqp_url, broker_url, queue):
+    shop = make_shop(broker_url=amqp_url, backend_url=broker_url, queue=queue)
+    with shop.worker(name=queue[-12:]):
+        for gate in ("one.go", "two.go"):
+            shop.send("park_late", "told", "ok", gate, task_id="fixed")
+        shop.runs.wait_begun("told")
+        shop.wait_parked(1)
+        for gate in ("one.go", "two.go"):
+            shop.open(gate)
+
+        shop.runs.wait_begun("told", 2)
+        shop.wait_quiet()

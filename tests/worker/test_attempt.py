@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from cachify_tasks._worker.attempt import Attempt, Header, Hint, is_hint
 
 COUNTS = st.integers(0, 10**6)
-ATTEMPTS = st.builds(Attempt, st.text(), COUNTS, COUNTS, COUNTS)
+SENDINGS = st.text("0123456789abcdef")
+ATTEMPTS = st.builds(Attempt, st.text(), COUNTS, COUNTS, COUNTS, SENDINGS)
 HINTS = st.builds(Hint, pool=st.text(), starter=st.text(), waited_ms=COUNTS)
 HEADERS = st.builds(
-    Header, deferrals=COUNTS, handovers=COUNTS, is_copy=st.booleans(), hint=st.none() | HINTS
+    Header, deferrals=COUNTS, handovers=COUNTS, sending=SENDINGS, is_copy=st.booleans(), hint=st.none() | HINTS
 )  # fmt: skip
 FIRST = Attempt("t")
 
@@ -47,6 +48,8 @@ def test_a_header_counts_for_its_own_attempt_alone(header, one, other):
         (Attempt("t", 2, 1), "t:2.1"),
         (Attempt("t", 2, 1, 3), "t:2.1~3"),
         (Attempt("t", handovers=1), "t:0~1"),
+        (Attempt("t", sending="3f"), "t:0#3f"),
+        (Attempt("t", 2, 1, 3, "3f"), "t:2.1#3f~3"),
     ],
 )
 def test_a_holder_names_what_tells_attempts_apart(attempt, holder):
