@@ -86,8 +86,12 @@ def sending_of(message: Message) -> str:
     transport = getattr(message.channel, "connection", None)
     if getattr(transport, "driver_type", None) in _KEEP_TAGS:
         return str(message.delivery_tag)[:8]
-    body: object = message.body
-    return f"{crc32(body.encode() if isinstance(body, str) else bytes(message.body)):08x}"
+    return f"{crc32(_content(message)):08x}"
+
+
+def _content(message: Message) -> bytes:
+    body: Any = message.body  # text from virtual transports, a buffer from others
+    return body.encode() if isinstance(body, str) else bytes(body)
 
 
 def sealed(message: Message, queue: str | None, header: str) -> bytes:
@@ -99,7 +103,6 @@ def sealed(message: Message, queue: str | None, header: str) -> bytes:
     if "task" not in message.headers:
         return b""
     info: dict[str, Any] = message.delivery_info or {}
-    body: Any = message.body  # text from virtual transports, a buffer from others
     head = {
         "content_type": message.content_type,
         "content_encoding": message.content_encoding,
@@ -108,10 +111,9 @@ def sealed(message: Message, queue: str | None, header: str) -> bytes:
         "exchange": info.get("exchange") or "",
         "routing_key": info.get("routing_key") or "",
         "queue": queue,
-        "text": isinstance(body, str),
+        "text": isinstance(message.body, str),
     }
-    content = body.encode() if isinstance(body, str) else bytes(body)
-    return json.dumps(head).encode() + b"\n" + content
+    return json.dumps(head).encode() + b"\n" + _content(message)
 
 
 def opened(data: bytes) -> Envelope:
