@@ -31,6 +31,7 @@ Status: TypeAlias = Literal[
     "withdrawn",
     "swept",
     "configured",
+    "returned",
     "lost",
 ]
 
@@ -44,6 +45,8 @@ class Heir(NamedTuple):
         envelope: the task's message, as it was parked.
         waited_ms: from the task's arrival until the slot was reserved.
         kind: which framework wrote the envelope ("task/celery"). A worker starts only what it can read.
+        deaths: how many of its runs have killed their process.
+        unknown_us: for how many µs workers have said that they do not know its task.
     """
 
     holder: str
@@ -51,6 +54,8 @@ class Heir(NamedTuple):
     envelope: bytes
     waited_ms: int
     kind: str = ""
+    deaths: int = 0
+    unknown_us: int = 0
 
 
 class Reply(NamedTuple):
@@ -209,6 +214,7 @@ class Release(StoreCommand[Reply]):
         can_start_heirs: as in `Acquire`.
         reserve_for_me: nobody may start the heirs that this command names but a caller who knows its request id
             (`StartReserved.starter`), for as long as their slots are reserved.
+        died: the run has killed its process; with `requeue`, the ticket counts it.
     """
 
     script: ClassVar[str] = "release"
@@ -221,6 +227,7 @@ class Release(StoreCommand[Reply]):
     requeue: bool = False
     can_start_heirs: bool = False
     reserve_for_me: bool = False
+    died: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +240,32 @@ class Withdraw(StoreCommand[Reply]):
     start_ms: int
     tomb_ms: int
     can_start_heirs: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutBack(StoreCommand[Reply]):
+    """Do not start an heir: its reservation ends, and the slot goes to the next ticket.
+
+    The reply is "returned", or "lost": the slot is not reserved for this heir any more.
+
+    Attributes:
+        token: of the reserved slot.
+        pause_ms: put the ticket aside for so long: the others go first, and it gets no slot. After that it has its
+            place in the queue again. 0: it has it at once.
+        unknown: the caller, who consumes the task's queue, does not know the task; the ticket adds up for how long
+            callers have said so.
+        can_start_heirs: as in `Acquire`.
+    """
+
+    script: ClassVar[str] = "put_back"
+    pool: str
+    holder: str
+    token: int
+    start_ms: int
+    tomb_ms: int
+    pause_ms: int = 0
+    unknown: bool = False
+    can_start_heirs: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +297,7 @@ class Configure(StoreCommand[Reply]):
     can_start_heirs: bool = False
 
 
-PoolCommand: TypeAlias = SlotRequest | Renew | Release | Withdraw | Sweep | Configure
+PoolCommand: TypeAlias = SlotRequest | Renew | Release | Withdraw | PutBack | Sweep | Configure
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from .._core.commands import (
     HolderView,
     PoolCommand,
     PoolView,
+    PutBack,
     Release,
     Renew,
     Reply,
@@ -27,7 +28,7 @@ from .._core.commands import (
     Withdraw,
 )
 from .memory_pool import NEVER, Pool, Tombstone
-from .records import BATCH, DOUBLINGS, LEVEL, SlotRecord, TicketRecord
+from .records import ASIDE, BATCH, DOUBLINGS, LEVEL, SILENCE, SlotRecord, TicketRecord
 
 MARGIN: Final = 86_400_000_000  # µs
 NOTHING: Final = Tombstone()
@@ -61,6 +62,8 @@ class Script:
                 return self.release(command)
             case Withdraw():
                 return self.withdraw(command)
+            case PutBack():
+                return self.put_back(command)
             case Sweep():
                 return self.sweep(command)
             case Configure():
@@ -97,11 +100,12 @@ class Script:
         return self.keep(status, token, heirs, previous_limit)
 
     def goes_first(self, ticket: Ticket | None) -> bool:
-        """A slot is free beside tickets only if nobody could start the first; only a higher priority goes before it."""
-        queue = self.pool.queue
-        if not queue:
-            return True
-        return ticket is not None and self.next_number() - ticket.priority * LEVEL < min(queue.values())
+        """A slot is free beside tickets only if nobody could start the first; only a higher priority goes before it.
+
+        Before tickets that were put aside go all.
+        """
+        first = min(self.pool.queue.values(), default=ASIDE)
+        return first >= ASIDE or (ticket is not None and self.next_number() - ticket.priority * LEVEL < first)
 
     def start_reserved(self, c: StartReserved) -> Reply:
         previous_limit = self.set_limit(c)
@@ -130,7 +134,7 @@ class Script:
             status = "parked"
         elif slot or self.tombstone(c.holder).final:  # it has stopped waiting
             status = "dropped"
-        elif len(pool.slots) < pool.limit and not pool.queue:
+        elif len(pool.slots) < pool.limit and min(pool.queue.values(), default=ASIDE) >= ASIDE:
             token = self.take(c, self.draw())
         else:
             status = "parked"
@@ -180,7 +184,7 @@ class Script:
             self.bury(c.holder, c.tomb_ms, "released", token, (), final=not requeue)  # now: a signal may strike below
             self.drop_slot(c.holder)
             if requeue:
-                self.return_to_queue(c.holder)
+                self.return_to_queue(c.holder, died=c.died)
             else:
                 self.drop_ticket(c.holder)
         elif last.token == token and last.status:  # sent again
@@ -208,7 +212,28 @@ class Script:
         self.bury(c.holder, c.tomb_ms, "withdrawn", 0, heirs, final=True)
         return self.keep("withdrawn", 0, heirs)
 
+    def put_back(self, c: PutBack) -> Reply:
+        pool, slot, last = self.pool, self.pool.slots.get(c.holder), self.tombstone(c.holder)
+        if not (slot and slot.reserved and slot.token == c.token):
+            again = last.token == c.token and last.status == "returned"
+            return self.answer(
+                "returned" if again else "lost", c.token, self.heirs_still_reserved(last.heirs) if again else ()
+            )
+        self.drop_slot(c.holder)
+        ticket = pool.tickets.get(c.holder)
+        if ticket is not None:
+            if c.unknown:
+                said = min(self.now - ticket.unknown_at, SILENCE) if ticket.unknown_at else 0
+                pool.tickets[c.holder] = ticket._replace(unknown_for=ticket.unknown_for + said, unknown_at=self.now)
+            pool.queue[c.holder] = ASIDE + self.now + c.pause_ms * 1000 if c.pause_ms else ticket.rank
+        heirs = self.settle(c.start_ms, c.can_start_heirs)
+        self.bury(c.holder, c.tomb_ms, "returned", c.token, heirs, final=False)
+        return self.keep("returned", c.token, heirs)
+
     def sweep(self, c: Sweep) -> Reply:
+        pool = self.pool
+        for holder in [holder for holder, rank in pool.queue.items() if ASIDE <= rank <= ASIDE + self.now]:
+            pool.queue[holder] = pool.tickets[holder].rank  # it has its place again
         return self.keep("swept", 0, self.settle(c.start_ms, c.can_start_heirs))
 
     def configure(self, c: Configure) -> Reply:
@@ -238,6 +263,8 @@ class Script:
         if free < 1:
             return ()
         for rank, holder in heapq.nsmallest(free, [(rank, holder) for holder, rank in pool.queue.items()]):
+            if rank > ASIDE + self.now:
+                break
             ticket = pool.tickets.get(holder) or TicketRecord("", 0, rank, self.now)
             waits = ticket.kind == WAITER
             if not (waits or can_start_heirs):
@@ -256,7 +283,8 @@ class Script:
     def heir(self, holder: str, slot: SlotRecord) -> Heir:
         ticket = self.pool.tickets.get(holder) or TicketRecord("", 0, 0, slot.since)
         waited_ms = max(0, (slot.since - ticket.arrived + 500) // 1000)
-        return Heir(holder, slot.token, self.pool.envelopes.get(holder, b""), waited_ms, ticket.kind)
+        envelope = self.pool.envelopes.get(holder, b"")
+        return Heir(holder, slot.token, envelope, waited_ms, ticket.kind, ticket.deaths, ticket.unknown_for)
 
     def heirs_still_reserved(self, names: tuple[tuple[str, int], ...]) -> tuple[Heir, ...]:
         """Of the heirs that a tombstone remembers, those that still wait for their start."""
@@ -292,7 +320,7 @@ class Script:
         if pool.tasks.get(ticket.task_id) == holder:
             del pool.tasks[ticket.task_id]
 
-    def return_to_queue(self, holder: str, *, unused: bool = False) -> None:
+    def return_to_queue(self, holder: str, *, unused: bool = False, died: bool = False) -> None:
         """A slot is gone and its task has not ended: the ticket, if there is one, returns to the queue.
 
         It keeps its rank once; after that it goes to the end of its priority, so that a task that nobody can start does
@@ -305,7 +333,10 @@ class Script:
             self.drop_ticket(holder)
             return
         rank = self.draw() - ticket.priority * LEVEL if ticket.returned else ticket.rank
-        self.pool.tickets[holder] = ticket._replace(rank=rank, returned=True, unused=ticket.unused + unused)
+        known = ticket if unused else ticket._replace(unknown_for=0, unknown_at=0)
+        self.pool.tickets[holder] = known._replace(
+            rank=rank, returned=True, unused=ticket.unused + unused, deaths=ticket.deaths + died
+        )
         self.pool.queue[holder] = rank
 
     def draw(self) -> int:
@@ -330,10 +361,11 @@ class Script:
         """End a script that may have changed the pool: keep the time true at which a reaper is due."""
         pool = self.pool
         if pool.tickets:
-            if pool.queue and len(pool.slots) < pool.limit:
+            first = min(pool.queue.values(), default=NEVER) if len(pool.slots) < pool.limit else NEVER
+            if first <= ASIDE + self.now:
                 pool.due = self.now
             else:
-                pool.due = min(pool.deadlines.values(), default=self.now + MARGIN)
+                pool.due = min(min(pool.deadlines.values(), default=self.now + MARGIN), first - ASIDE)
         return self.answer(status, token, heirs, previous_limit)
 
     def answer(self, status: Status, token: int, heirs: tuple[Heir, ...] = (), previous_limit: int = 0) -> Reply:

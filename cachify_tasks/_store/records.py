@@ -17,10 +17,12 @@ CHANNEL: Final = "channel:"  # + holder
 TASK: Final = "task:"  # + task id; the holder of the task's newest ticket
 BATCH: Final = 64  # slots that one script reserves at most
 LEVEL: Final = 2**40  # µs: a ticket of the next higher priority counts as that much older
+ASIDE: Final = 4 * 10**15  # plus a time in µs: in the queue, the rank of a ticket that gets no slot until then
+SILENCE: Final = 30_000_000  # µs: for a longer time without a word nobody has said that a task is unknown
 DOUBLINGS: Final = 3  # each unused reservation makes the next one twice as long, at most so many times
 
 _SLOT: Final = re.compile(r"(\d+)\|([^|]*)\|([^|]*)\|(\d+)\|(\d+)\|(.*)", re.DOTALL)
-_TICKET: Final = re.compile(r"([^|]*)\|(\d+)\|(-?\d+)\|(\d+)\|(\d)\|(\d+)\|(\d*)\|(\d*)\|(.*)", re.DOTALL)
+_TICKET: Final = re.compile(r"([^|]*)\|(\d+)\|(-?\d+)\|(\d+)\|(\d)\|(\d+)\|(\d+)\|(\d+)\|(\d+)\|(.*)", re.DOTALL)
 
 
 class SlotRecord(NamedTuple):
@@ -67,8 +69,9 @@ class TicketRecord(NamedTuple):
         arrived: µs; it never changes.
         returned: it has come back to the queue once; the next time it goes to the end.
         unused: how many reservations of it nobody used.
-        deaths: how many of its runs died with their workers. Not written yet.
-        unknown_since: µs; since when no worker knows its task. Not written yet.
+        deaths: how many of its runs have killed their process.
+        unknown_for: µs for which workers have said that they do not know its task.
+        unknown_at: µs; when one said so last; 0: never.
     """
 
     kind: str
@@ -77,14 +80,15 @@ class TicketRecord(NamedTuple):
     arrived: int
     returned: bool = False
     unused: int = 0
-    deaths: int | None = None
-    unknown_since: int | None = None
+    deaths: int = 0
+    unknown_for: int = 0
+    unknown_at: int = 0
     task_id: str = ""
 
     def encoded(self) -> str:
         return (
             f"{self.kind}|{self.priority}|{self.rank}|{self.arrived}|{self.returned:d}|{self.unused}|"
-            f"{_optional(self.deaths)}|{_optional(self.unknown_since)}|{self.task_id}"
+            f"{self.deaths}|{self.unknown_for}|{self.unknown_at}|{self.task_id}"
         )
 
     @classmethod
@@ -93,7 +97,7 @@ class TicketRecord(NamedTuple):
         found = _TICKET.fullmatch(record)
         if found is None:
             raise ValueError(f"no record of a ticket: {record!r}")
-        kind, priority, rank, arrived, returned, unused, deaths, unknown_since, task_id = found.groups()
+        kind, priority, rank, arrived, returned, unused, deaths, unknown_for, unknown_at, task_id = found.groups()
         return cls(
             kind,
             int(priority),
@@ -101,11 +105,8 @@ class TicketRecord(NamedTuple):
             int(arrived),
             returned == "1",
             int(unused),
-            int(deaths) if deaths else None,
-            int(unknown_since) if unknown_since else None,
+            int(deaths),
+            int(unknown_for),
+            int(unknown_at),
             task_id,
         )
-
-
-def _optional(number: int | None) -> str:
-    return "" if number is None else str(number)

@@ -21,6 +21,7 @@ from .._core.commands import (
     HolderView,
     Inspect,
     PoolView,
+    PutBack,
     Release,
     Renew,
     Reply,
@@ -99,7 +100,13 @@ def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ..
             return (
                 7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.token,
                 command.request_id, command.start_ms, command.tomb_ms, _flag(command.requeue),
-                _flag(command.can_start_heirs), _flag(command.reserve_for_me),
+                _flag(command.can_start_heirs), _flag(command.reserve_for_me), _flag(command.died),
+            )  # fmt: skip
+        case PutBack():
+            return (
+                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.token,
+                command.start_ms, command.tomb_ms, command.pause_ms, _flag(command.unknown),
+                _flag(command.can_start_heirs),
             )  # fmt: skip
         case Renew():
             started = _flag(command.started)
@@ -212,7 +219,10 @@ def decoded(command: StoreCommand[A], reply: Any) -> A:
 def _reply(reply: Any) -> Reply:
     if isinstance(reply, list):
         line, *rows = reply
-        fields = map(text, rows[::5]), map(int, rows[1::5]), rows[2::5], map(int, rows[3::5]), map(text, rows[4::5])
+        fields = (
+            map(text, rows[::7]), map(int, rows[1::7]), rows[2::7], map(int, rows[3::7]), map(text, rows[4::7]),
+            map(int, rows[5::7]), map(int, rows[6::7]),
+        )  # fmt: skip
         heirs = tuple(starmap(Heir, zip(*fields, strict=True)))
     else:
         line, heirs = reply, ()

@@ -143,7 +143,7 @@ def verdict(
             return SendLater(COPY_DELAY, deferrals, visible=False)
         case "dropped":
             return Leave() if parked_before else Discard()
-        case "renewed" | "released" | "withdrawn" | "swept" | "configured" | "lost":
+        case "renewed" | "released" | "withdrawn" | "swept" | "configured" | "returned" | "lost":
             raise AssertionError(f"the store answered {reply} to {command}")
         case _:
             assert_never(reply.status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import redis
 from celery import Celery
 
 from cachify_tasks._runtime.instances import set_global_runtime
@@ -68,8 +70,16 @@ class CeleryDriver(Driver):
         with Worker(self.folder, pool=self.pool, concurrency=size, name=f"w{next(NAMES)}") as worker:
             yield RunningCelery(worker, self.pool)
 
-    def send(self, task: str, key: str, mode: str = "ok", gate: str = "", *, task_id: str = "") -> str:
-        return str(self.app.tasks[task].apply_async(args=(key, mode, gate), task_id=task_id or None).id)
+    def send(self, task: str, key: str, mode: str = "ok", gate: str = "") -> str:
+        return str(self.app.tasks[task].apply_async(args=(key, mode, gate)).id)
+
+    def deliver_again(self, task_id: str) -> None:
+        """As kombu restores a message whose visibility timeout is over, though it is still unacknowledged."""
+        with redis.Redis.from_url(self.app.conf.broker_url) as client:
+            unacked = [json.loads(entry)[0] for entry in client.hvals("unacked")]
+            (message,) = [message for message in unacked if message["headers"]["id"] == task_id]
+            message["properties"]["delivery_info"]["redelivered"] = True
+            client.rpush(self.app.conf.task_default_queue, json.dumps(message))
 
     def end(self, task_id: str) -> tuple[str, Any]:
         backend: Any = self.app.backend

@@ -50,8 +50,12 @@ class Driver(ABC):
         """Start a worker with so many processes or threads, which ends with the block."""
 
     @abstractmethod
-    def send(self, task: str, key: str, mode: str = "ok", gate: str = "", *, task_id: str = "") -> str:
-        """Send a task; its id. Given an id that runs, it is a second delivery of that task's message."""
+    def send(self, task: str, key: str, mode: str = "ok", gate: str = "") -> str:
+        """Send a task; its id."""
+
+    @abstractmethod
+    def deliver_again(self, task_id: str) -> None:
+        """The broker delivers the message of this running task once more."""
 
     @abstractmethod
     def end(self, task_id: str) -> tuple[str, Any]:

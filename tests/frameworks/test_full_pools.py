@@ -106,7 +106,7 @@ def test_parked_tasks_run_once_each_in_the_order_in_which_they_were_parked(runni
 def test_a_second_delivery_stands_by_and_does_not_run(running):
     held, gate = running.hold("twice")
 
-    running.send("park", "twice", "ok", gate, task_id=held)
+    running.deliver_again(held)
     wait_until(lambda: running.has_ticket("twice", held))
     running.open(gate)
 

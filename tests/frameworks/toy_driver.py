@@ -42,6 +42,7 @@ class ToyDriver(Driver):
         self.lease_s = lease_ttl
         self.store = MemoryStore()
         runtime = Runtime(self.store, Settings(lease_ttl=lease_ttl, start_timeout=1))
+        self.sent: dict[str, dict[str, Any]] = {}
         self.toy = Toy(runtime, TASKS, [], {}, set())
 
     @contextmanager
@@ -55,10 +56,14 @@ class ToyDriver(Driver):
                 for thread in worker.threads:
                     thread.join()
 
-    def send(self, task: str, key: str, mode: str = "ok", gate: str = "", *, task_id: str = "") -> str:
-        message = {"id": task_id or uuid4().hex, "task": task, "args": [key, mode, gate]}
+    def send(self, task: str, key: str, mode: str = "ok", gate: str = "") -> str:
+        message = {"id": uuid4().hex, "task": task, "args": [key, mode, gate]}
+        self.sent[str(message["id"])] = message
         self.toy.messages.append(message)
         return str(message["id"])
+
+    def deliver_again(self, task_id: str) -> None:
+        self.toy.messages.append(self.sent[task_id])
 
     def end(self, task_id: str) -> tuple[str, Any]:
         return self.toy.ends.get(task_id, ("PENDING", None))

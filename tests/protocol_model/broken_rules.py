@@ -92,7 +92,7 @@ class Barging(Pool):
 class WaiterComesBack(Pool):
     """The ticket of a dead waiter returns to the queue."""
 
-    def _return_to_queue(self, holder: str, *, unused: bool = False) -> None:
+    def _return_to_queue(self, holder: str, *, unused: bool = False, died: bool = False) -> None:
         ticket = self.tickets.get(holder)
         if ticket is not None:
             self.tickets[holder] = ticket._replace(returned=True)

@@ -8,6 +8,7 @@ from cachify_tasks._core.commands import (
     Acquire,
     Configure,
     PoolCommand,
+    PutBack,
     Release,
     Renew,
     StartReserved,
@@ -17,7 +18,7 @@ from cachify_tasks._core.commands import (
 )
 from cachify_tasks._core.commands import Reply as StoreReply
 from cachify_tasks._store.memory_pool import Pool as MemoryPool
-from cachify_tasks._store.records import BATCH, LEVEL, SlotRecord
+from cachify_tasks._store.records import ASIDE, BATCH, LEVEL, SlotRecord
 
 from . import pool as model
 
@@ -32,6 +33,10 @@ class Model(model.Pool):
     def __init__(self) -> None:
         super().__init__()
         self.deadlines: dict[str, int] = {}
+        self.pauses: dict[str, int] = {}  # when they end
+
+    def _by_pause(self, holder: str) -> Any:
+        return self.pauses.get(holder, 0), holder
 
     def _by_deadline(self, item: tuple[str, model.Slot]) -> Any:
         return self.deadlines.get(item[0], 0), item[0]
@@ -48,6 +53,8 @@ class Comparison:
     def before(self, kept: MemoryPool, now: int) -> None:
         """Tell the model what has expired by now."""
         self.model.deadlines = dict(kept.deadlines)
+        self._learn_pauses(kept)
+        self.model.aside = {holder: until <= now for holder, until in self.model.pauses.items()}
         for holder, slot in self.model.slots.items():
             hard_limit = kept.slots[holder].hard_limit
             over = bool(hard_limit) and now >= hard_limit
@@ -67,6 +74,9 @@ class Comparison:
         assert [(h, self._store(t)) for h, t in self.model.notified] == notified
         assert (len(self.model.slots), self.model.limit) == (reply.held, reply.limit)
         self._compare(kept)
+
+    def _learn_pauses(self, kept: MemoryPool) -> None:
+        self.model.pauses = {holder: rank - ASIDE for holder, rank in kept.queue.items() if rank >= ASIDE}
 
     def _learn(self, number: int, kept: MemoryPool, known: dict[str, Any], home: str) -> None:
         if number in self._stores:
@@ -94,7 +104,9 @@ class Comparison:
             assert found == (record.request_id, record.starter, record.token)
             if record.reserved:
                 assert kept.deadlines[holder] - record.since == START_MS * 1000 * slot.life
-        order = sorted(pool.queue, key=pool.queue.__getitem__)
+        self._learn_pauses(kept)
+        assert pool.aside.keys() == pool.pauses.keys()
+        order = sorted(pool.queue, key=pool.place)
         assert order == sorted(kept.queue, key=kept.queue.__getitem__)
         assert pool.tickets.keys() == kept.tickets.keys()
         for holder, ticket in pool.tickets.items():
@@ -103,11 +115,13 @@ class Comparison:
                 ticket.kind == model.WAITER,
                 ticket.returned,
                 ticket.unused,
+                ticket.deaths,
                 ticket.task_id,
                 -ticket.rank.before,
             )
             assert found_ticket == (
-                record_of.kind == "waiter", record_of.returned, record_of.unused, record_of.task_id, record_of.priority
+                record_of.kind == "waiter", record_of.returned, record_of.unused, record_of.deaths, record_of.task_id,
+                record_of.priority,
             )  # fmt: skip
         assert pool.tasks == kept.tasks
         assert pool.indexed == bool(kept.tickets)
@@ -142,10 +156,15 @@ class Comparison:
                 return pool.release(
                     command.holder, self._model(command.token), request_id=command.request_id,
                     requeue=command.requeue, can_start_heirs=command.can_start_heirs,
-                    reserve_for_me=command.reserve_for_me,
+                    reserve_for_me=command.reserve_for_me, died=command.died,
                 )  # fmt: skip
             case Withdraw():
                 return pool.withdraw(command.holder, can_start_heirs=command.can_start_heirs)
+            case PutBack():
+                return pool.put_back(
+                    command.holder, self._model(command.token), pause=command.pause_ms > 0,
+                    can_start_heirs=command.can_start_heirs,
+                )  # fmt: skip
             case Sweep():
                 return pool.sweep(can_start_heirs=command.can_start_heirs)
             case Configure():

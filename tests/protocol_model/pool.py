@@ -48,6 +48,7 @@ class Ticket(NamedTuple):
     Attributes:
         returned: it has come back to the queue once: the next time it goes to the end.
         unused: how many of its reservations nobody used.
+        deaths: how many of its runs have killed their process.
         task_id: it is found by it; empty: it is not found.
     """
 
@@ -55,6 +56,7 @@ class Ticket(NamedTuple):
     kind: str = TASK
     returned: bool = False
     unused: int = 0
+    deaths: int = 0
     task_id: str = ""
 
 
@@ -73,6 +75,8 @@ class Pool:
         tasks: task id -> the holder of its newest ticket.
         tombstones: the last answer about a holder that has left, and whether it is final: then no delivery of it may
             start any more. Each has a TTL.
+        aside: tickets in the queue that were put aside: others go before them, and they get no slot until their pause
+            is over (True).
         indexed: the pool is in the index that reapers read.
         notified: the waiters, with tokens, for which the last script has reserved slots.
     """
@@ -86,6 +90,7 @@ class Pool:
         self.tickets: dict[str, Ticket] = {}
         self.tasks: dict[str, str] = {}
         self.tombstones: dict[str, tuple[Reply, bool]] = {}
+        self.aside: dict[str, bool] = {}
         self.indexed = False
         self.notified: Heirs = ()
 
@@ -115,7 +120,7 @@ class Pool:
             status = "standby"
             if ticket and holder not in self.tickets:
                 self._put_ticket(holder, Ticket(Rank(-priority, slot.token), task_id=task_id))
-        elif len(self.slots) < self.limit and (not self.queue or (ticket and self._goes_first(priority))):
+        elif len(self.slots) < self.limit and (not self._in_line() or (ticket and self._goes_first(priority))):
             self.slots[holder] = Slot(self._next(), request_id)
         elif ticket and park and not 0 < max_parked <= len(self.queue):
             status = "parked"
@@ -153,7 +158,7 @@ class Pool:
             status = "parked"
         elif slot or self._last(holder)[1]:  # it has stopped waiting
             status = "dropped"
-        elif len(self.slots) < self.limit and not self.queue:
+        elif len(self.slots) < self.limit and not self._in_line():
             self.slots[holder] = Slot(self._next(), request_id)
         else:
             status = "parked"
@@ -173,9 +178,12 @@ class Pool:
 
     def release(
         self, holder: str, token: int, *, request_id: RequestId | None = None, requeue: bool = False,
-        can_start_heirs: bool = True, reserve_for_me: bool = False,
+        can_start_heirs: bool = True, reserve_for_me: bool = False, died: bool = False,
     ) -> Reply:  # fmt: skip
-        """A run has ended. requeue: it has not, and runs once more as the same attempt (reject, cold shutdown)."""
+        """A run has ended. requeue: it has not, and runs once more as the same attempt (reject, cold shutdown).
+
+        died: with requeue: it has killed its process.
+        """
         self.notified = ()
         slot, (last, final), status = self.slots.get(holder), self._last(holder), "released"
         requeue = requeue and not final  # final: it was withdrawn while it ran
@@ -183,7 +191,7 @@ class Pool:
             token = slot.token
             del self.slots[holder]
             if requeue:
-                self._return_to_queue(holder)
+                self._return_to_queue(holder, died=died)
             else:
                 self._drop_ticket(holder)
         elif last.token == token and last.status != "none":  # sent again
@@ -208,9 +216,23 @@ class Pool:
             self._drop_ticket(holder)
         return self._bury(holder, self._reply("withdrawn", 0, self._settle(can_start_heirs)), final=True)
 
-    def sweep(self, *, can_start_heirs: bool = True) -> Reply:
-        """The reaper's: any worker, any time."""
+    def put_back(self, holder: str, token: int, *, pause: bool = False, can_start_heirs: bool = True) -> Reply:
+        """A worker does not start an heir: its reservation ends. pause: its ticket is put aside."""
         self.notified = ()
+        slot, (last, _) = self.slots.get(holder), self._last(holder)
+        if slot is None or slot.request_id is not None or slot.token != token:
+            again = (last.status, last.token) == ("returned", token)
+            return self._reply(*last) if again else Reply("lost", token)
+        del self.slots[holder]
+        if holder in self.tickets:
+            self.queue[holder] = self.tickets[holder].rank
+            self.aside |= {holder: False} if pause else {}
+        return self._bury(holder, self._reply("returned", token, self._settle(can_start_heirs)), final=False)
+
+    def sweep(self, *, can_start_heirs: bool = True) -> Reply:
+        """The reaper's: any worker, any time. Tickets whose pause is over have their places again."""
+        self.notified = ()
+        self.aside = {holder: over for holder, over in self.aside.items() if not over}
         return self._reply("swept", 0, self._settle(can_start_heirs))
 
     def configure(self, limit: int | None, *, can_start_heirs: bool = False) -> Reply:
@@ -225,8 +247,8 @@ class Pool:
 
     def due(self) -> bool:
         """Does the index call a reaper? In Redis its score: now, or the earliest deadline."""
-        ready = self.queue and len(self.slots) < self.limit
-        return self.indexed and (bool(ready) or any(slot.expired for slot in self.slots.values()))
+        ready = len(self.slots) < self.limit and any(self.aside.get(holder, True) for holder in self.queue)
+        return self.indexed and (ready or any(slot.expired for slot in self.slots.values()))
 
     # Their parts
 
@@ -246,8 +268,10 @@ class Pool:
                 del self.slots[holder]
                 self._return_to_queue(holder, unused=slot.request_id is None)
         heirs, notified = list[tuple[str, int]](), list[tuple[str, int]]()
-        for _ in range(min(self.limit - len(self.slots), self.batch, len(self.queue))):
-            holder = min(self.queue, key=self.queue.__getitem__)
+        free = min(self.limit - len(self.slots), self.batch)
+        for holder in sorted(self.queue, key=self.place)[: max(free, 0)]:
+            if not self.aside.get(holder, True):
+                break
             waits = self.tickets[holder].kind == WAITER
             if not (waits or can_start_heirs):
                 break
@@ -259,6 +283,19 @@ class Pool:
 
     batch = BATCH
 
+    def place(self, holder: str) -> Any:
+        """Orders the queue: what was put aside comes last."""
+        aside = holder in self.aside
+        return aside, self._by_pause(holder) if aside else self.queue[holder]
+
+    def _by_pause(self, holder: str) -> Any:
+        """The order in which pauses end; as with deadlines, abstract time knows none."""
+        return self.queue[holder]
+
+    def _in_line(self) -> list[Rank]:
+        """The ranks of the tickets that were not put aside."""
+        return [rank for holder, rank in self.queue.items() if holder not in self.aside]
+
     def _by_deadline(self, item: tuple[str, Slot]) -> Any:
         """The order in which expired slots are forgotten. Abstract time knows none; a comparison with a store does."""
         return item[0]
@@ -266,7 +303,7 @@ class Pool:
     def _reserve(self, holder: str, starter: RequestId | None) -> int:
         """No moment lies between freeing a slot and reserving it, so no newcomer can take it."""
         token = self._next()
-        del self.queue[holder]
+        self._leave_queue(holder)
         life = 2 ** min(self.tickets[holder].unused, DOUBLINGS)
         self.slots[holder] = Slot(token, starter=starter, life=life)
         return token
@@ -277,9 +314,9 @@ class Pool:
 
     def _goes_first(self, priority: int) -> bool:
         """A slot is free beside tickets only if nobody could start the first; a higher priority goes before it."""
-        return -priority < min(self.queue.values()).before
+        return -priority < min(self._in_line()).before
 
-    def _return_to_queue(self, holder: str, *, unused: bool = False) -> None:
+    def _return_to_queue(self, holder: str, *, unused: bool = False, died: bool = False) -> None:
         """A ticket keeps its rank once; then it goes to the end of its priority, so that none blocks the others."""
         ticket = self.tickets.get(holder)
         if ticket is None:
@@ -288,7 +325,9 @@ class Pool:
             self._drop_ticket(holder)
             return
         rank = self._returned_rank(ticket)
-        self.tickets[holder] = ticket._replace(rank=rank, returned=True, unused=ticket.unused + unused)
+        self.tickets[holder] = ticket._replace(
+            rank=rank, returned=True, unused=ticket.unused + unused, deaths=ticket.deaths + died
+        )
         self.queue[holder] = rank
 
     def _returned_rank(self, ticket: Ticket) -> Rank:
@@ -310,8 +349,12 @@ class Pool:
 
     def _remove(self, holder: str) -> None:
         self.slots.pop(holder, None)
-        self.queue.pop(holder, None)
+        self._leave_queue(holder)
         self._drop_ticket(holder)
+
+    def _leave_queue(self, holder: str) -> None:
+        self.queue.pop(holder, None)
+        self.aside.pop(holder, None)
 
     def _bury(self, holder: str, reply: Reply, *, final: bool) -> Reply:
         self.tombstones[holder] = reply, final

@@ -11,7 +11,19 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from .pool import BATCH, Pool, Reply, Slot
 
-FAULTS: Final = ("crash", "lose", "duplicate", "stall", "hint", "revoke", "leave", "resize", "requeue", "forget")
+FAULTS: Final = (
+    "crash",
+    "lose",
+    "duplicate",
+    "stall",
+    "hint",
+    "put_back",
+    "revoke",
+    "leave",
+    "resize",
+    "requeue",
+    "forget",
+)
 Action: TypeAlias = tuple[Any, ...]  # step, *arguments; "?" after the step: the reply of its script is lost
 
 
@@ -119,6 +131,7 @@ class World:
             found.append(("ack" if proc.acks else "call", request_id))
             found += [("renew", request_id)] * proc.stalled
         found += [("expire", holder) for holder in slots if not slots[holder].expired and not self._kept(holder)]
+        found += [("pause ends", holder) for holder, over in self.pool.aside.items() if not over]
         return found + [("resize", 1)] * (self.pool.limit == 0)
 
     def disasters(self, steps: list[Action]) -> list[Action]:
@@ -131,6 +144,7 @@ class World:
             "duplicate": [("duplicate", copy._replace(owner=-1)) for copy in set(self.copies) if copy.holder in tasks],
             "stall": [("stall", h) for h, slot in pool.slots.items() if not slot.expired and self._kept(h)],
             "hint": [("hint", proc.request_id) for proc in procs if proc.at == "offered"],
+            "put_back": [("put_back", proc.request_id) for proc in procs if proc.at == "offered"],
             "revoke": [("revoke", task, w) for task in tasks if task not in self.waived for w in self.workers],
             "leave": [("leave", proc.request_id) for proc in procs if proc.at == "waiting"],
             "resize": [("resize", limit) for limit in (0, 1, 2) if limit != pool.limit],
@@ -183,6 +197,11 @@ class World:
             case "hint", request_id:  # this worker cannot start the heir: a hint goes to the task's queue
                 proc = procs.pop(request_id)
                 self.copies.append(Copy(proc.holder, hint=True, starter=proc.starter))
+            case "put_back", request_id:  # this worker does not know the task, or may not start it yet
+                proc = procs.pop(request_id)
+                self._offer(self._send("put_back", proc.holder, proc.token, pause=True), proc.worker)
+            case "pause ends", holder:
+                pool.aside[holder] = True
             case "revoke", holder, worker:
                 runs = holder in pool.slots and pool.slots[holder].request_id is not None
                 self.barred |= set() if runs else {holder}
@@ -307,7 +326,8 @@ class World:
         )
         must(pool.indexed or not tickets, "a pool with tickets is missing from the index: no reaper would come")
         must(all(h in slots and slots[h].request_id is None for h, _ in pool.notified), "notified without a slot")
-        newcomers = [rank for holder, rank in queue.items() if holder not in old.queue and not tickets[holder].returned]
+        new = [holder for holder in queue if holder not in old.queue | old.slots and not tickets[holder].returned]
+        newcomers = [queue[holder] for holder in new]
         must(all(rank.number > old.counter for rank in newcomers), "a newcomer jumps in")
         for holder, slot in slots.items():
             if holder not in old.slots or old.slots[holder].token != slot.token:
@@ -320,7 +340,7 @@ class World:
         if ticket is not None and ticket.returned:
             return
         number = ticket.rank.number if ticket else slot.token
-        still = [(h, rank) for h, rank in self.pool.queue.items() if old.queue.get(h) == rank]
+        still = [(h, rank) for h, rank in self.pool.queue.items() if old.queue.get(h) == rank and h not in old.aside]
         older = [h for h, rank in still if rank.number < number and not tickets[h].returned]
         must(not older, f"{holder} gets a slot before {older}, which came first")
 
@@ -356,6 +376,7 @@ class World:
                 (h, h in pool.queue, order[ranks[h]], t.kind, t.returned, min(t.unused, 3))
                 for h, t in pool.tickets.items()
             ),
+            frozenset(pool.aside.items()),
             frozenset((h, final) for h, (_, final) in pool.tombstones.items()),
             frozenset((p.holder, r.status, r.token == p.token, pool._reply("", 0, r.heirs)[2:]) for p, r in memory),
             tuple(sorted((c[:3], _mine(c, starters)) for c in self.copies if c.owner < 0)),

@@ -21,6 +21,7 @@ from cachify_tasks._core.commands import (
     Configure,
     HolderView,
     PoolCommand,
+    PutBack,
     Release,
     Renew,
     Reply,
@@ -32,6 +33,7 @@ from cachify_tasks._core.commands import (
     Withdraw,
 )
 from cachify_tasks._store.memory_pool import Pool
+from cachify_tasks._store.records import ASIDE
 from tests.protocol_model.comparison import Comparison
 from tests.support.stores import BEGIN, CHANNELS, POOL, Store, opened
 
@@ -145,9 +147,12 @@ class TwoStores(RuleBasedStateMachine):
         requeue=st.sampled_from([False, False, True]),
         can_start_heirs=flags,
         reserve_for_me=flags,
+        died=flags,
         lost=flags,
     )
-    def a_run_ends(self, which: int, requeue: bool, can_start_heirs: bool, reserve_for_me: bool, lost: bool) -> None:
+    def a_run_ends(
+        self, which: int, requeue: bool, can_start_heirs: bool, reserve_for_me: bool, lost: bool, died: bool = False
+    ) -> None:
         views = self.views(reserved=False)
         view = views[which % len(views)]
         command = Release(
@@ -160,6 +165,7 @@ class TwoStores(RuleBasedStateMachine):
             requeue=requeue,
             can_start_heirs=can_start_heirs,
             reserve_for_me=reserve_for_me,
+            died=died,
         )
         reply = self.send(command, lost=lost)
         if reserve_for_me:
@@ -186,15 +192,30 @@ class TwoStores(RuleBasedStateMachine):
             assert self.send(replace(ask, request_id=f"{request_id}-foreign", starter="other")).status == "dropped"
         assert self.send(ask, lost=lost).token == view.token
 
+    @precondition(lambda self: self.views(reserved=True))
+    @rule(
+        which=st.integers(0, 3), pause_ms=st.sampled_from([0, 1_000, 1_000, 30_000]), unknown=flags,
+        can_start_heirs=flags, lost=flags,
+    )  # fmt: skip
+    def a_heir_is_put_back(self, which: int, lost: bool, **options: Any) -> None:
+        tasks = [view for view in self.views(reserved=True) if view.holder in TASKS]
+        if tasks:
+            view = tasks[which % len(tasks)]
+            command = PutBack(
+                pool=POOL, holder=view.holder, token=view.token, start_ms=10_000, tomb_ms=10_000, **options
+            )
+            assert self.send(command, lost=lost).status == "returned"
+
     def views(self, *, reserved: bool) -> list[HolderView]:
         return [view for view in self.memory.inspect().holders if view.reserved == reserved]
 
     @rule(holder=holders, which=st.integers(0, 9), started=flags, lost=flags)
     def renew(self, holder: str, which: int, started: bool, lost: bool) -> None:
-        started = started and self.token(holder, which) in self.started  # an heir reports its start, having started
-        self.send(
-            Renew(pool=POOL, holder=holder, token=self.token(holder, which), lease_ms=30000, started=started), lost=lost
-        )
+        token = self.token(holder, which)
+        if any(view.token == token for view in self.views(reserved=True)):  # nobody renews what has not started
+            return
+        started = started and token in self.started  # an heir reports its start, having started
+        self.send(Renew(pool=POOL, holder=holder, token=token, lease_ms=30000, started=started), lost=lost)
 
     @rule(holder=holders, which=st.sampled_from([0, 0, 0, 0, 1, 2]), requeue=flags, can_start_heirs=flags, lost=flags)
     def release(self, holder: str, which: int, requeue: bool, can_start_heirs: bool, lost: bool) -> None:
@@ -241,7 +262,7 @@ class TwoStores(RuleBasedStateMachine):
     def sweep(self, lost: bool) -> None:
         reply = self.send(Sweep(pool=POOL, start_ms=10000), lost=lost)
 
-        assert reply.held >= reply.limit or self.memory.inspect().waiting == 0
+        assert reply.held >= reply.limit or all(rank > ASIDE for rank in self.memory.ranks().values())
 
     @rule(limit=st.sampled_from([None, None, 0, 1, 2, 3]), can_start_heirs=flags)
     def configure(self, limit: int | None, can_start_heirs: bool) -> None:
@@ -366,7 +387,7 @@ class TwoStores(RuleBasedStateMachine):
 
         if view.waiting and held < view.limit:
             assert due is not None
-            assert due <= self.memory.now
+            assert due <= max(self.memory.now, min(self.memory.ranks().values()) - ASIDE)
 
     @invariant()
     def what_waits_has_a_ticket_and_no_slot(self) -> None:
@@ -375,7 +396,7 @@ class TwoStores(RuleBasedStateMachine):
 
         assert not waiting.keys() & {view.holder for view in views}
         assert waiting.keys() | {view.holder for view in views if view.reserved} <= tickets.keys()
-        assert all(tickets[holder].rank == rank for holder, rank in waiting.items())
+        assert all(tickets[holder].rank == rank for holder, rank in waiting.items() if rank < ASIDE)
 
     @invariant()
     def keys_have_no_ttl_only_while_there_are_tickets_or_an_override(self) -> None:

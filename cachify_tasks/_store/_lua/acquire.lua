@@ -30,9 +30,10 @@ elseif queued > 0 and call('ZSCORE', QUEUE, holder) then
 else
   local tombstone = not first_delivery and call('GET', TOMBSTONE)
   local free = held < limit
-  if free and queued > 0 then -- nobody could start the first ticket; only a higher priority goes before it
-    local first = call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')[2]
-    free = kind and math.max(counter + 1, now) - priority * LEVEL < first + 0
+  if free and queued > 0 then -- nobody could start the first ticket: only a higher priority goes before it, unless it
+    -- was put aside
+    local first = call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')[2] + 0
+    free = first > ASIDE or (kind and math.max(counter + 1, now) - priority * LEVEL < first)
   end
   if tombstone and string.match(tombstone, TOMBSTONE_PATTERN) == '1' then
     status = 'dropped'

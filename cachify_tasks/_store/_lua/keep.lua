@@ -14,8 +14,10 @@ if tickets and ticket_dropped and not (heirs and heirs[1]) and call('EXISTS', TI
   new_keep_until = math.ceil(math.max(last, now) / 1000) + MARGIN
 elseif tickets then
   local due = now
-  if held >= limit or call('ZCARD', QUEUE) == 0 then
+  local first = held < limit and call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')[2]
+  if not first or first - ASIDE > now then -- the pool is full, or nothing in its queue may have a slot yet
     due = held > 0 and call('ZRANGE', SLOTS, 0, 0, 'WITHSCORES')[2] or now + MARGIN * 1000
+    if first then due = math.min(due, first - ASIDE) end
   end
   call('ZADD', WAITING, due, POOL)
   if keep_until ~= -1 then

@@ -16,14 +16,21 @@ local function encode_slot(token, request_id, starter, hard_limit, since, label)
   return token .. '|' .. request_id .. '|' .. starter .. '|' .. hard_limit .. '|' .. since .. '|' .. label
 end
 
--- kind|priority|rank|arrived|returned|unused|deaths|unknown_since|task_id. returned: 1 when the ticket has come back to
--- the queue. unused: how many of its reservations nobody used. Nothing writes deaths and unknown_since yet.
-local TICKET_PATTERN = '^([^|]*)|(%d+)|(-?%d+)|(%d+)|(%d)|(%d+)|(%d*)|(%d*)|(.*)$'
+-- kind|priority|rank|arrived|returned|unused|deaths|unknown_for|unknown_at|task_id. returned: 1 when the ticket has come
+-- back to the queue. unused: how many of its reservations nobody used. deaths: how many of its runs killed their process.
+-- unknown_for: for so many µs workers have said that they do not know its task; unknown_at: when one said it last.
+local TICKET_PATTERN = '^([^|]*)|(%d+)|(-?%d+)|(%d+)|(%d)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$'
 
-local function encode_ticket(kind, priority, rank, arrived, returned, unused, deaths, unknown_since, task_id)
+local function encode_ticket(
+  kind, priority, rank, arrived, returned, unused, deaths, unknown_for, unknown_at, task_id
+)
   return kind .. '|' .. priority .. '|' .. rank .. '|' .. arrived .. '|' .. returned .. '|' .. unused .. '|' .. deaths
-    .. '|' .. unknown_since .. '|' .. task_id
+    .. '|' .. unknown_for .. '|' .. unknown_at .. '|' .. task_id
 end
+
+-- A ticket that was put aside is in the queue with this number plus the time (µs) until which it gets no slot: behind
+-- all ranks, which are times, too. Its own rank is in its record.
+local ASIDE = 4000000000000000
 
 -- final|token|status|heirs: the last answer about a holder. final is 1 when nothing may start any more. The heirs are a
 -- JSON list of holders and tokens.
@@ -33,7 +40,7 @@ local function encode_tombstone(final, token, status, heirs)
   local names = ''
   if heirs and heirs[1] then
     local list = {}
-    for i = 1, #heirs, 5 do
+    for i = 1, #heirs, 7 do
       list[#list + 1] = heirs[i]
       list[#list + 1] = heirs[i + 1]
     end

@@ -28,9 +28,16 @@ if tickets and held < limit then
   end
   for i = 1, #oldest, 2 do
     local heir = oldest[i]
+    if oldest[i + 1] - ASIDE > now then -- it was put aside; so were those behind it
+      for j = i, can_start_heirs and #oldest or 0, 2 do call('ZADD', QUEUE, oldest[j + 1], oldest[j]) end
+      break
+    end
     local found = call('HMGET', TICKETS, TICKET .. heir, ENVELOPE .. heir)
-    local kind, arrived, unused, _ = '', now, '0', nil -- where a server that evicts keys has lost the ticket
-    if found[1] then kind, _, _, arrived, _, unused = string.match(found[1], TICKET_PATTERN) end
+    -- Where a server that evicts keys has lost the ticket:
+    local kind, arrived, unused, deaths, unknown_for, _ = '', now, '0', '0', '0', nil
+    if found[1] then
+      kind, _, _, arrived, _, unused, deaths, unknown_for = string.match(found[1], TICKET_PATTERN)
+    end
     local waits = kind == WAITER
     if not (waits or can_start_heirs) then break end
     local token, life = draw(), start_ms * 1000
@@ -44,7 +51,7 @@ if tickets and held < limit then
     elseif waits then -- pcall: the user may not publish; then the waiter finds out by asking
       redis.pcall('PUBLISH', call('HGET', TICKETS, CHANNEL .. heir), heir .. ' ' .. token)
     else
-      add_heir(heirs, heir, token, found[2] or '', arrived, now, kind)
+      add_heir(heirs, heir, token, found[2] or '', arrived, now, kind, deaths, unknown_for)
     end
   end
 end

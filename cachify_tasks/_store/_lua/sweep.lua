@@ -7,6 +7,11 @@ local holder = ''
 local start_ms, can_start_heirs = ARGV[3], ARGV[4] == '1'
 
 -- include tickets
+-- Tickets that were put aside go back to their places, and get the next slots.
+for _, back in ipairs(tickets and call('ZRANGEBYSCORE', QUEUE, ASIDE, text(ASIDE + now)) or {}) do
+  local found = call('HGET', TICKETS, TICKET .. back)
+  if found then call('ZADD', QUEUE, select(3, string.match(found, TICKET_PATTERN)), back) end
+end
 ticket_dropped = true -- look whether there are tickets: a server that evicts keys may have lost them
 local held = call('ZCARD', SLOTS)
 -- include settle

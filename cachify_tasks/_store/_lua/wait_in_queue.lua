@@ -29,7 +29,7 @@ else
   local tombstone = not record and call('GET', TOMBSTONE)
   if record or (tombstone and string.match(tombstone, TOMBSTONE_PATTERN) == '1') then -- it has stopped waiting
     status = 'dropped'
-  elseif held < limit and queued == 0 then
+  elseif held < limit and (queued == 0 or call('ZRANGE', QUEUE, 0, 0, 'WITHSCORES')[2] - ASIDE > 0) then
     token = draw()
     takes = true
     held = held + 1
