@@ -42,8 +42,8 @@ A = TypeVar("A")
 AfterError: TypeAlias = Callable[[Sequence[ScriptCommand], Sequence[Any]], list[Any]]
 
 NAMES: Final = (
-    "acquire", "start_reserved", "wait_in_queue", "renew", "release", "withdraw", "sweep", "configure", "size",
-    "inspect", "find", "due", "ping",
+    "acquire", "start_reserved", "wait_in_queue", "renew", "release", "withdraw", "put_back", "sweep", "configure",
+    "size", "inspect", "find", "due", "ping",
 )  # fmt: skip
 _INCLUDE: Final = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
 

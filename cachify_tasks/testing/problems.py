@@ -22,6 +22,7 @@ Kind: TypeAlias = Literal[
     "ticket-of-wrong-kind",
     "rank-differs",
     "misnamed-ticket",
+    "nobody-starts-it",
     # what the keys of a pool say of each other
     "slot-without-record",
     "record-without-slot",

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from .._core.commands import WAITER
-from .._store.records import CHANNEL, ENVELOPE, LEVEL, NUMBERS, SLOT, TASK, TICKET, SlotRecord, TicketRecord
+from .._store.records import ASIDE, CHANNEL, ENVELOPE, LEVEL, NUMBERS, SLOT, TASK, TICKET, SlotRecord, TicketRecord
 from .problems import Kind, Problem
 from .snapshot import TYPES, Keys, Snapshot
 
 LEFTOVER: Final = 43_200_000_000  # µs after the last deadline, at least, until the keys of a pool may be gone
 NAMED: Final = 3  # holders in one line
+MISSED: Final = 10  # reservations of one ticket; a worker that knows the task would have used one of them
 
 
 class Facts:
@@ -112,7 +113,8 @@ def _limits(facts: Facts) -> Found:
 def _waiting(facts: Facts, settled: bool) -> Found:
     s = facts.snapshot
     expired = [h for h, deadline in s.slots.items() if deadline < s.now and h in facts.tickets]
-    runnable, free = [*s.queue, *expired], facts.limit - len(facts.live)
+    waiting = [holder for holder, rank in s.queue.items() if rank <= ASIDE + s.now]
+    runnable, free = [*waiting, *expired], facts.limit - len(facts.live)
     if not runnable or free < 1:
         return
     detail = f"{_some(runnable)} could run: {len(facts.live)} of {facts.limit} slots are taken"
@@ -142,7 +144,10 @@ def _tickets(facts: Facts) -> Found:
     for holder, ticket in facts.ticket_records.items():
         if holder in facts.tickets and (ticket.kind == WAITER) != (holder in facts.channels):
             yield "ticket-of-wrong-kind", f"the ticket of {holder!r} says {ticket.kind!r}"
-        if s.queue.get(holder, ticket.rank) != ticket.rank:
+        if ticket.unused > MISSED:
+            missed = f"{ticket.unused} slots were reserved for {holder!r}, and no worker started it"
+            yield "nobody-starts-it", missed
+        if s.queue.get(holder, ticket.rank) != ticket.rank and s.queue[holder] < ASIDE:
             yield "rank-differs", f"{holder!r} waits at {s.queue[holder]:.0f}, and its ticket says {ticket.rank}"
 
 
@@ -172,7 +177,8 @@ def _numbers(facts: Facts) -> Found:
     ranks = {holder: ticket.rank for holder, ticket in facts.ticket_records.items()}
     # A ticket's rank is lowered by its priority; what is left of it is below the counter all the more.
     tokens = [record.token for record in facts.records.values()]
-    highest = max([*tokens, *ranks.values(), *map(int, s.queue.values())], default=0)
+    queued = [int(rank) for rank in s.queue.values() if rank < ASIDE]
+    highest = max([*tokens, *ranks.values(), *queued], default=0)
     if highest > counter:
         yield "counter-behind", f"the counter is at {counter}, and {highest} has been given"
     for token, holders in _shared((record.token, h) for h, record in facts.records.items()):

@@ -14,6 +14,7 @@ from tests.store import (
     test_due,
     test_find,
     test_leases,
+    test_put_back,
     test_queue,
     test_release,
     test_stores,
@@ -24,7 +25,17 @@ from tests.support.mutants import named, replaced
 from tests.support.stores import CHANNELS, opened
 
 MUTANTS = slots.MUTANTS + queues.MUTANTS
-SUITE = test_acquire, test_due, test_find, test_leases, test_queue, test_release, test_stores, test_waiters
+SUITE = (
+    test_acquire,
+    test_due,
+    test_find,
+    test_leases,
+    test_put_back,
+    test_queue,
+    test_release,
+    test_stores,
+    test_waiters,
+)
 EARLIEST = ("if self.now > pool.earliest:", "if True:")  # the short cut would hide a mutant of what it cuts short
 
 

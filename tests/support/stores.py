@@ -22,6 +22,7 @@ from cachify_tasks._core.commands import (
     Inspect,
     Pools,
     PoolView,
+    PutBack,
     Release,
     Renew,
     Reply,
@@ -36,6 +37,8 @@ from cachify_tasks._core.commands import (
 from cachify_tasks._store.memory_store import MemoryStore
 from cachify_tasks._store.records import CHANNEL, ENVELOPE, TICKET, TicketRecord
 from cachify_tasks._store.redis_store import RedisStore
+from cachify_tasks.testing import rules
+from cachify_tasks.testing.snapshot import from_memory, from_server
 from tests.support.waiting import PATIENCE_S
 
 KINDS = ("memory-sync", "memory-async", "redis-sync", "redis-async")
@@ -125,6 +128,16 @@ class Store:
         )
         return reply
 
+    def put_back(self, holder: str, token: int, *, pause: float = 0.0, **options: Any) -> Reply:
+        """Do not start an heir. pause: seconds for which its ticket is put aside."""
+        reply: Reply = self.send(
+            PutBack(
+                pool=POOL, holder=holder, token=token, start_ms=round(START * 1000), tomb_ms=round(TOMB * 1000),
+                pause_ms=round(pause * 1000), **options,
+            )
+        )  # fmt: skip
+        return reply
+
     def sweep(self, *, pool: str = POOL) -> Reply:
         reply: Reply = self.send(Sweep(pool=pool, start_ms=round(START * 1000)))
         return reply
@@ -201,6 +214,14 @@ class Store:
             return dict(known.queue) if known else {}
         found = self.client.zrange(self.store.schema.pool(pool).queue, 0, -1, withscores=True)
         return {holder.decode(): rank for holder, rank in found}
+
+    def problems(self) -> list[str]:
+        """What the checker finds in the pool."""
+        if self.client is None:
+            (snapshot,) = [found for found in from_memory(self.store) if found.pool == POOL]
+        else:
+            snapshot = from_server(self.client, self.store.schema, POOL, str(self.now))
+        return [str(problem) for problem in rules.problems(snapshot)]
 
     def due_at(self, *, pool: str = POOL) -> float | None:
         """When the index says that a reaper is due."""

@@ -87,6 +87,7 @@ BROKEN: list[tuple[str, Kind, Callable[[Bench], Any]]] = [
     ("the name of a ticket that is gone", "misnamed-ticket", raw("HSET", BUSY.tickets, "task:t", "t:0")),
     ("a ticket under another task's name", "misnamed-ticket", raw("HSET", BUSY.tickets, "task:t", "c")),
     ("a ticket without its name", "misnamed-ticket", lambda b: b.edit_ticket(BUSY, "c", task_id="t")),
+    ("a task that no worker has started", "nobody-starts-it", lambda b: b.edit_ticket(BUSY, "c", unused=11)),
     ("a slot without record", "slot-without-record", raw("HDEL", BUSY.state, "slot:a")),
     ("a record without slot", "record-without-slot", raw("HSET", CALM.state, "slot:x", "7|rid||0|7|label")),
     ("a record that is none", "bad-field", raw("HSET", BUSY.state, "slot:a", "rubbish")),

@@ -30,7 +30,7 @@ MUTANTS = [
     ),
     Mutant(
         "a ticket that is not started in time gets more time",
-        ("tickets", "if unused then count = count + 1 end", ""),
+        ("tickets", "if unused then count = count + 1 else", "if not unused then"),
         ("unused=ticket.unused + unused", "unused=ticket.unused"),
         "test_a_ticket_that_nobody_starts_in_time_is_reserved_for_longer_each_time",
     ),
@@ -69,8 +69,8 @@ MUTANTS = [
     ),
     Mutant(
         "a higher priority takes the slot that a lower one cannot",
-        ("acquire", "free = kind and math.max(counter + 1, now) - priority * LEVEL < first + 0", "free = false"),
-        ("return ticket is not None and self.next_number()", "return False and self.next_number()"),
+        ("acquire", "(kind and math.max(counter + 1, now) - priority * LEVEL < first)", "false"),
+        ("(ticket is not None and self.next_number()", "(False and self.next_number()"),
         "test_a_higher_priority_takes_the_slot_that_waits_for_a_reaper",
     ),
     Mutant(
@@ -111,14 +111,14 @@ MUTANTS = [
     ),
     Mutant(
         "a free slot and a ticket call a reaper at once",
-        ("keep", "if held >= limit or call('ZCARD', QUEUE) == 0 then", "if true then"),
-        ("if pool.queue and len(pool.slots) < pool.limit:", "if False:"),
+        ("keep", "local due = now", "local due = now + MARGIN * 1000"),
+        ("pool.due = self.now\n", "pool.due = NEVER\n"),
         "test_a_reaper_is_due_at_a_raised_limit_that_nobody_has_filled",
     ),
     Mutant(
         "a reaper is not due before there is something to do",
-        ("keep", "if held >= limit or call('ZCARD', QUEUE) == 0 then", "if false then"),
-        ("if pool.queue and len(pool.slots) < pool.limit:", "if True:"),
+        ("keep", "if not first or first - ASIDE > now then", "if false then"),
+        ("if first <= ASIDE + self.now:", "if True:"),
         "test_a_reaper_is_due_when_the_first_of_the_leases_ends",
     ),
     Mutant(
@@ -146,7 +146,7 @@ MUTANTS = [
             "if not (waits or can_start_heirs) then break end",
             "if not (waits or can_start_heirs) then heir, waits = oldest[i + 2], true end\nif not heir then break end",
         ),
-        ("                break\n", "                continue\n"),
+        ("can_start_heirs):\n                break\n", "can_start_heirs):\n                continue\n"),
         "test_a_caller_that_cannot_start_a_task_serves_the_waiters_before_it",
     ),
     Mutant(
@@ -178,14 +178,56 @@ MUTANTS = [
     ),
     Mutant(
         "a waiter does not overtake",
-        ("wait_in_queue", "elseif held < limit and queued == 0 then", "elseif held < limit then"),
-        ("elif len(pool.slots) < pool.limit and not pool.queue:", "elif len(pool.slots) < pool.limit:"),
+        ("wait_in_queue", "elseif held < limit and (queued == 0 or", "elseif held < limit and (true or"),
+        ("elif len(pool.slots) < pool.limit and min(", "elif len(pool.slots) < pool.limit or min("),
         "test_a_waiter_does_not_overtake_a_task_that_nobody_here_can_start",
     ),
     Mutant(
         "an heir says its kind",
-        ("settle", "arrived, now, kind)", "arrived, now, '')"),
-        ("waited_ms, ticket.kind)", 'waited_ms, "")'),
+        ("settle", "arrived, now, kind, deaths", "arrived, now, '', deaths"),
+        ("waited_ms, ticket.kind, ", 'waited_ms, "", '),
         "test_a_message_that_looks_like_a_waiters_is_a_message",
+    ),
+    Mutant(
+        "a ticket that was put aside gets no slot",
+        ("settle", "if oldest[i + 1] - ASIDE > now then", "if false then"),
+        ("if rank > ASIDE + self.now:", "if False:"),
+        "test_a_ticket_that_was_put_aside_gets_no_slot_while_its_pause_lasts",
+    ),
+    Mutant(
+        "a ticket that was put aside has its place again",
+        ("sweep", "if found then call('ZADD'", "if false then call('ZADD'"),
+        ("pool.queue[holder] = pool.tickets[holder].rank  # it has", "pass  # it has"),
+        "test_a_ticket_that_was_put_aside_has_its_place_again_when_its_pause_is_over",
+    ),
+    Mutant(
+        "newcomers go before a ticket that was put aside",
+        ("acquire", "free = first > ASIDE or", "free ="),
+        ("return first >= ASIDE or", "return"),
+        "test_newcomers_go_before_a_ticket_that_was_put_aside",
+    ),
+    Mutant(
+        "a reaper is due when a pause is over",
+        ("keep", "if first then due = math.min(due, first - ASIDE) end", ""),
+        ("default=self.now + MARGIN), first - ASIDE)", "default=self.now + MARGIN), NEVER)"),
+        "test_a_reaper_is_due_when_the_pause_is_over",
+    ),
+    Mutant(
+        "an heir that has started is not put back",
+        ("put_back", "slot_token == token and slot_request_id == ''", "slot_token == token"),
+        ("if not (slot and slot.reserved and slot.token == c.token):", "if not (slot and slot.token == c.token):"),
+        "test_an_heir_that_has_started_is_not_put_back",
+    ),
+    Mutant(
+        "a silence does not count as a word",
+        ("put_back", "math.min(now - unknown_at, SILENCE)", "now - unknown_at"),
+        ("said = min(self.now - ticket.unknown_at, SILENCE)", "said = self.now - ticket.unknown_at"),
+        "test_an_heir_says_for_how_long_workers_have_not_known_its_task",
+    ),
+    Mutant(
+        "a death of its process is counted",
+        ("tickets", "if died then deaths = deaths + 1 end", ""),
+        ("deaths=ticket.deaths + died", "deaths=ticket.deaths"),
+        "test_an_heir_says_how_many_of_its_runs_have_killed_their_process",
     ),
 ]

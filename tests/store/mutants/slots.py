@@ -115,7 +115,7 @@ MUTANTS = [
     Mutant(
         "a newcomer goes behind the queue",
         ("acquire", "if free and queued > 0 then", "if false then"),
-        ("        if not queue:\n", "        if True:\n"),
+        ("return first >= ASIDE or (ticket", "return True or (ticket"),
         "test_nobody_overtakes_the_queue",
     ),
     Mutant(
