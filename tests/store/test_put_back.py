@@ -155,7 +155,7 @@ def test_a_run_of_the_task_ends_the_count_for_which_it_was_unknown(store):
 
 
 def test_an_heir_says_how_many_of_its_runs_have_killed_their_process(store):
-    heir = reserved(store)
+    reserved(store)
     deaths = []
     for died in (False, True, True):
         token = store.acquire("a").token

@@ -201,10 +201,10 @@ MUTANTS = [
         "test_a_ticket_that_was_put_aside_has_its_place_again_when_its_pause_is_over",
     ),
     Mutant(
-        "newcomers go before a ticket that was put aside",
+        "a function goes before a ticket that was put aside",
         ("acquire", "free = first > ASIDE or", "free ="),
         ("return first >= ASIDE or", "return"),
-        "test_newcomers_go_before_a_ticket_that_was_put_aside",
+        "test_a_function_goes_before_a_ticket_that_was_put_aside",
     ),
     Mutant(
         "a reaper is due when a pause is over",
