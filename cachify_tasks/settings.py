@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
 
-from ._checks import Seconds, milliseconds
+from ._checks import Seconds, count, milliseconds
 from .errors import CachifySettingError
 
 __all__ = ["UNSET", "Seconds", "Settings", "Unset", "hide_password"]
@@ -54,6 +54,10 @@ class Settings:
         lease_ttl: seconds that a slot lives without being renewed, at least 0.1; a crash frees it after that.
         start_timeout: seconds that a slot stays reserved for a parked task whose turn has come, at least 0.1; if the
             task has not started by then, it is offered again.
+        unknown_task_grace: seconds for which workers that consume the queue of a parked task may not know the task,
+            before it ends: a deploy may be in progress.
+        max_deaths: how often a parked task may kill its process before it ends, under a worker that goes on; at least
+            1; None: for ever.
         on_store_error: what a call does while the store is out of reach: "raise", "retry" or "run".
             Not given: "raise" for functions, "retry" for tasks.
         default_on_full: the strategy of tasks whose `pooled` names none: one, a callable, or a name such as "drop". Not
@@ -64,6 +68,8 @@ class Settings:
     prefix: str = "PYC-"
     lease_ttl: Seconds = 30.0
     start_timeout: Seconds = 10.0
+    unknown_task_grace: Seconds = 600.0
+    max_deaths: int | None = 3
     on_store_error: StoreErrorChoice | Unset = UNSET
     default_on_full: Any = UNSET
 
@@ -71,11 +77,13 @@ class Settings:
         prefix: object = self.prefix
         if not isinstance(prefix, str) or set("{}") & set(prefix):
             raise CachifySettingError(f"prefix must be text without braces, not {self.prefix!r}")
-        for name in ("lease_ttl", "start_timeout"):
-            try:
-                milliseconds(name, getattr(self, name), minimum=100)
-            except (TypeError, ValueError) as error:
-                raise CachifySettingError(str(error)) from None
+        try:
+            for name, minimum in (("lease_ttl", 100), ("start_timeout", 100), ("unknown_task_grace", 0)):
+                milliseconds(name, getattr(self, name), minimum=minimum)
+            if self.max_deaths is not None:
+                count("max_deaths", self.max_deaths)
+        except (TypeError, ValueError) as error:
+            raise CachifySettingError(str(error)) from None
         if self.on_store_error not in (UNSET, *STORE_ERROR_CHOICES):
             raise CachifySettingError(
                 f"on_store_error must be one of {', '.join(STORE_ERROR_CHOICES)}, not {self.on_store_error!r}"
@@ -112,6 +120,10 @@ class Settings:
     @property
     def lease_ms(self) -> int:
         return milliseconds("lease_ttl", self.lease_ttl)
+
+    @property
+    def grace_s(self) -> float:
+        return milliseconds("unknown_task_grace", self.unknown_task_grace, minimum=0) / 1000
 
     @property
     def start_ms(self) -> int:

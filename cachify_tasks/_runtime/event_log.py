@@ -23,7 +23,9 @@ from .events import (
     SlotReleased,
     StandbyKept,
     StoreUnreachable,
+    TaskEnded,
     TaskParked,
+    TaskPutAside,
 )
 
 logger = logging.getLogger("cachify_tasks")
@@ -70,6 +72,13 @@ class EventLog:
                 throttle.throttled(
                     ("full", pool), "pool %r is full (limit %d): %s is parked", pool, limit, label, level=logging.INFO
                 )
+            case TaskPutAside(pool=pool, holder=holder, why=why, seconds=seconds):
+                throttle.throttled(
+                    ("aside", pool, why), "the parked task %s of pool %r waits for %.3g s more: %s",
+                    holder, pool, seconds, why, level=logging.INFO,
+                )  # fmt: skip
+            case TaskEnded(pool=pool, task_id=task_id, why=why):
+                logger.error("the task %s, parked in pool %r, has ended without a run: %s", task_id, pool, why)
             case LimitsDiffer(pool=pool, previous_limit=previous, limit=limit):
                 throttle.once(
                     ("limit", pool),

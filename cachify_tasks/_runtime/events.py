@@ -73,6 +73,31 @@ class HandedOver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPutAside:
+    """A parked task whose turn had come cannot start in this worker: its slot went to the next one.
+
+    Attributes:
+        why: it cannot.
+        seconds: after them it has its place in the queue again.
+    """
+
+    pool: str
+    holder: str
+    why: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEnded:
+    """A parked task ended without a run. why: no worker can ever start it, or it was revoked."""
+
+    pool: str
+    holder: str
+    task_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlotReleased:
     """A slot was freed. held_s: how long it was held, by the clock of this process."""
 
@@ -149,6 +174,8 @@ Event: TypeAlias = (
     | PoolFull
     | TaskParked
     | HandedOver
+    | TaskPutAside
+    | TaskEnded
     | SlotReleased
     | LeaseWasLost
     | StandbyKept

@@ -111,12 +111,12 @@ class Slot:
         return Renew(pool=self.key, holder=self.holder, token=self.token, lease_ms=self.lease_ms)
 
     def release_command(
-        self, *, requeue: bool = False, can_start_heirs: bool = False, reserve_for_me: bool = False
+        self, *, requeue: bool = False, can_start_heirs: bool = False, reserve_for_me: bool = False, died: bool = False
     ) -> Release:
         return Release(
             pool=self.key, holder=self.holder, token=self.token, request_id=self.request.request_id,
             start_ms=self.request.start_ms, tomb_ms=self.tomb_ms,
-            requeue=requeue, can_start_heirs=can_start_heirs, reserve_for_me=reserve_for_me,
+            requeue=requeue, can_start_heirs=can_start_heirs, reserve_for_me=reserve_for_me, died=died,
         )  # fmt: skip
 
     def __repr__(self) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,15 @@ class Attempt:
         return f"{self.name}{sending}~{self.handovers}" if self.handovers else f"{self.name}{sending}"
 
 
+_HOLDER: Final = re.compile(r"(.*):\d+(?:\.\d+)?(?:#[^#~]*)?(?:~\d+)?", re.DOTALL)
+
+
+def task_id_of(holder: str) -> str:
+    """The id of the task whose attempt this is: for a message that cannot be read."""
+    found = _HOLDER.fullmatch(holder)
+    return found[1] if found else holder
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
     """Marks a message that only tells a worker to start a parked task. The store has the task's own message.
@@ -47,11 +57,13 @@ class Hint:
         pool: where the task is parked; its key may have changed since.
         starter: who alone may start it (`Release.reserve_for_me`); empty: anybody.
         waited_ms: how long it had been parked when the hint was sent.
+        token: of the slot that was reserved for it then.
     """
 
     pool: str
     starter: str = ""
     waited_ms: int = 0
+    token: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +91,7 @@ class Header:
         if self.is_copy:
             value["copy"] = True
         if self.hint is not None:
-            value["hint"] = [self.hint.pool, self.hint.starter, self.hint.waited_ms]
+            value["hint"] = [self.hint.pool, self.hint.starter, self.hint.waited_ms, self.hint.token]
         return json.dumps(value)
 
     @classmethod
@@ -95,9 +107,9 @@ class Header:
         return cls()
 
 
-def is_hint(text: object) -> bool:
-    """Is a message with this header only a hint?"""
-    return _hint(_loads(text)) is not None
+def hint_of(text: object) -> Hint | None:
+    """The hint that a message with this header is; None: it is a task's own message."""
+    return _hint(_loads(text))
 
 
 def _loads(text: object) -> dict[str, object]:
@@ -113,6 +125,6 @@ def _loads(text: object) -> dict[str, object]:
 
 def _hint(value: dict[str, object]) -> Hint | None:
     match value.get("hint"):
-        case [str(pool), str(starter), int(waited_ms)]:
-            return Hint(pool=pool, starter=starter, waited_ms=waited_ms)
+        case [str(pool), str(starter), int(waited_ms), int(token)]:
+            return Hint(pool=pool, starter=starter, waited_ms=waited_ms, token=token)
     return None

@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Final, Generic
+from typing import Final, Generic, assert_never
 
-from .._core.commands import Heir
-from .._runtime.events import HandedOver
+from .._core.commands import Heir, PutBack
+from .._runtime.events import HandedOver, TaskPutAside
 from .._runtime.runtime import Runtime
+from .attempt import Hint
+from .ending_tasks import end_unrun
+from .endings import Ending, Unreadable, UnreadableError
+from .held_slots import TOMB_MS
 from .port import Delivery, HandOver, M, WorkerPort
+from .turns import SHORTEST, End, PutAside, SendHint, StartHere, turn, unknown_here
 
 logger = logging.getLogger("cachify_tasks")
 
@@ -91,23 +96,67 @@ class HandOvers(Generic[M]):
             stored.starter = starter
             stored.sure_until = sure_until
             return
-        if heir.kind and heir.kind != self._port.kind:  # another framework's: its own workers take it up
+        if heir.kind and heir.kind != self._port.kind:
+            self._put_aside(pool, heir.holder, heir.token, PutAside(SHORTEST, "it is another framework's"))
             return
-        message = self._port.open(heir.envelope)
+        try:
+            message = self._port.open(heir.envelope)
+        except Exception as error:  # noqa: BLE001  # whatever reading it raises
+            self._end(pool, heir, None, Unreadable(error))
+            return
+        settings = self._runtime.settings
+        decided = turn(
+            heir, self._port.can_run(message, len(self._waiting)),
+            grace_s=settings.grace_s, max_deaths=settings.max_deaths,
+        )  # fmt: skip
         handover = HandOver(pool=pool, heir=heir, message=message, starter=starter, sure_until=sure_until)
-        if self._port.can_run(message, len(self._waiting)) is None:
-            self._announce(handover, "here")
+        match decided:
+            case StartHere():
+                self._start_here(handover)
+            case SendHint():
+                if self._throttle.allows(heir.holder):
+                    self._port.hint(handover)
+                    self._announce(handover, "hint")
+            case PutAside():
+                self._put_aside(pool, heir.holder, heir.token, decided)
+            case End(why):
+                self._end(pool, heir, message, why)
+            case _:
+                assert_never(decided)
+
+    def _start_here(self, handover: HandOver[M]) -> None:
+        heir = handover.heir
+        self._announce(handover, "here")
+        try:
             delivery = self._port.deliver(handover)
-            if delivery is not None:
-                self._waiting[heir.holder] = delivery  # first: it may begin while `run` starts it
-                self._port.run(delivery)
-        elif self._throttle.allows(heir.holder):
-            self._port.hint(handover)
-            self._announce(handover, "hint")
+        except UnreadableError as error:
+            self._end(handover.pool, heir, handover.message, Unreadable(error))
+            return
+        if delivery is not None:
+            self._waiting[heir.holder] = delivery  # first: it may begin while `run` starts it
+            self._port.run(delivery)
 
     def _announce(self, handover: HandOver[M], where: str) -> None:
         heir = handover.heir
         self._runtime.emit(HandedOver(pool=handover.pool, holder=heir.holder, waited_ms=heir.waited_ms, where=where))
+
+    def on_unknown_hint(self, hint: Hint, holder: str) -> None:
+        """A hint has come at a task that this worker does not know."""
+        self._put_aside(hint.pool, holder, hint.token, unknown_here(0.0))
+
+    def _put_aside(self, pool: str, holder: str, token: int, turn: PutAside) -> None:
+        runtime = self._runtime
+        runtime.emit(TaskPutAside(pool=pool, holder=holder, why=turn.why, seconds=turn.seconds))
+        self._port.send(
+            PutBack(
+                pool=pool, holder=holder, token=token, start_ms=runtime.start_ms, tomb_ms=TOMB_MS,
+                pause_ms=round(turn.seconds * 1000), unknown=turn.unknown, can_start_heirs=self._port.accepting,
+            ),
+            at_once=False,
+        )  # fmt: skip
+
+    def _end(self, pool: str, heir: Heir, message: M | None, why: Ending) -> None:
+        end_unrun(self._runtime, self._port, pool, heir.holder, message, why)
 
     def on_turn(self, delivery: Delivery) -> None:
         """There is capacity for this delivery now: it waits no more."""

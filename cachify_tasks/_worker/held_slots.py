@@ -36,13 +36,13 @@ class HeldSlots:
     belongs to the thread that calls `free_dead`, which replaces it; the lease renewer's thread reads both.
 
     Args:
-        release: frees a slot: sends its release, now or with other commands. (slot, requeue).
+        release: frees a slot: sends its release, now or with other commands. (slot, requeue, died).
     """
 
     def __init__(
         self,
         runtime: Runtime,
-        release: Callable[[Slot, bool], None],
+        release: Callable[[Slot, bool, bool], None],
         *,
         clock: Callable[[], float] = time.monotonic,
         renewer: LeaseRenewer = lease_renewer,
@@ -77,7 +77,7 @@ class HeldSlots:
         """Free its slot, if it holds one. `requeue`: the attempt has not run, or its message comes again."""
         slot = self._take(delivery)
         if slot is not None:
-            self._release(slot, requeue)
+            self._release(slot, requeue, delivery.state.died)
 
     def free_when_dead(self, delivery: Delivery, pid: int, *, requeue: bool) -> None:
         """Free its slot once this process is dead, or after two seconds: it is being killed for its hard time limit.
@@ -94,7 +94,7 @@ class HeldSlots:
         ended = [one for one in self._dying if not (wait and is_alive(one.pid) and now < one.until)]
         self._dying = tuple(one for one in self._dying if one not in ended)
         for one in ended:
-            self._release(one.slot, one.requeue)
+            self._release(one.slot, one.requeue, False)
         return bool(self._dying)
 
     def abandon(self, delivery: Delivery) -> Slot | None:

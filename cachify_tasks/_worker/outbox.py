@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
-from .._core.commands import Release, Renew, SlotRequest, Withdraw
+from .._core.commands import PutBack, Release, Renew, SlotRequest, Withdraw
 
-Report: TypeAlias = SlotRequest | Release | Withdraw | Renew  # a SlotRequest: of an heir that has started already
+Report: TypeAlias = (
+    SlotRequest | Release | Withdraw | PutBack | Renew
+)  # a SlotRequest: of an heir that has started already
 
 
 class Entry(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from .._core.commands import Acquire, Heir, StartReserved
 from .._runtime.slot import Slot
 from .attempt import Attempt, Header, Hint
+from .endings import Ending
 from .limits import TaskLimit
 from .outbox import Report
 from .verdicts import Verdict
@@ -59,12 +60,14 @@ class DeliveryState:
         slot: held for it.
         stored: set when the store owns the message.
         passed_on: a reserved task that another worker starts: this worker is shutting down.
+        died: the run has killed its process, and the worker goes on.
     """
 
     command: TaskRequest | None = None
     slot: Slot | None = None
     stored: Stored | None = None
     passed_on: bool = False
+    died: bool = False
 
 
 class Delivery(Protocol):
@@ -151,7 +154,9 @@ class HandOver(Generic[M]):
 
     def hint(self) -> Hint:
         """For the message by which another worker learns of it."""
-        return Hint(pool=self.pool, starter=self.starter, waited_ms=self.heir.waited_ms)
+        return Hint(
+            pool=self.pool, starter=self.starter, waited_ms=self.heir.waited_ms, token=self.heir.token
+        )  # fmt: skip
 
 
 class Refusal(enum.Enum):
@@ -161,6 +166,13 @@ class Refusal(enum.Enum):
     NOT_YET = "the worker takes up no tasks now"
     NOT_MINE = "the worker does not consume its queue, or the task is another framework's"
     UNKNOWN = "the worker consumes its queue and does not know the task"
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The task's rate limit does not let it run here before so many seconds have passed."""
+
+    seconds: float
 
 
 class WorkerPort(Protocol[M]):
@@ -198,15 +210,33 @@ class WorkerPort(Protocol[M]):
     def knows(self, message: M) -> bool:
         """Is the message's task one of this worker's?"""
 
-    def can_run(self, message: M, waiting: int) -> Refusal | None:
+    def can_run(self, message: M, waiting: int) -> Refusal | Later | None:
         """Why this worker does not start a parked task itself; None: it does.
+
+        That it does not know the task goes before that it has no capacity: a hint would reach others like it.
 
         Args:
             waiting: how many heirs wait here for capacity already.
         """
 
     def deliver(self, handover: HandOver[M]) -> Delivery | None:
-        """Make a delivery of a parked task's message; None: it was revoked or has expired, and has ended as that."""
+        """Make a delivery of a parked task's message; None: it was revoked or has expired, and has ended as that.
+
+        Raises:
+            UnreadableError: its content cannot be read.
+        """
+
+    def end(self, task_id: str, message: M | None, why: Ending) -> None:
+        """End a parked task as the framework ends a message of which this is true, so that its sender can see it.
+
+        The store still has the message; the caller takes it out.
+
+        Args:
+            message: None: it cannot be read.
+
+        Raises:
+            Exception: it could not be recorded. It is tried again at the task's next turn.
+        """
 
     def run(self, delivery: Delivery) -> None:
         """Start an heir's delivery as soon as there is capacity, before messages the broker has delivered."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Generic
 
-from .._core.commands import Heir, Release, Renew, Reply, Withdraw, resent
+from .._core.commands import Heir, PutBack, Release, Renew, Reply, Withdraw, resent
 from .._runtime import events
 from .._runtime.events import LimitsDiffer, SlotGranted, SlotReleased, StoreUnreachable
 from .._runtime.runtime import Runtime
@@ -25,7 +25,7 @@ from .._runtime.slot import Slot
 from ..errors import CachifyStoreError
 from .announcing import event_of, shown
 from .handovers import HandOvers
-from .held_slots import TOMB_MS, HeldSlots, slot_of
+from .held_slots import TOMB_MS, HeldSlots
 from .outage import StoreOutage
 from .outbox import Outbox, Report
 from .port import Delivery, M, TaskRequest, WorkerPort
@@ -227,19 +227,18 @@ class Worker(Generic[M]):
     def give_back(self, delivery: Delivery) -> bool:
         """End the reservation of an heir that does not start here, so that the store offers it to another worker.
 
-        It takes the reserved slot and releases it with `requeue`.
-
         Returns:
             bool: the store answers.
         """
+        stored = delivery.state.stored
+        assert stored is not None, "it is an heir"
         try:
-            command = self.request(delivery)
-            assert not isinstance(command, Fail)
-            assert command is not None
-            command = replace(command, can_start_heirs=False)
-            reply = self.runtime.store.execute(command)
-            if reply.status == "granted":
-                self.runtime.store.execute(slot_of(self.runtime, command, reply.token).release_command(requeue=True))
+            self.runtime.store.execute(
+                PutBack(
+                    pool=stored.pool, holder=delivery.attempt.holder, token=stored.token,
+                    start_ms=self.runtime.start_ms, tomb_ms=TOMB_MS, can_start_heirs=False,
+                )
+            )  # fmt: skip
         except Exception as error:  # noqa: BLE001  # its reservation ends by itself
             logger.error("the parked task %s could not be given back: %r", shown(delivery), error)
             return not isinstance(error, CachifyStoreError)
@@ -256,7 +255,7 @@ class Worker(Generic[M]):
             if not is_running(delivery):
                 self.slots.free(delivery, requeue=not acknowledged(delivery))
 
-    def _release(self, slot: Slot, requeue: bool) -> None:
+    def _release(self, slot: Slot, requeue: bool, died: bool) -> None:
         if events.listeners:
             self.runtime.emit(
                 SlotReleased(
@@ -269,6 +268,7 @@ class Worker(Generic[M]):
                 requeue=requeue,
                 can_start_heirs=self.port.accepting,
                 reserve_for_me=self.port.reserves_for_itself and not requeue,
+                died=died,
             ),
             at_once=requeue,  # before its message can come again
         )
@@ -307,7 +307,9 @@ class Worker(Generic[M]):
             case Release():
                 if reply.status == "lost":
                     self._on_lost(command)
-            case Renew() | Withdraw():  # a lost lease is the lease renewer's business; or the run has ended since
+            case (
+                Renew() | Withdraw() | PutBack()
+            ):  # a lost lease is the lease renewer's business; or the run has ended since
                 pass
             case _ if reply.status != "granted":  # an heir has started, and the store heard of it too late
                 slot = self.slots.granted_to(command)

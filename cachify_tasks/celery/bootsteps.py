@@ -18,13 +18,13 @@ from .._core.commands import Ping
 from .._core.decisions import Waiting, waiting_of
 from .._runtime.runtime import Runtime
 from .._store.redis_store import denied
-from .._worker.attempt import is_hint
+from .._worker.attempt import hint_of
 from .._worker.limits import default_on_full
 from .._worker.reaper import Reaper
 from ..errors import CachifyError, CachifyStoreError
 from ..settings import Unset
 from .app import join_global, mark_tasks, place, task_policy
-from .envelope import HEADER
+from .envelope import HEADER, attempt_of
 from .gate import Gate
 from .inline_gate import BlockingGate, InlineGate
 from .prefork_gate import PreforkGate
@@ -169,6 +169,7 @@ class CheckGates(bootsteps.StartStopStep):
         if gate is not None:
             listen(consumer, gate)
             _look_for_hints(consumer)
+            _answer_unknown_hints(consumer, gate)
             if consumer.hub is None:  # else the event loop registers the gate when it starts
                 gate.register(None)
         ungated = [task.name for task in tasks if not is_gated(task)]
@@ -190,10 +191,26 @@ def _look_for_hints(consumer: Consumer) -> None:
 def _receive(
     consumer: Consumer, task: Task, strategy: Callable[..., object], message: Message, *rest: object
 ) -> object:
-    if is_hint((message.headers or {}).get(HEADER)):
+    if hint_of((message.headers or {}).get(HEADER)):
         gate_task(task)
         strategy = consumer.strategies[task.name] = task.start_strategy(consumer.app, consumer)
     return strategy(message, *rest)
+
+
+def _answer_unknown_hints(consumer: Consumer, gate: Gate) -> None:
+    """A hint at a task that this worker does not know must not end the task: the store still has it."""
+    own = consumer.on_unknown_task
+
+    def on_unknown_task(body: object, message: Message, error: Exception) -> None:
+        headers = message.headers or {}
+        hint = hint_of(headers.get(HEADER))
+        if hint is None:
+            own(body, message, error)
+            return
+        message.ack_log_error(logger, consumer.connection_errors)
+        gate.core.handovers.on_unknown_hint(hint, attempt_of(headers).holder)
+
+    consumer.on_unknown_task = on_unknown_task
 
 
 def limited_tasks(app: Celery) -> list[Task]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from kombu import Message
 from kombu.utils import json
 
-from .._worker.attempt import Attempt
+from .._worker.attempt import Attempt, Header
 
 if TYPE_CHECKING:
     from .internals import Consumer
@@ -54,9 +54,8 @@ class Envelope:
 
     @property
     def attempt(self) -> Attempt:
-        """Which attempt the message is of, without its hand-overs."""
-        headers = self.headers
-        return Attempt(headers["id"], headers.get("retries") or 0, headers.get("replaced_task_nesting") or 0)
+        """Which attempt the message is of."""
+        return attempt_of(self.headers)
 
     @property
     def content(self) -> bytes | str:
@@ -75,6 +74,13 @@ class Envelope:
             content_type=self.head["content_type"], content_encoding=self.head["content_encoding"],
             headers=dict(self.headers), properties=dict(self.head["properties"]), delivery_info=info, accept=accept,
         )  # fmt: skip
+
+
+def attempt_of(headers: Mapping[str, Any]) -> Attempt:
+    """Which attempt a message with these headers is of."""
+    attempt = Attempt(headers["id"], headers.get("retries") or 0, headers.get("replaced_task_nesting") or 0)
+    header = Header.decode(headers.get(HEADER), attempt)
+    return replace(attempt, handovers=header.handovers, sending=header.sending)
 
 
 def sending_of(message: Message) -> str:

@@ -10,14 +10,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from celery.exceptions import InvalidTaskError
 from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.request import create_request_cls  # type: ignore[attr-defined]
+from kombu.exceptions import ContentDisallowed, DecodeError
 
 from .._core.commands import Heir
 from .._runtime.runtime import Runtime
+from .._worker.endings import Ending, UnreadableError
 from .._worker.held_slots import is_alive
-from .._worker.port import HandOver, Refusal
+from .._worker.port import HandOver, Later, Refusal
 from .._worker.verdicts import (
     AskAgain,
     Discard,
@@ -33,7 +36,7 @@ from .._worker.verdicts import (
 )
 from .._worker.worker import Worker as Core
 from .envelope import KIND, Envelope, opened
-from .outcomes import acknowledge, leave, revoke, send_later
+from .outcomes import acknowledge, end_unrun, leave, revoke, send_later
 from .publishing import send_hint
 from .request import CeleryDelivery, gate_task, request_class
 
@@ -75,6 +78,13 @@ class Gate(ABC):
         """Does the worker still take up tasks? Once its shutdown has begun, a command in a batch would not be sent."""
 
     @property
+    def size(self) -> int:
+        """How many tasks it can run at once; with autoscaling, when it has grown."""
+        autoscaler = getattr(self.worker, "autoscaler", None)
+        grown = 0 if autoscaler is None else autoscaler.max_concurrency
+        return max(self.worker.pool.num_processes, grown)
+
+    @property
     def has_capacity(self) -> bool:
         """Should the reaper start parked tasks on this worker?
 
@@ -82,7 +92,7 @@ class Gate(ABC):
         """
         if not self.accepting or (self.worker.hub is not None and self.consumer.connection is None):
             return False
-        return len(state.active_requests) < self.worker.pool.num_processes
+        return len(state.active_requests) < self.size
 
     @property
     def can_run_heirs(self) -> bool:
@@ -92,16 +102,20 @@ class Gate(ABC):
     def knows(self, message: Envelope) -> bool:
         return message.task in self.worker.app.tasks
 
-    def can_run(self, message: Envelope, waiting: int) -> Refusal | None:
+    def can_run(self, message: Envelope, waiting: int) -> Refusal | Later | None:
         consumer = self.worker.consumer
         if consumer is None or not self.accepting:
             return Refusal.NOT_YET
-        if not self.can_run_heirs or waiting >= self.worker.pool.num_processes:  # more than that are left to others
-            return Refusal.NO_CAPACITY
         tasks = consumer.task_consumer
         if tasks is None or not message.queue or not tasks.consuming_from(message.queue):
             return Refusal.NOT_MINE
-        return None if message.task in consumer.strategies else Refusal.UNKNOWN
+        if message.task not in consumer.strategies:
+            return Refusal.UNKNOWN
+        if not self.can_run_heirs or waiting >= self.size:  # more than that are left to others
+            return Refusal.NO_CAPACITY
+        bucket = None if consumer.disable_rate_limits else consumer.task_buckets[message.task]
+        wait = 0.0 if bucket is None else bucket.expected_time(len(bucket.contents) + 1)
+        return Later(wait) if wait > 0 else None
 
     # Its life
 
@@ -218,10 +232,16 @@ class Gate(ABC):
 
         It was logged and announced as received then, and its ETA has passed.
         """
-        delivery = self.delivery_of(handover.message)
+        try:
+            delivery = self.delivery_of(handover.message)
+        except (DecodeError, ContentDisallowed, InvalidTaskError) as error:
+            raise UnreadableError(repr(error)) from error
         delivery.state.stored = handover.stored()
         self._own(delivery)
         return None if delivery.request.revoked() else delivery
+
+    def end(self, task_id: str, message: Envelope | None, why: Ending) -> None:
+        end_unrun(self.consumer, task_id, message, why)
 
     def delivery_of(self, envelope: Envelope) -> CeleryDelivery:
         """A request as the worker makes it of a message, and its delivery."""

@@ -6,7 +6,7 @@ in tests/celery/test_internals.py that fails, and names it, when a release of Ce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sized
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from celery import Celery
@@ -91,7 +91,17 @@ class Blueprint(Protocol):
 
 
 class Bucket(Protocol):
-    """A task's rate limit."""
+    """A task's rate limit: kombu's TokenBucket. contents: requests that wait for their tokens."""
+
+    contents: Sized
+
+    def expected_time(self, tokens: int) -> float: ...
+
+
+class EventDispatcher(Protocol):
+    """Sends the worker's events."""
+
+    def send(self, kind: str, /, **fields: object) -> object: ...
 
 
 class Consumer(Protocol):
@@ -106,9 +116,11 @@ class Consumer(Protocol):
     blueprint: Blueprint
     strategies: MutableMapping[str, Callable[..., object]]
     task_consumer: QueueConsumer | None
-    event_dispatcher: object
+    event_dispatcher: EventDispatcher | None
     disable_rate_limits: bool
     task_buckets: Mapping[str, Bucket | None]
+
+    on_unknown_task: Callable[..., object]
 
     def update_strategies(self) -> None: ...
     def _limit_task(self, request: Request, bucket: Bucket, tokens: int) -> object: ...

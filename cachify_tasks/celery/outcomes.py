@@ -5,19 +5,21 @@ Each function ends the message: after it, nothing of this delivery is left in th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from celery import signals, states
-from celery.exceptions import Retry, TaskRevokedError
+from celery.app.task import Context
+from celery.exceptions import NotRegistered, Retry, TaskRevokedError, WorkerLostError
 from celery.utils.log import get_logger
 from celery.worker.state import task_ready
 
+from .._worker.endings import Deadly, Ending, Revoked, Unknown, Unreadable
 from .._worker.port import next_header
-from .envelope import HEADER, opened
+from .envelope import HEADER, Envelope, opened
 from .publishing import send_again
 
 if TYPE_CHECKING:
-    from .internals import Request
+    from .internals import Consumer, Request
     from .request import CeleryDelivery
 
 logger = get_logger("cachify_tasks.celery")
@@ -77,6 +79,34 @@ def revoke(delivery: CeleryDelivery, why: str) -> None:
     request.send_event("task-revoked", terminated=False, signum=None, expired=False)
     signals.task_revoked.send(sender=task, request=context, terminated=False, signum=None, expired=False)
     acknowledge(delivery)
+
+
+def end_unrun(consumer: Consumer, task_id: str, message: Envelope | None, why: Ending) -> None:
+    """Record the end of a parked task that no worker starts, as Celery does where it meets such a message."""
+    headers = {} if message is None else message.headers
+    name = str(headers.get("task", "?"))
+    request = Context(
+        {"id": task_id, "task": name, "root_id": headers.get("root_id"), "parent_id": headers.get("parent_id")}
+    )
+    state: str = states.FAILURE
+    error: Exception
+    match why:
+        case Revoked():
+            state, error = states.REVOKED, TaskRevokedError(str(why))
+        case Unknown():
+            error = NotRegistered(name)
+        case Deadly():
+            error = WorkerLostError(str(why))
+        case Unreadable(cause):
+            error = cause
+        case _:
+            assert_never(why)
+    event = "task-revoked" if state == states.REVOKED else "task-failed"
+    consumer.app.backend.mark_as_failure(task_id, error, request=request, call_errbacks=False, state=state)
+    if consumer.event_dispatcher is not None:
+        consumer.event_dispatcher.send(event, uuid=task_id, exception=repr(error), traceback="")
+    if isinstance(why, Unknown):
+        signals.task_unknown.send(sender=consumer, message=None, exc=error, name=name, id=task_id)
 
 
 def acknowledge(delivery: CeleryDelivery) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from celery.exceptions import TaskRevokedError, TimeLimitExceeded
+from celery.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celery.utils.imports import symbol_by_name
 
 from .._worker.attempt import Attempt, Header
@@ -57,7 +57,12 @@ class Gated:
 
     def on_failure(self, exc_info: Any, *args: object, **kwargs: object) -> object:
         error = getattr(exc_info, "exception", None)
-        self.cachify.time_limit_hit = isinstance(getattr(error, "exc", error), TimeLimitExceeded)
+        error = getattr(error, "exc", error)
+        delivery = self.cachify
+        delivery.time_limit_hit = isinstance(error, TimeLimitExceeded)
+        delivery.state.died = (
+            isinstance(error, WorkerLostError) and delivery.gate is not None and delivery.gate.accepting
+        )
         try:
             return super().on_failure(exc_info, *args, **kwargs)  # type: ignore[misc]
         finally:

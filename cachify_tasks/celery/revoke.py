@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from celery.utils.log import get_logger
 
-from .._worker.revoking import end_parked
+from .._worker.ending_tasks import end_revoked
 
 if TYPE_CHECKING:
     from .gate import Gate
@@ -31,7 +31,7 @@ def listen(consumer: Consumer, gate: Gate) -> None:
     def revoke(state: object, task_id: str | Iterable[str] | None, **options: object) -> object:
         answer = own(state, task_id, **options)
         try:
-            end_parked(gate.runtime, gate, [task_id] if isinstance(task_id, str) else task_id or ())
+            end_revoked(gate.runtime, gate, [task_id] if isinstance(task_id, str) else task_id or ())
         except Exception as error:  # noqa: BLE001  # at its turn a revoked task is found out all the same
             logger.error("parked tasks could not be looked for: %r", error)
         return answer

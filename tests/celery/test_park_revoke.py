@@ -12,14 +12,14 @@ from tests.support.workers import together
 
 DIES_ENDING_IT = """
 import os, signal
-from cachify_tasks._worker import revoking
+from cachify_tasks._worker import ending_tasks
 
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-revoking.HandOver = die
+ending_tasks.HandOver = die
 """
 
 

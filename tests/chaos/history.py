@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cachify_tasks._worker.attempt import is_hint
+from cachify_tasks._worker.attempt import hint_of
 
 UNACKED = "unacked"
 
@@ -86,7 +86,7 @@ class Broker:
         message: Any = json.loads(value)
         tag = message["properties"]["delivery_tag"]
         self.task[tag] = message["headers"]["id"]
-        if is_hint(message["headers"].get("cachify_attempt")):
+        if hint_of(message["headers"].get("cachify_attempt")):
             self.hints.add(tag)
         self.where[tag] = "queued"
         if left:

@@ -64,6 +64,7 @@ class ToyWorker:
         self.run: Any = self.heirs.append
         self.open: Any = json.loads
         self.knows: Any = lambda message: message["task"] in toy.tasks
+        self.end: Any = lambda task_id, message, why: toy.ends.update({task_id: ("FAILURE", ValueError(str(why)))})
         self.take_over: Any = lambda delivery: None  # a message is out of the list as soon as it is delivered
         self.call_in_worker: Any = lambda call: call()
         self.send: Any = lambda command, at_once: self.core.send_now(command)
@@ -134,9 +135,8 @@ class ToyWorker:
         return None if self.is_revoked(delivery) else delivery
 
     def hint(self, handover):
-        own = ToyDelivery(self.toy, handover.message)
-        header = replace(own.header, hint=handover.hint()).encode(own.attempt)
-        self.toy.messages.append({**handover.message, "header": header})
+        own, hint = ToyDelivery(self.toy, handover.message), handover.hint()
+        self.toy.messages.append({**handover.message, "header": replace(own.header, hint=hint).encode(own.attempt)})
 
     def stop(self, *, kill=False):
         """Shut down. Or die: then nothing is reported, the leases run out, and the broker delivers messages again."""

@@ -11,9 +11,10 @@ from cachify_tasks._core.commands import Acquire, Command, Heir, Inspect, Releas
 from cachify_tasks._runtime.runtime import Runtime
 from cachify_tasks._store.memory_store import MemoryStore
 from cachify_tasks._worker.attempt import Attempt, Header
+from cachify_tasks._worker.endings import Ending, UnreadableError
 from cachify_tasks._worker.limits import TaskLimit
 from cachify_tasks._worker.outbox import Report
-from cachify_tasks._worker.port import Delivery, DeliveryState, HandOver, Refusal, Stored
+from cachify_tasks._worker.port import Delivery, DeliveryState, HandOver, Later, Refusal, Stored
 from cachify_tasks._worker.verdicts import Done, Verdict
 from cachify_tasks._worker.worker import Worker
 from cachify_tasks.errors import CachifyStoreError
@@ -130,7 +131,8 @@ class FakePort:
         self.reserves_for_itself = False
         self.has_capacity = True
         self.loop = False
-        self.refusal: Refusal | None = None
+        self.refusal: Refusal | Later | None = None
+        self.refusals: dict[str, Refusal | Later] = {}  # of single messages
         self.revoked: set[str] = set()
         self.unknown: set[str] = set()
         self.fails: dict[type[Any], Exception] = {}
@@ -140,6 +142,8 @@ class FakePort:
         self.ran: list[FakeDelivery] = []
         self.hints: list[HandOver[str]] = []
         self.taken_over: list[FakeDelivery] = []
+        self.ended: list[tuple[str, str | None, Ending]] = []
+        self.unreadable: set[str] = set()
         self.asked_with: list[int] = []  # how many heirs waited, each time it was asked whether it starts another
 
     def open(self, envelope: bytes) -> str:
@@ -148,17 +152,22 @@ class FakePort:
     def knows(self, message: str) -> bool:
         return message not in self.unknown
 
-    def can_run(self, message: str, waiting: int) -> Refusal | None:
+    def can_run(self, message: str, waiting: int) -> Refusal | Later | None:
         self.asked_with.append(waiting)
-        return self.refusal
+        return self.refusals.get(message, self.refusal)
 
     def deliver(self, handover: HandOver[str]) -> FakeDelivery | None:
         if handover.message in self.revoked:
             return None
+        if handover.message in self.unreadable:
+            raise UnreadableError("its serializer is not accepted")
         task_id, _, retries = handover.message.rpartition(":")
         delivery = FakeDelivery(Attempt(task_id, int(retries)), self.limit)
         delivery.state.stored = handover.stored()
         return delivery
+
+    def end(self, task_id: str, message: str | None, why: Ending) -> None:
+        self.ended.append((task_id, message, why))
 
     def run(self, delivery: Delivery) -> None:
         self.ran.append(fake(delivery))
@@ -210,10 +219,10 @@ class Bench:
         self.worker.ask_now(delivery)
         return delivery
 
-    def hinted(self, task_id: str, *, starter: str = "", waited_ms: int = 0) -> FakeDelivery:
+    def hinted(self, task_id: str, *, starter: str = "", waited_ms: int = 0, token: int = 0) -> FakeDelivery:
         """A hint at a parked task, before the store was asked about it."""
         delivery = FakeDelivery(Attempt(task_id), self.limit)
-        delivery.state.stored = Stored(pool="p", starter=starter, waited_ms=waited_ms, hinted=True)
+        delivery.state.stored = Stored(pool="p", starter=starter, waited_ms=waited_ms, token=token, hinted=True)
         return delivery
 
     def acquire_elsewhere(self, holder: str, pool: str = "p", **options: Any) -> Reply:
@@ -264,8 +273,11 @@ def limited(
     return TaskLimit.of(policy, Runtime(MemoryStore(), Settings(default_on_full=default)))
 
 
-def heir(holder: str, *, token: int = 1, kind: str = KIND, envelope: bytes | None = None, waited_ms: int = 0) -> Heir:
-    return Heir(holder, token, holder.encode() if envelope is None else envelope, waited_ms, kind)
+def heir(
+    holder: str, *, token: int = 1, kind: str = KIND, envelope: bytes | None = None, waited_ms: int = 0,
+    deaths: int = 0, unknown_us: int = 0,
+) -> Heir:  # fmt: skip
+    return Heir(holder, token, holder.encode() if envelope is None else envelope, waited_ms, kind, deaths, unknown_us)
 
 
 def only(bench: Bench, kind: type[C]) -> list[C]:

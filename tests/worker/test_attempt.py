@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachify_tasks._worker.attempt import Attempt, Header, Hint, is_hint
+from cachify_tasks._worker.attempt import Attempt, Header, Hint, hint_of, task_id_of
 
 COUNTS = st.integers(0, 10**6)
 SENDINGS = st.text("0123456789abcdef")
 ATTEMPTS = st.builds(Attempt, st.text(), COUNTS, COUNTS, COUNTS, SENDINGS)
-HINTS = st.builds(Hint, pool=st.text(), starter=st.text(), waited_ms=COUNTS)
+HINTS = st.builds(Hint, pool=st.text(), starter=st.text(), waited_ms=COUNTS, token=COUNTS)
 HEADERS = st.builds(
     Header, deferrals=COUNTS, handovers=COUNTS, sending=SENDINGS, is_copy=st.booleans(), hint=st.none() | HINTS
 )  # fmt: skip
@@ -25,7 +25,7 @@ def test_a_header_is_read_as_it_was_written(header, attempt):
 
     assert Header.decode(text, attempt) == header
     assert Header.decode(text.encode(), attempt) == header
-    assert is_hint(text) == (header.hint is not None)
+    assert hint_of(text) == header.hint
 
 
 @given(ATTEMPTS, ATTEMPTS)
@@ -72,7 +72,7 @@ def test_the_header_of_a_new_message_counts_though_its_attempt_was_handed_over_m
 @given(st.text() | st.binary() | st.integers() | st.none() | st.lists(st.text()))
 def test_what_is_no_header_counts_as_an_empty_one(text):
     assert Header.decode(text, FIRST) == Header()
-    assert not is_hint(text)
+    assert not hint_of(text)
 
 
 @given(HEADERS, st.data())
@@ -81,7 +81,7 @@ def test_a_truncated_header_counts_as_an_empty_one(header, data):
     part = text[: data.draw(st.integers(0, len(text) - 1))]
 
     assert Header.decode(part, FIRST) == Header()
-    assert not is_hint(part)
+    assert not hint_of(part)
 
 
 GOOD = {"attempt": "t:0", "deferrals": 1, "handovers": 1}
@@ -98,26 +98,47 @@ GOOD = {"attempt": "t:0", "deferrals": 1, "handovers": 1}
 )  # fmt: skip
 def test_a_forged_header_counts_as_an_empty_one(forged):
     assert Header.decode(json.dumps(forged), FIRST) == Header()
-    assert not is_hint(json.dumps(forged))
+    assert not hint_of(json.dumps(forged))
 
 
 @pytest.mark.parametrize(
-    "hint", [None, [], "p", ["p"], ["p", "", "5"], ["p", "", 5, 6], [1, "", 5], ["p", None, 5], {"pool": "p"}]
+    "hint",
+    [
+        None,
+        [],
+        "p",
+        ["p"],
+        ["p", "", 5],
+        ["p", "", "5", 6],
+        ["p", "", 5, None],
+        [1, "", 5, 6],
+        ["p", None, 5, 6],
+        {"pool": "p"},
+    ],
 )
 def test_a_forged_hint_is_none(hint: Any):
     text = json.dumps(GOOD | {"hint": hint})
 
     assert Header.decode(text, FIRST) == Header(deferrals=1, handovers=1)
-    assert not is_hint(text)
+    assert not hint_of(text)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"attempt":' * 100_000, "9" * 10_000, b"\xff\xfe", "\ud800"])
 def test_a_header_that_cannot_be_read_costs_nobody(text):
     assert Header.decode(text, FIRST) == Header()
-    assert not is_hint(text)
+    assert not hint_of(text)
 
 
 def test_a_field_of_another_version_is_passed_over():
     text = json.dumps(GOOD | {"new": {"deep": [1]}})
 
     assert Header.decode(text, FIRST) == Header(deferrals=1, handovers=1)
+
+
+@given(ATTEMPTS)
+def test_a_holder_tells_the_id_of_its_task(attempt):
+    assert task_id_of(attempt.holder) == attempt.task_id
+
+
+def test_a_holder_of_another_form_is_its_own_name():
+    assert task_id_of("no attempt") == "no attempt"

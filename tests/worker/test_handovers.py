@@ -1,12 +1,16 @@
 """Parked tasks whose turn has come: started in this worker, or hinted at, or left alone."""
 
+from dataclasses import replace
+
 import pytest
 
-from cachify_tasks._core.commands import Acquire
+from cachify_tasks._core.commands import Acquire, Heir, PutBack
 from cachify_tasks._worker import handovers
+from cachify_tasks._worker.attempt import Hint
+from cachify_tasks._worker.endings import Deadly, Unknown
 from cachify_tasks._worker.handovers import HINT_PAUSE, HandOvers, HintThrottle
-from cachify_tasks._worker.port import Refusal
-from tests.worker.fakes import KIND, Clock, heir
+from cachify_tasks._worker.port import Later, Refusal
+from tests.worker.fakes import KIND, Clock, heir, only
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def test_an_heir_that_this_worker_can_run_starts_here(bench, heirs, kind):
     assert bench.port.hints == []
 
 
-@pytest.mark.parametrize("refusal", list(Refusal))
+@pytest.mark.parametrize("refusal", [refusal for refusal in Refusal if refusal is not Refusal.UNKNOWN])
 def test_an_heir_that_this_worker_cannot_run_is_hinted_at(bench, heirs, refusal):
     bench.port.refusal = refusal
 
@@ -55,7 +59,7 @@ def test_an_heir_that_was_revoked_while_it_was_parked_neither_starts_nor_is_hint
     assert (bench.port.ran, bench.port.hints, len(heirs)) == ([], [], 0)
 
 
-def test_an_heir_of_another_framework_is_left_to_its_own_workers(bench, heirs):
+def test_an_heir_of_another_framework_is_put_aside_for_its_own_workers(bench, heirs):
     heirs.start("p", [heir("other:0", kind="task/other", envelope=b"other:0"), heir("mine:0")])
 
     assert [delivery.attempt.holder for delivery in bench.port.ran] == ["mine:0"]
@@ -82,11 +86,116 @@ def test_an_heir_that_another_worker_reserved_again_may_be_started_by_anybody(be
     assert not bench.worker.begin_reserved(delivery, bench.worker.request(delivery))
 
 
-def test_an_envelope_that_cannot_be_read_is_logged_and_does_not_stop_the_next_heir(bench, heirs, caplog):
-    heirs.start("p", [heir("broken:0", envelope=b"\xff"), heir("t:0")])
+def reserved(bench, *holders: str) -> list[Heir]:
+    """Heirs as the store names them: in "p", a slot is reserved for the first of these; the others wait behind it."""
+    token = bench.acquire_elsewhere("other:0").token
+    for holder in holders:
+        bench.acquire_elsewhere(holder)
+    return list(bench.release_elsewhere("other:0", token).heirs)
+
+
+def test_a_task_that_this_worker_does_not_know_is_put_aside_and_the_next_one_starts(bench, heirs, caplog):
+    bench.port.refusals = {"lost:0": Refusal.UNKNOWN}
+
+    heirs.start("p", reserved(bench, "lost:0", "t:0"))
 
     assert [delivery.attempt.holder for delivery in bench.port.ran] == ["t:0"]
-    assert "the parked task broken:0 of pool 'p' could not be started: UnicodeDecodeError" in caplog.text
+    assert (bench.port.hints, bench.port.ended) == ([], [])
+    assert bench.holders() == {"t:0": True}
+    (put_back,) = only(bench, PutBack)
+    assert (put_back.holder, put_back.unknown, put_back.pause_ms) == ("lost:0", True, 1000)
+
+
+def test_a_task_that_was_unknown_for_longer_is_put_aside_for_longer(bench, heirs):
+    bench.port.refusal = Refusal.UNKNOWN
+
+    heirs.start("p", [heir("t:0", unknown_us=seconds * 1_000_000) for seconds in (0, 3, 599)])
+
+    assert [command.pause_ms for command in only(bench, PutBack)] == [1000, 3000, 10_000]
+
+
+def test_a_task_that_no_worker_has_known_for_the_grace_ends(bench, heirs, caplog):
+    (lost,) = reserved(bench, "lost:0", "t:0")
+    bench.port.refusals = {"lost:0": Refusal.UNKNOWN}
+
+    heirs.start("p", [lost._replace(unknown_us=600_000_000)])
+
+    assert bench.port.ended == [("lost", "lost:0", Unknown(600))]
+    assert [delivery.attempt.holder for delivery in bench.port.ran] == ["t:0"]
+    assert bench.parked() == 0
+    assert "the task lost, parked in pool 'p', has ended without a run: for 600 s no worker of its queue" in caplog.text
+
+
+def test_a_task_whose_rate_limit_does_not_let_it_run_holds_no_slot(bench, heirs):
+    bench.port.refusals = {"slow:0": Later(4.5)}
+
+    heirs.start("p", reserved(bench, "slow:0", "t:0"))
+
+    assert bench.holders() == {"t:0": True}
+    (put_back,) = only(bench, PutBack)
+    assert (put_back.holder, put_back.unknown, put_back.pause_ms) == ("slow:0", False, 4500)
+
+
+@pytest.mark.parametrize(("deaths", "ends"), [(2, False), (3, True), (4, True)])
+def test_a_task_that_has_killed_its_process_too_often_ends(bench, heirs, deaths, ends):
+    (deadly,) = reserved(bench, "deadly:0")
+
+    heirs.start("p", [deadly._replace(deaths=deaths)])
+
+    assert bench.port.ended == ([("deadly", "deadly:0", Deadly(deaths))] if ends else [])
+    assert len(bench.port.ran) == (not ends)
+
+
+def test_a_task_may_kill_its_process_for_ever_where_the_user_says_so(bench, heirs):
+    bench.runtime.settings = replace(bench.runtime.settings, max_deaths=None)
+
+    heirs.start("p", [heir("deadly:0", deaths=1000)])
+
+    assert len(bench.port.ran) == 1
+
+
+def test_an_envelope_that_cannot_be_read_ends_its_task_and_does_not_stop_the_next_heir(bench, heirs, caplog):
+    (broken,) = reserved(bench, "broken:0", "t:0")
+
+    heirs.start("p", [broken._replace(envelope=b"\xff")])
+
+    ((task_id, message, why),) = bench.port.ended
+    assert (task_id, message) == ("broken", None)
+    assert "UnicodeDecodeError" in repr(why)
+    assert [delivery.attempt.holder for delivery in bench.port.ran] == ["t:0"]
+    assert "the task broken, parked in pool 'p', has ended without a run" in caplog.text
+
+
+def test_a_message_whose_content_cannot_be_read_ends_its_task(bench, heirs):
+    bench.port.unreadable = {"broken:0"}
+
+    heirs.start("p", reserved(bench, "broken:0", "t:0"))
+
+    ((task_id, message, _),) = bench.port.ended
+    assert (task_id, message) == ("broken", "broken:0")
+    assert [delivery.attempt.holder for delivery in bench.port.ran] == ["t:0"]
+
+
+def test_a_task_whose_end_could_not_be_recorded_stays(bench, heirs, monkeypatch, caplog):
+    def end(*_):
+        raise ConnectionError("no result backend")
+
+    (broken,) = reserved(bench, "broken:0")
+    monkeypatch.setattr(bench.port, "end", end)
+
+    heirs.start("p", [broken._replace(envelope=b"\xff")])
+
+    assert bench.holders() == {"broken:0": True}
+    assert "could not be started: ConnectionError('no result backend')" in caplog.text
+
+
+def test_a_hint_at_a_task_that_this_worker_does_not_know_ends_its_reservation(bench, heirs):
+    (lost,) = reserved(bench, "lost:0", "t:0")
+
+    heirs.on_unknown_hint(Hint(pool="p", token=lost.token), "lost:0")
+
+    assert bench.holders() == {"t:0": True}
+    assert [command.unknown for command in only(bench, PutBack)] == [True]
 
 
 def test_a_broker_that_takes_no_hint_does_not_stop_the_next_heir(bench, heirs, caplog, monkeypatch):

@@ -21,10 +21,12 @@ class Held:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.released: list[tuple[str, bool]] = []
+        self.deaths = 0
         self.slots = HeldSlots(bench.runtime, self._release, clock=bench.clock)
 
-    def _release(self, slot: Slot, requeue: bool) -> None:
+    def _release(self, slot: Slot, requeue: bool, died: bool) -> None:
         self.released.append((slot.holder, requeue))
+        self.deaths += died
 
     def hold(self, task_id: str) -> FakeDelivery:
         """A delivery that holds a slot."""
@@ -88,7 +90,7 @@ def test_the_next_slot_tries_again_where_the_renewer_could_not_start(bench):
             if len(tries) == 1:
                 raise RuntimeError("can't start new thread")
 
-    slots = HeldSlots(bench.runtime, lambda slot, requeue: None, clock=bench.clock, renewer=Renewer())
+    slots = HeldSlots(bench.runtime, lambda slot, requeue, died: None, clock=bench.clock, renewer=Renewer())
     command = Acquire(pool="p", holder="t:0", request_id="r", limit=1, lease_ms=30_000, start_ms=10_000)
 
     with pytest.raises(RuntimeError):

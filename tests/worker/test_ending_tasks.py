@@ -3,8 +3,9 @@
 import pytest
 
 from cachify_tasks._core.commands import Acquire, Claim, Ticket
-from cachify_tasks._worker.port import HandOver
-from cachify_tasks._worker.revoking import TOGETHER, end_parked
+from cachify_tasks._worker.ending_tasks import TOGETHER, end_revoked
+from cachify_tasks._worker.endings import Revoked
+from cachify_tasks._worker.port import HandOver, Refusal
 from cachify_tasks.errors import CachifyStoreError
 from tests.worker.fakes import KIND, only
 
@@ -37,7 +38,7 @@ def test_those_of_the_revoked_tasks_that_are_parked_end_wherever_they_are(bench,
         park(bench, f"parked-{pool}", pool=pool)
         park(bench, f"other-{pool}", pool=pool)
 
-    end_parked(bench.runtime, bench.port, ["parked-p", "parked-q", "runs-p", "nowhere"])
+    end_revoked(bench.runtime, bench.port, ["parked-p", "parked-q", "runs-p", "nowhere"])
 
     assert sorted(ended) == [("p", "parked-p:0"), ("q", "parked-q:0")]
 
@@ -47,17 +48,30 @@ def test_of_the_workers_that_are_told_one_ends_a_task(bench, ended):
     park(bench, "t")
 
     for _ in range(2):
-        end_parked(bench.runtime, bench.port, ["t"])
+        end_revoked(bench.runtime, bench.port, ["t"])
 
     assert ended == [("p", "t:0")]
 
 
-def test_a_task_that_this_worker_does_not_know_is_left_to_another(bench, ended):
+def test_a_task_that_nobody_knows_ends_all_the_same(bench, ended):
     park(bench, "runs")
     park(bench, "t")
     bench.port.unknown.add("t:0")
+    bench.port.refusals = {"t:0": Refusal.UNKNOWN}
 
-    end_parked(bench.runtime, bench.port, ["t"])
+    end_revoked(bench.runtime, bench.port, ["t"])
+
+    assert bench.port.ended == [("t", "t:0", Revoked())]
+    assert bench.parked() == 0
+
+
+def test_a_task_of_a_queue_that_this_worker_does_not_consume_is_left_to_another(bench, ended):
+    park(bench, "runs")
+    park(bench, "t")
+    bench.port.unknown.add("t:0")
+    bench.port.refusals = {"t:0": Refusal.NOT_MINE}
+
+    end_revoked(bench.runtime, bench.port, ["t"])
 
     assert ended == []
     assert only(bench, Claim) == []
@@ -67,7 +81,7 @@ def test_a_task_of_another_framework_is_left_to_its_workers(bench, ended):
     park(bench, "runs")
     park(bench, "t", kind="task/other")
 
-    end_parked(bench.runtime, bench.port, ["t"])
+    end_revoked(bench.runtime, bench.port, ["t"])
 
     assert ended == []
     assert only(bench, Claim) == []
@@ -79,14 +93,14 @@ def test_many_ids_are_looked_for_in_a_few_scripts(bench, ended):
     ids = [f"x{n}" for n in range(2 * TOGETHER)] + ["t"]
     before = len(bench.store.sent)
 
-    end_parked(bench.runtime, bench.port, ids)
+    end_revoked(bench.runtime, bench.port, ids)
 
     assert ended == [("p", "t:0")]
     assert len(bench.store.sent) - before == 1 + 3 + 1  # the pools, 401 ids, one claim
 
 
 def test_nothing_is_asked_for_where_no_pool_has_a_ticket(bench, ended):
-    end_parked(bench.runtime, bench.port, ["t"])
+    end_revoked(bench.runtime, bench.port, ["t"])
 
     assert len(bench.store.sent) == 1
 
@@ -95,4 +109,4 @@ def test_a_store_out_of_reach_is_an_error(bench, ended):
     bench.store.down = True
 
     with pytest.raises(CachifyStoreError):
-        end_parked(bench.runtime, bench.port, ["t"])
+        end_revoked(bench.runtime, bench.port, ["t"])
