@@ -291,6 +291,8 @@ class Gate(ABC):
             consumer._limit_task(request, bucket, 1)
             return
         state.task_reserved(request)
+        for callback in consumer.on_task_message:  # among them the autoscaler, which may have no process yet
+            callback(request)
         self.launch(delivery)
 
     def launch(self, delivery: CeleryDelivery) -> None:

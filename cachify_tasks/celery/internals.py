@@ -121,6 +121,7 @@ class Consumer(Protocol):
     task_buckets: Mapping[str, Bucket | None]
 
     on_unknown_task: Callable[..., object]
+    on_task_message: Iterable[Callable[[Request], object]]
 
     def update_strategies(self) -> None: ...
     def _limit_task(self, request: Request, bucket: Bucket, tokens: int) -> object: ...

@@ -257,7 +257,7 @@ class HandWorker:
         self.consumer: Any = SimpleNamespace(
             app=self.app, hub=self.hub, pool=self.pool, hostname="w@hand", connection=object(), connection_errors=(),
             blueprint=SimpleNamespace(state=RUN), strategies={}, event_dispatcher=None, disable_rate_limits=True,
-            task_buckets={}, task_consumer=SimpleNamespace(
+            on_task_message=(), task_buckets={}, task_consumer=SimpleNamespace(
                 queues=[], accept=None, _active_tags={QUEUE: "tag"}, consuming_from=lambda queue: queue == QUEUE,
             ),
         )  # fmt: skip

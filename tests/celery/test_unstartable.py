@@ -70,7 +70,7 @@ def test_a_task_that_was_renamed_does_not_stop_the_others_and_can_be_revoked(mak
         wait_until(lambda: "this worker does not know its task" in worker.logs())
 
         assert shop.send("park", "key").get() == "ok done"
-        shop.app.control.revoke([task.id for task in lost], reply=True, timeout=10)
+        shop.obeyed("revoke", [task.id for task in lost])
 
         for task in lost:
             with pytest.raises(TaskRevokedError):
@@ -142,17 +142,18 @@ def test_a_task_that_waits_for_its_rate_limit_holds_no_slot(make_shop, pool):
         shop.runs.wait_begun("key")
         slow = [shop.sent(shop.app.send_task("extra.slow", ("key",))) for _ in range(3)]
         shop.wait_parked(3)
-        shop.app.control.rate_limit("extra.slow", "1/h", reply=True, timeout=10)
+        shop.obeyed("rate_limit", "extra.slow", "1/h")
         other = shop.send("park", "key")
         shop.open("go")
 
         assert other.get() == "ok done"
-        shop.app.control.revoke([task.id for task in slow], reply=True, timeout=10)
+        shop.obeyed("revoke", [task.id for task in slow])
         wait_until(lambda: all(task.state in ("SUCCESS", "REVOKED") for task in slow))
         shop.wait_quiet()
 
 
-def test_a_worker_that_scales_from_nothing_grows_for_parked_tasks(make_shop):
+def test_a_worker_that_scales_from_nothing_grows_for_parked_tasks(make_shop, monkeypatch):
+    monkeypatch.setenv("AUTOSCALE_KEEPALIVE", "3600")  # it grows for a task, not because it is time
     shop = make(make_shop)
     (task,) = left_behind(shop, ("extra.seen", ("key", 7), {}))
     with shop.worker(args=["-I", "extra", "--autoscale=2,0"]):
