@@ -377,9 +377,21 @@ class Ticketed(StoreCommand[list[str]]):
     """Names of the pools that have tickets."""
 
 
+class DuePools(NamedTuple):
+    """What a reaper has to do.
+
+    Attributes:
+        pools: those in which it has something to do now: `Sweep` them. There may be more than these.
+        waiting: does any pool have tickets? If not, nothing becomes due before somebody parks a task.
+    """
+
+    pools: list[str]
+    waiting: bool
+
+
 @dataclass(frozen=True, slots=True)
-class Due(StoreCommand[list[str]]):
-    """Names of the pools in which a reaper has something to do now: `Sweep` them."""
+class Due(StoreCommand[DuePools]):
+    """The pools in which a reaper has something to do now. A worker asks this all the time, so it costs little."""
 
 
 @dataclass(frozen=True, slots=True)

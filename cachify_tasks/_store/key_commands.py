@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, TypeVar, assert_never, cast
 
-from .._core.commands import Claim, Delete, Due, Get, KeyCommand, Ping, Pools, Put, StoreCommand, Ticketed
+from .._core.commands import Claim, Delete, Due, DuePools, Get, KeyCommand, Ping, Pools, Put, StoreCommand, Ticketed
 from .._core.keys import Schema
 from ..errors import CachifyInitError
 from .scripts import script, text
@@ -13,6 +13,7 @@ from .scripts import script, text
 A = TypeVar("A")
 Call: TypeAlias = tuple[Any, ...]
 
+TOGETHER: Final = 99  # pools, less one, that a reaper is told of at once
 MARKER_TTL_MS: Final = 90 * 86_400_000  # each process that uses the store renews it, a worker every minute
 
 
@@ -23,7 +24,7 @@ def ask(client: Any, command: StoreCommand[A], schema: Schema, now: str) -> A:
         replies = [client.execute_command(*calls[0])]
     else:
         replies = _pipeline(client, calls).execute()
-    return answer_of(command, replies)
+    return answer_of(command, replies, now)
 
 
 async def aask(client: Any, command: StoreCommand[A], schema: Schema, now: str) -> A:
@@ -33,7 +34,7 @@ async def aask(client: Any, command: StoreCommand[A], schema: Schema, now: str) 
         replies = [await client.execute_command(*calls[0])]
     else:
         replies = await _pipeline(client, calls).execute()
-    return answer_of(command, replies)
+    return answer_of(command, replies, now)
 
 
 def _pipeline(client: Any, calls: Sequence[Call]) -> Any:
@@ -62,13 +63,13 @@ def calls_of(command: KeyCommand, schema: Schema, now: str = "") -> list[Call]:
         case Ticketed():
             return [("ZRANGE", index.waiting, 0, -1) for index in schema.indexes()]
         case Due():
-            return [("EVAL", script("due").text, 1, index.waiting, now) for index in schema.indexes()]
+            return [("TIME",), *(("ZRANGE", index.waiting, 0, TOGETHER, "WITHSCORES") for index in schema.indexes())]
         case _:
             assert_never(command)
 
 
-def answer_of(command: StoreCommand[A], replies: Sequence[Any]) -> A:
-    """The answer that the replies stand for; the first of them that is an error is raised."""
+def answer_of(command: StoreCommand[A], replies: Sequence[Any], now: str = "") -> A:
+    """The answer that the replies stand for; the first of them that is an error is raised. now: as in `ask`."""
     value: Any
     for reply in replies:
         if isinstance(reply, Exception):
@@ -78,11 +79,21 @@ def answer_of(command: StoreCommand[A], replies: Sequence[Any]) -> A:
             (value,) = replies
         case Claim():
             value = bool(replies[0])
-        case Pools() | Ticketed() | Due():
+        case Due():
+            clock, *indexes = replies
+            value = _due(indexes, int(now) if now else int(clock[0]) * 1_000_000 + int(clock[1]))
+        case Pools() | Ticketed():
             value = sorted({text(name) for reply in replies for name in reply})
         case _:
             value = None
     return cast("A", value)
+
+
+def _due(indexes: Sequence[Sequence[Any]], now: int) -> DuePools:
+    """Of the first pools in each index, with their scores; a server that speaks RESP3 gives pairs."""
+    flat = [part for index in indexes for entry in index for part in (entry if isinstance(entry, list) else [entry])]
+    pools = [text(name) for name, score in zip(flat[::2], flat[1::2], strict=True) if float(score) <= now]
+    return DuePools(sorted(pools), bool(flat))
 
 
 def ping(schema: Schema) -> Call:

@@ -312,13 +312,14 @@ class Script:
 
     def drop_ticket(self, holder: str) -> None:
         pool = self.pool
-        ticket = pool.tickets.pop(holder, None)
+        ticket = pool.tickets.get(holder)
         if ticket is None:
             return
         pool.envelopes.pop(holder, None)
         pool.channels.pop(holder, None)
         if pool.tasks.get(ticket.task_id) == holder:
             del pool.tasks[ticket.task_id]
+        pool.tickets.pop(holder, None)  # last: a signal may strike in between, and by this the command is sent again
 
     def return_to_queue(self, holder: str, *, unused: bool = False, died: bool = False) -> None:
         """A slot is gone and its task has not ended: the ticket, if there is one, returns to the queue.

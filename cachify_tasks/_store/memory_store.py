@@ -14,6 +14,7 @@ from .._core.commands import (
     Command,
     Delete,
     Due,
+    DuePools,
     Find,
     Get,
     Inspect,
@@ -147,7 +148,8 @@ class MemoryStore:
             case Ticketed():
                 return sorted(name for name, pool in self._pools.items() if pool.tickets)
             case Due():
-                return sorted(name for name, pool in self._pools.items() if pool.tickets and pool.due <= now)
+                waiting = {name: pool.due for name, pool in self._pools.items() if pool.tickets}
+                return DuePools(sorted(name for name, due in waiting.items() if due <= now), bool(waiting))
             case Claim(name, ttl_ms):
                 free = self._claims.get(name, 0) <= now
                 if free:

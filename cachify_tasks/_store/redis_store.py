@@ -110,15 +110,17 @@ class RedisStore:
     def _ask(self, client: Any, command: KeyCommand) -> Any:
         if self._sender is None:
             return ask(client, command, self.schema, self._now())
-        calls = calls_of(command, self.schema, self._now())
+        now = self._now()
+        calls = calls_of(command, self.schema, now)
         replies = self._sender.call(b"".join(map(packed, calls)), len(calls)) if calls else []
-        return answer_of(command, replies)
+        return answer_of(command, replies, now)
 
     async def _aask(self, own: LoopClient, command: KeyCommand) -> Any:
         if own.sender is None:
             return await aask(own.client, command, self.schema, self._now())
-        calls = calls_of(command, self.schema, self._now())
-        return answer_of(command, [await own.sender.call(packed(call)) for call in calls])
+        now = self._now()
+        calls = calls_of(command, self.schema, now)
+        return answer_of(command, [await own.sender.call(packed(call)) for call in calls], now)
 
     def _check_schema(self, client: Any) -> None:
         """Ping, at the first use and every minute: the store may have been emptied, and others use other keys in it."""

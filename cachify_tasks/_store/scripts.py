@@ -43,7 +43,7 @@ AfterError: TypeAlias = Callable[[Sequence[ScriptCommand], Sequence[Any]], list[
 
 NAMES: Final = (
     "acquire", "start_reserved", "wait_in_queue", "renew", "release", "withdraw", "put_back", "sweep", "configure",
-    "size", "inspect", "find", "due", "ping",
+    "size", "inspect", "find", "ping",
 )  # fmt: skip
 _INCLUDE: Final = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
 

@@ -22,6 +22,7 @@ logger = logging.getLogger("cachify_tasks")
 HINTS: Final = 3  # of one task by one worker, before they become rare
 HINT_PAUSE: Final = 30.0  # seconds between rare hints; it doubles, up to twenty times as much
 REMEMBERED: Final = 10_000  # tasks
+PATIENCE: Final = 0.05  # seconds that a slot is kept for an heir that waits here for capacity
 
 
 class HintThrottle:
@@ -95,6 +96,7 @@ class HandOvers(Generic[M]):
             stored.token = heir.token
             stored.starter = starter
             stored.sure_until = sure_until
+            self._share_later(pool, heir)
             return
         if heir.kind and heir.kind != self._port.kind:
             self._put_aside(pool, heir.holder, heir.token, PutAside(SHORTEST, "it is another framework's"))
@@ -135,6 +137,25 @@ class HandOvers(Generic[M]):
         if delivery is not None:
             self._waiting[heir.holder] = delivery  # first: it may begin while `run` starts it
             self._port.run(delivery)
+            self._share_later(handover.pool, heir)
+
+    def _share_later(self, pool: str, heir: Heir) -> None:
+        """Another worker may have capacity before this one does.
+
+        If the heir still waits then, its slot is not kept for it any longer: a worker with capacity is reserved one for
+        it, in its place in the queue. Whoever has capacity first starts it: when its turn comes here, it asks.
+        """
+        if heir.holder not in self._waiting:  # it has begun
+            return
+
+        def share() -> None:
+            waiting = self._waiting.get(heir.holder)
+            stored = None if waiting is None else waiting.state.stored
+            if stored is not None and stored.token == heir.token:
+                stored.sure_until = 0.0  # first: it may not begin here without asking any more
+                self._put_back(pool, heir.holder, heir.token, can_start_heirs=False)
+
+        self._port.call_later(PATIENCE, share)
 
     def _announce(self, handover: HandOver[M], where: str) -> None:
         heir = handover.heir
@@ -145,12 +166,19 @@ class HandOvers(Generic[M]):
         self._put_aside(hint.pool, holder, hint.token, unknown_here(0.0))
 
     def _put_aside(self, pool: str, holder: str, token: int, turn: PutAside) -> None:
-        runtime = self._runtime
-        runtime.emit(TaskPutAside(pool=pool, holder=holder, why=turn.why, seconds=turn.seconds))
+        self._runtime.emit(TaskPutAside(pool=pool, holder=holder, why=turn.why, seconds=turn.seconds))
+        self._put_back(
+            pool, holder, token, pause_ms=round(turn.seconds * 1000), unknown=turn.unknown,
+            can_start_heirs=self._port.accepting,
+        )  # fmt: skip
+
+    def _put_back(
+        self, pool: str, holder: str, token: int, *, can_start_heirs: bool, pause_ms: int = 0, unknown: bool = False
+    ) -> None:
         self._port.send(
             PutBack(
-                pool=pool, holder=holder, token=token, start_ms=runtime.start_ms, tomb_ms=TOMB_MS,
-                pause_ms=round(turn.seconds * 1000), unknown=turn.unknown, can_start_heirs=self._port.accepting,
+                pool=pool, holder=holder, token=token, start_ms=self._runtime.start_ms, tomb_ms=TOMB_MS,
+                pause_ms=pause_ms, unknown=unknown, can_start_heirs=can_start_heirs,
             ),
             at_once=False,
         )  # fmt: skip
@@ -160,8 +188,9 @@ class HandOvers(Generic[M]):
 
     def on_turn(self, delivery: Delivery) -> None:
         """There is capacity for this delivery now: it waits no more."""
-        if delivery.state.stored is not None:
-            self._waiting.pop(delivery.attempt.holder, None)
+        holder = delivery.attempt.holder
+        if self._waiting.get(holder) is delivery:  # not a hint at it, which may come to the same worker
+            self._waiting.pop(holder, None)
 
     def wait_again(self, deliveries: Iterable[Delivery]) -> None:
         """These were dispatched but never sent to the store: they wait for capacity again."""

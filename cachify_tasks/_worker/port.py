@@ -265,3 +265,6 @@ class WorkerPort(Protocol[M]):
 
     def call_in_worker(self, call: Callable[[], None]) -> None:
         """Do this in the thread that starts heirs. Called by any thread."""
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Do this in the thread that starts heirs, after so many seconds. It may be forgotten."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from .._core.commands import Claim, Due, Heir, Ping, Sweep
@@ -14,7 +16,9 @@ from ..errors import CachifyStoreError
 
 logger = logging.getLogger("cachify_tasks")
 
-EVERY: Final = 1.0  # seconds between two rounds of all workers together
+EVERY: Final = 0.43  # seconds between two looks of a worker, each of two commands
+SPREAD: Final = 0.1  # of that, by chance: so that it is not always the same worker that gets the claim
+RARELY: Final = 5.0  # seconds between two looks while nothing waits in any pool
 
 
 class ReaperHost(Protocol):
@@ -34,6 +38,9 @@ class ReaperHost(Protocol):
     def has_capacity(self) -> bool:
         """Should the reaper start parked tasks on this worker?"""
 
+    def take_news(self) -> bool:
+        """Has the worker parked tasks, or met heirs, since it was asked last?"""
+
     def offer(self, pool: str, heirs: Sequence[Heir]) -> None:
         """Start these heirs."""
 
@@ -41,12 +48,17 @@ class ReaperHost(Protocol):
 class Reaper:
     """Sweeps the pools that are due, by the store's index, and offers the heirs to its worker.
 
-    In each interval one worker gets the claim. It does not matter which one; if it dies, another gets the next.
+    Of the workers that find a pool due at the same time one gets the claim. It does not matter which one; if it dies,
+    another gets the next.
     """
 
-    def __init__(self, runtime: Runtime, host: ReaperHost) -> None:
+    def __init__(
+        self, runtime: Runtime, host: ReaperHost, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:  # fmt: skip
         self._runtime = runtime
         self._host = host
+        self._clock = clock
+        self._look_at = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cachify-reaper", daemon=True)
 
@@ -57,7 +69,7 @@ class Reaper:
         self._stopped.set()
 
     def _run(self) -> None:
-        while not self._stopped.wait(EVERY):
+        while not self._stopped.wait(EVERY * random.uniform(1 - SPREAD, 1 + SPREAD)):
             try:
                 self.round()
             except CachifyStoreError as error:
@@ -71,18 +83,22 @@ class Reaper:
         Raises:
             CachifyStoreError: the store is out of reach.
         """
-        store, host = self._runtime.store, self._host
+        host = self._host
         if host.store_down:
-            store.execute(Ping())
+            self._runtime.store.execute(Ping())
             host.resume()
         host.resend()
-        if host.has_capacity and store.execute(Claim("reaper", round(EVERY * 900))):
-            self.sweep()
+        if host.has_capacity and (host.take_news() or self._clock() >= self._look_at):
+            self.look()
 
-    def sweep(self) -> None:
-        """Look once at all pools that are due."""
-        store, start_ms = self._runtime.store, self._runtime.start_ms
-        for pool in store.execute(Due()):
-            reply = store.execute(Sweep(pool=pool, start_ms=start_ms))
+    def look(self) -> None:
+        """Sweep the pools that are due, unless another worker is at it."""
+        store = self._runtime.store
+        due = store.execute(Due())
+        self._look_at = 0.0 if due.waiting else self._clock() + RARELY
+        if not due.pools or not store.execute(Claim("reaper", round(EVERY * 900))):
+            return
+        for pool in due.pools:
+            reply = store.execute(Sweep(pool=pool, start_ms=self._runtime.start_ms))
             if reply.heirs:
                 self._host.offer(pool, reply.heirs)

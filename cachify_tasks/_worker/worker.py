@@ -50,7 +50,8 @@ SURE: Final = 0.5  # of a reservation's life, counted from the sending of its re
 class Worker(Generic[M]):
     """The state of one worker: slots held, heirs waiting here, commands that the store has not confirmed.
 
-    Each part says in its docstring which thread owns it. `Worker` itself keeps nothing else.
+    Each part says in its docstring which thread owns it. `Worker` itself keeps nothing else, but whether there is news
+    for the reaper: any thread sets it.
     """
 
     def __init__(self, runtime: Runtime, port: WorkerPort[M], *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,6 +62,7 @@ class Worker(Generic[M]):
         self.outbox = Outbox(runtime.lease_ms / 1000, clock=clock)
         self.slots = HeldSlots(runtime, self._release, clock=clock)
         self.handovers = HandOvers(runtime, port, clock=clock)
+        self._news = False  # see `take_news`
 
     # Arrival
 
@@ -127,6 +129,7 @@ class Worker(Generic[M]):
             deferrals=delivery.header.deferrals, waited_ms=stored.waited_ms if stored else 0,
         )  # fmt: skip
         if isinstance(reply, Reply):
+            self._news = self._news or reply.status == "parked"
             if not isinstance(decided, Start):
                 self._announce(delivery, command, reply, decided)
             if reply.status == "granted":
@@ -273,6 +276,13 @@ class Worker(Generic[M]):
             at_once=requeue,  # before its message can come again
         )
 
+    # For the reaper
+
+    def take_news(self) -> bool:
+        """Has this worker parked tasks, or met heirs, since it was asked last? Any thread."""
+        news, self._news = self._news, False
+        return news
+
     # Reports
 
     def send(self, command: Report, *, at_once: bool = False) -> None:
@@ -334,4 +344,5 @@ class Worker(Generic[M]):
     def start_heirs(self, pool: str, heirs: Sequence[Heir], *, starter: str = "", sure_until: float = 0.0) -> None:
         """Start the heirs that a reply names, in the thread that starts heirs."""
         if heirs:
+            self._news = True
             self.port.call_in_worker(lambda: self.handovers.start(pool, heirs, starter=starter, sure_until=sure_until))

@@ -108,7 +108,7 @@ def sealed(message: Message, queue: str | None, header: str) -> bytes:
     """
     if "task" not in message.headers:
         return b""
-    info: dict[str, Any] = message.delivery_info or {}
+    info = message.delivery_info or {}
     head = {
         "content_type": message.content_type,
         "content_encoding": message.content_encoding,

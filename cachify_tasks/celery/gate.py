@@ -156,6 +156,9 @@ class Gate(ABC):
     def resend(self) -> None:
         self.core.resend()
 
+    def take_news(self) -> bool:
+        return self.core.take_news()
+
     def offer(self, pool: str, heirs: Sequence[Heir]) -> None:
         self.core.start_heirs(pool, heirs)
 
@@ -309,6 +312,9 @@ class Gate(ABC):
 
     @abstractmethod
     def call_in_worker(self, call: Callable[[], None]) -> None: ...
+
+    @abstractmethod
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None: ...
 
 
 def _celery(delivery: Delivery) -> CeleryDelivery:

@@ -79,6 +79,14 @@ class InlineGate(Gate):
         else:
             threading.Thread(target=call, name="cachify-heir", daemon=True).start()
 
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        if self.worker.hub is not None:
+            self.worker.hub.call_later(seconds, call)
+            return
+        timer = threading.Timer(seconds, call)
+        timer.daemon = True
+        timer.start()
+
     def _make_calls(self) -> None:
         for _ in range(len(self._calls)):  # not those that these add: the broker's turn comes in between
             self._calls.popleft()()

@@ -191,6 +191,9 @@ class PreforkGate(Gate):
             self._calls.append(call)
             self._waker.wake()
 
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        self.hub.call_later(seconds, call)
+
     def _make_calls(self) -> None:
         while self._calls:
             self._calls.popleft()()

@@ -17,6 +17,7 @@ from cachify_tasks._core.commands import (
     Command,
     Configure,
     Due,
+    DuePools,
     Find,
     Found,
     Inspect,
@@ -168,8 +169,8 @@ class Store:
         return names
 
     def due(self) -> list[str]:
-        names: list[str] = self.send(Due())
-        return names
+        due: DuePools = self.send(Due())
+        return due.pools
 
     def claim(self, name: str, seconds: float) -> bool:
         claimed: bool = self.send(Claim(name, round(seconds * 1000)))

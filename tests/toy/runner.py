@@ -58,8 +58,7 @@ class ToyWorker:
 
     def __init__(self, toy, size):
         self.toy = toy
-        self.accepting = True
-        self.dead = False
+        self.accepting, self.dead = True, False
         self.heirs: list[ToyDelivery] = []
         self.run: Any = self.heirs.append
         self.open: Any = json.loads
@@ -67,14 +66,15 @@ class ToyWorker:
         self.end: Any = lambda task_id, message, why: toy.ends.update({task_id: ("FAILURE", ValueError(str(why)))})
         self.take_over: Any = lambda delivery: None  # a message is out of the list as soon as it is delivered
         self.call_in_worker: Any = lambda call: call()
+        self.call_later: Any = lambda seconds, call: threading.Timer(seconds, call).start()
         self.send: Any = lambda command, at_once: self.core.send_now(command)
         self.core: Worker[Any] = Worker(toy.runtime, self)
         self.resume, self.resend, self.offer = self.core.outage.end_pause, self.core.resend, self.core.start_heirs
+        self.take_news = self.core.take_news
         self.reaper = Reaper(toy.runtime, self)
-        self.threads = [threading.Thread(target=self.work, daemon=True) for _ in range(size)]
-        for thread in self.threads:
-            thread.start()
-        self.reaper.start()
+        self.threads: list[Any] = [threading.Thread(target=self.work, daemon=True) for _ in range(size)]
+        for part in (*self.threads, self.reaper):
+            part.start()
 
     def work(self):
         while self.accepting:

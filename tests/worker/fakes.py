@@ -142,6 +142,7 @@ class FakePort:
         self.ran: list[FakeDelivery] = []
         self.hints: list[HandOver[str]] = []
         self.taken_over: list[FakeDelivery] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
         self.ended: list[tuple[str, str | None, Ending]] = []
         self.unreadable: set[str] = set()
         self.asked_with: list[int] = []  # how many heirs waited, each time it was asked whether it starts another
@@ -192,6 +193,9 @@ class FakePort:
             self.worker.outbox.add(command)
         else:
             self.worker.send_now(command)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        self.later.append((seconds, call))
 
     def call_in_worker(self, call: Callable[[], None]) -> None:
         if self.calls is None:

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from cachify_tasks._core.commands import Acquire, Heir, PutBack
+from cachify_tasks._core.commands import Acquire, Heir, PutBack, Sweep
 from cachify_tasks._worker import handovers
 from cachify_tasks._worker.attempt import Hint
 from cachify_tasks._worker.endings import Deadly, Unknown
-from cachify_tasks._worker.handovers import HINT_PAUSE, HandOvers, HintThrottle
+from cachify_tasks._worker.handovers import HINT_PAUSE, PATIENCE, HandOvers, HintThrottle
 from cachify_tasks._worker.port import Later, Refusal
+from cachify_tasks._worker.verdicts import Leave, Start
 from tests.worker.fakes import KIND, Clock, heir, only
 
 
@@ -357,3 +358,80 @@ def test_hints_are_throttled_by_the_workers_clock(bench, heirs):
     heirs.start("p", [heir("t:0")])
 
     assert len(bench.port.hints) == 4
+
+
+def test_a_slot_is_not_kept_for_long_for_an_heir_that_waits_here(bench, heirs):
+    (waits,) = reserved(bench, "t:0", "next:0")
+    heirs.start("p", [waits], starter="r", sure_until=10**6)
+    ((seconds, call),) = bench.port.later
+    assert seconds == PATIENCE
+    assert bench.holders() == {"t:0": True}
+
+    call()
+
+    assert bench.holders() == {}
+    (delivery,) = bench.port.ran
+    assert delivery.state.stored.sure_until == 0.0  # another worker may start it: it must ask
+    assert heirs.waiting() == [delivery]
+    (swept,) = bench.send(Sweep(pool="p", start_ms=10_000)).heirs
+    assert swept.holder == "t:0"
+
+
+def test_an_heir_whose_slot_was_not_kept_starts_here_if_no_other_worker_was_faster(bench, heirs):
+    heirs.start("p", reserved(bench, "t:0", "next:0"), starter="r", sure_until=10**6)
+    ((_, call),) = bench.port.later
+    call()
+    (delivery,) = bench.port.ran
+
+    bench.worker.ask_now(delivery)
+
+    assert bench.port.applied == [Start(delivery.state.slot.token)]
+    assert bench.holders() == {"t:0": False}
+
+
+def test_an_heir_that_another_worker_has_started_does_not_start_here(bench, heirs):
+    heirs.start("p", reserved(bench, "t:0"), starter="r", sure_until=10**6)
+    ((_, call),) = bench.port.later
+    call()
+    bench.send(Sweep(pool="p", start_ms=10_000))
+    bench.acquire_elsewhere("t:0")
+
+    bench.worker.ask_now(bench.port.ran[0])
+
+    assert bench.port.applied == [Leave()]
+
+
+def test_the_slot_of_an_heir_that_has_begun_is_kept(bench, heirs):
+    heirs.start("p", reserved(bench, "t:0"))
+    ((_, call),) = bench.port.later
+    heirs.on_turn(bench.port.ran[0])
+
+    call()
+
+    assert only(bench, PutBack) == []
+
+
+def test_an_heir_that_begins_at_once_is_not_looked_at_again(bench, heirs, monkeypatch):
+    monkeypatch.setattr(bench.port, "run", heirs.on_turn)
+
+    heirs.start("p", [heir("t:0")])
+
+    assert bench.port.later == []
+
+
+def test_of_an_heir_that_got_another_reservation_that_one_is_not_kept(bench, heirs):
+    for token in (1, 2):
+        heirs.start("p", [heir("t:0", token=token)])
+
+    for _, call in bench.port.later:
+        call()
+
+    assert [command.token for command in only(bench, PutBack)] == [2]
+
+
+def test_a_hint_at_an_heir_that_waits_here_does_not_count_as_its_turn(bench, heirs):
+    heirs.start("p", [heir("t:0")])
+
+    heirs.on_turn(bench.hinted("t"))
+
+    assert heirs.waiting() == bench.port.ran

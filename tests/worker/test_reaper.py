@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from cachify_tasks._core.commands import Claim, Due, Heir, Ping, Sweep
+from cachify_tasks._core.commands import Claim, Due, Heir, Ping, Reply, Sweep
 from cachify_tasks._worker import reaper as reapers
-from cachify_tasks._worker.reaper import EVERY, Reaper
+from cachify_tasks._worker.reaper import EVERY, RARELY, SPREAD, Reaper
 from cachify_tasks.errors import CachifyStoreError
 from tests.support.waiting import wait_until
 from tests.worker.fakes import LEASE_S, Bench
@@ -20,6 +20,11 @@ class Host:
         self.has_capacity = True
         self.done: list[str] = []
         self.offered: list[tuple[str, list[str]]] = []
+        self.news = False
+
+    def take_news(self) -> bool:
+        news, self.news = self.news, False
+        return news
 
     def resume(self) -> None:
         self.done.append("resume")
@@ -38,7 +43,7 @@ def host() -> Host:
 
 @pytest.fixture
 def reaper(bench: Bench, host: Host) -> Reaper:
-    return Reaper(bench.runtime, host)
+    return Reaper(bench.runtime, host, clock=bench.clock)
 
 
 def strand(bench: Bench, pool: str = "p") -> None:
@@ -83,7 +88,7 @@ def test_a_pool_that_another_worker_has_swept_meanwhile_is_not_offered(bench, ho
         return answer
 
     monkeypatch.setattr(bench.store, "execute", swept_meanwhile)
-    reaper.sweep()
+    reaper.look()
 
     assert host.offered == []
 
@@ -102,16 +107,60 @@ def test_a_worker_without_capacity_leaves_the_claim_to_others(bench, host, reape
     assert len(host.offered) == 1
 
 
-def test_of_several_workers_one_sweeps_in_each_interval(bench, host, reaper):
-    other = Reaper(bench.runtime, host)
+def test_of_several_workers_that_find_a_pool_due_one_sweeps_it(bench, host, reaper, monkeypatch):
+    other = Reaper(bench.runtime, host, clock=bench.clock)
+    strand(bench)
+    bench.clock.advance(LEASE_S + 0.001)
+    swept = []
+    execute = bench.store.execute
+
+    def nothing_swept(command):
+        if isinstance(command, Sweep):  # so that the pool stays due
+            swept.append(command)
+            return Reply("swept")
+        return execute(command)
+
+    monkeypatch.setattr(bench.store, "execute", nothing_swept)
 
     for one in (reaper, other, reaper):
         one.round()
-    assert len([command for command in bench.store.sent if isinstance(command, Due)]) == 1
+    assert len(swept) == 1
 
     bench.clock.advance(EVERY)
     other.round()
-    assert len([command for command in bench.store.sent if isinstance(command, Due)]) == 2
+    assert len(swept) == 2
+
+
+def test_while_tickets_wait_each_round_looks_and_costs_one_command(bench, host, reaper):
+    strand(bench)
+
+    for _ in range(3):
+        reaper.round()
+
+    assert bench.store.sent == [Due()] * 3
+
+
+def test_while_nothing_waits_anywhere_a_round_looks_rarely(bench, host, reaper):
+    looks = []
+    for _ in range(12):
+        reaper.round()
+        looks.append(len(bench.store.sent))
+        bench.clock.advance(RARELY / 5)
+
+    assert looks == [1] * 5 + [2] * 5 + [3] * 2
+
+
+def test_a_worker_that_has_parked_a_task_looks_at_once(bench, host, reaper):
+    reaper.round()
+    strand(bench)
+    reaper.round()
+    assert len(bench.store.sent) == 1
+
+    host.news = True
+    for _ in range(3):
+        reaper.round()
+
+    assert len(bench.store.sent) == 4
 
 
 def test_a_round_finds_out_first_whether_the_store_is_back(bench, host, reaper):
@@ -134,15 +183,15 @@ def test_a_round_on_a_store_that_is_still_away_does_nothing_more(bench, host, re
     assert len(bench.store.sent) == 1
 
 
-def test_a_round_resends_before_it_sweeps(bench, host, reaper, monkeypatch):
+def test_a_round_resends_before_it_looks(bench, host, reaper, monkeypatch):
     """What this worker's dead tasks held must be free when the pools are looked at."""
     order = []
     monkeypatch.setattr(host, "resend", lambda: order.append("resend"))
-    monkeypatch.setattr(reaper, "sweep", lambda: order.append("sweep"))
+    monkeypatch.setattr(reaper, "look", lambda: order.append("look"))
 
     reaper.round()
 
-    assert order == ["resend", "sweep"]
+    assert order == ["resend", "look"]
 
 
 def test_the_reaper_survives_its_store_and_its_worker(bench, host, monkeypatch, caplog):
@@ -169,8 +218,10 @@ def test_the_reaper_survives_its_store_and_its_worker(bench, host, monkeypatch, 
     wait_until(lambda: not reaper._thread.is_alive())
 
 
-def test_the_claim_is_over_before_the_next_interval_begins(bench, reaper):
+def test_the_claim_is_over_before_the_next_round_of_any_worker(bench, reaper):
+    strand(bench)
+    bench.clock.advance(LEASE_S + 0.001)
     reaper.round()
 
     (claim,) = [command for command in bench.store.sent if isinstance(command, Claim)]
-    assert EVERY * 500 < claim.ttl_ms < EVERY * 1000
+    assert EVERY * 500 < claim.ttl_ms <= EVERY * (1 - SPREAD) * 1000
