@@ -74,8 +74,8 @@ class EventLog:
                 )
             case TaskPutAside(pool=pool, holder=holder, why=why, seconds=seconds):
                 throttle.throttled(
-                    ("aside", pool, why), "the parked task %s of pool %r waits for %.3g s more: %s",
-                    holder, pool, seconds, why, level=logging.INFO,
+                    ("aside", pool, why), "the parked task %s of pool %r waits for %g s more: %s",
+                    holder, pool, round(seconds, 1), why, level=logging.INFO,
                 )  # fmt: skip
             case TaskEnded(pool=pool, task_id=task_id, why=why):
                 logger.error("the task %s, parked in pool %r, has ended without a run: %s", task_id, pool, why)
