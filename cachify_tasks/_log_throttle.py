@@ -38,16 +38,17 @@ class LogThrottle:
             self._said.add(subject)
         logger.warning(message, *args)
 
-    def throttled(self, subject: Hashable, message: str, *args: object, level: int = logging.WARNING) -> None:
-        """Log a line, if there was none about this subject in the last ten seconds."""
+    def throttled(self, subject: Hashable, message: str, *args: object, level: int = logging.WARNING) -> bool:
+        """Log a line, if there was none about this subject in the last ten seconds. Was it logged?"""
         now = self._clock()
         with self._lock:
             before, left_out = self._throttled.get(subject, (-EVERY, 0))
             if now - before < EVERY:
                 self._throttled[subject] = before, left_out + 1
-                return
+                return False
             if len(self._throttled) >= SUBJECTS:
                 self._throttled.clear()
             self._throttled[subject] = now, 0
         more = f" ({left_out} more like this since the last line)" if left_out else ""
         logger.log(level, "%s%s", message % args, more)
+        return True

@@ -80,6 +80,9 @@ class Drop:
     def keeps(self) -> Recall | None:
         return None
 
+    def __repr__(self) -> str:
+        return "Drop()" if self.result is UNSET else f"Drop(result={self.result!r})"
+
 
 class Reschedule:
     """Send the task again after a growing delay. It keeps its id, its retries and its position in a chain, group or
@@ -292,6 +295,9 @@ class Callback:
 
     def keeps(self) -> Recall | None:
         return None
+
+    def __repr__(self) -> str:
+        return f"Callback({getattr(self.function, '__qualname__', repr(self.function))})"
 
 
 NAMED: Final[dict[str, Callable[[], Strategy]]] = {

@@ -165,9 +165,9 @@ def test_a_full_pool_is_logged_once_in_ten_seconds_with_a_count(cachify, caplog,
     said = [record.getMessage() for record in caplog.records if "is full" in record.getMessage()]
     function = "test_a_full_pool_is_logged_once_in_ten_seconds_with_a_count.<locals>.work"
     assert said == [
-        f"pool 'p-1' is full (limit 1): {function} -> Skip",
-        f"pool 'p-2' is full (limit 1): {function} -> Skip",
-        f"pool 'p-1' is full (limit 1): {function} -> Skip (5 more like this since the last line)",
+        f"pool 'p-1' is full (limit 1): {function} -> Drop()",
+        f"pool 'p-2' is full (limit 1): {function} -> Drop()",
+        f"pool 'p-1' is full (limit 1): {function} -> Drop() (5 more like this since the last line)",
     ]
     assert {record.levelno for record in caplog.records} == {logging.INFO}
 

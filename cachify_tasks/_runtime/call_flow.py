@@ -101,11 +101,12 @@ def _refused(
 ) -> Flow[object]:  # fmt: skip
     """The pool is full: let the strategy decide."""
     full = FullPool(request.pool, reply.limit, reply.held)
-    decision = policy.decide(full, default)
+    decision, strategy = policy.decide(full, default), policy.strategy(default)
     runtime.emit(
         PoolFull(
             pool=request.pool, holder=request.holder, label=request.label, limit=reply.limit, held=reply.held,
-            decision=type(decision).__name__, by_default=policy.on_full is UNSET and policy.strategy(default) is None,
+            decision=type(decision).__name__, strategy=repr(strategy),
+            by_default=policy.on_full is UNSET and strategy is None,
         )
     )  # fmt: skip
     return (yield from _instead(policy, decision, args, kwargs, full))

@@ -62,16 +62,19 @@ class EventLog:
                     "instead (on_full=None: just this, without a warning)",
                     pool, limit, label,
                 )  # fmt: skip
-            case PoolFull(pool=pool, label=label, limit=limit, decision=decision):
+            case PoolFull(pool=pool, label=label, limit=limit, strategy=strategy):
                 if label:  # else it is a `with` block, whose error says all
                     throttle.throttled(
-                        ("full", pool), "pool %r is full (limit %d): %s -> %s", pool, limit, label, decision,
+                        ("full", pool), "pool %r is full (limit %d): %s -> %s", pool, limit, label, strategy,
                         level=logging.INFO,
                     )  # fmt: skip
-            case TaskParked(pool=pool, label=label, limit=limit):
-                throttle.throttled(
-                    ("full", pool), "pool %r is full (limit %d): %s is parked", pool, limit, label, level=logging.INFO
-                )
+            case TaskParked(pool=pool, label=label, task_id=task_id, limit=limit):
+                logged = throttle.throttled(
+                    ("full", pool), "pool %r is full (limit %d): %s[%s] is parked", pool, limit, label, task_id,
+                    level=logging.INFO,
+                )  # fmt: skip
+                if not logged:
+                    logger.debug("pool %r is full (limit %d): %s[%s] is parked", pool, limit, label, task_id)
             case TaskPutAside(pool=pool, holder=holder, why=why, seconds=seconds):
                 throttle.throttled(
                     ("aside", pool, why), "the parked task %s of pool %r waits for %g s more: %s",

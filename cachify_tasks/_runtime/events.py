@@ -34,6 +34,7 @@ class PoolFull:
 
     Attributes:
         decision: what happens to it instead, the name of a decision such as "Skip".
+        strategy: who decided so, as the user wrote it ("Drop()"); empty: a `with` block, which raises.
         by_default: nobody has said what to do; the call is not made, and returns None.
     """
 
@@ -43,15 +44,17 @@ class PoolFull:
     limit: int
     held: int
     decision: str
+    strategy: str = ""
     by_default: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskParked:
-    """A task waits in its pool's queue: the store has its message."""
+    """A task waits in its pool's queue: the store has its message. label: the task's name."""
 
     pool: str
     holder: str
+    task_id: str
     label: str
     limit: int
     held: int

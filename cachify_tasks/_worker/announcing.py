@@ -14,7 +14,12 @@ def event_of(verdict: Verdict, delivery: Delivery, command: TaskRequest, reply: 
     match verdict:
         case Done("parked"):
             return TaskParked(
-                pool=command.pool, holder=command.holder, label=delivery.task_name, limit=reply.limit, held=reply.held
+                pool=command.pool,
+                holder=command.holder,
+                task_id=delivery.attempt.task_id,
+                label=delivery.task_name,
+                limit=reply.limit,
+                held=reply.held,
             )
         case Done():
             return StandbyKept(pool=command.pool, holder=command.holder, label=shown(delivery))
@@ -33,7 +38,7 @@ def event_of(verdict: Verdict, delivery: Delivery, command: TaskRequest, reply: 
 def _full(full: FullPool, delivery: Delivery, command: TaskRequest, decision: str) -> PoolFull:
     return PoolFull(
         pool=full.key, holder=command.holder, label=delivery.task_name, limit=full.limit, held=full.held,
-        decision=decision,
+        decision=decision, strategy="" if delivery.limit is None else delivery.limit.shown,
     )  # fmt: skip
 
 

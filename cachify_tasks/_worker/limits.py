@@ -47,6 +47,11 @@ class TaskLimit:
             slot_exp_ms=hard or 0,
         )  # fmt: skip
 
+    @property
+    def shown(self) -> str:
+        """Who decides for a task that may not wait, as the user wrote it."""
+        return repr(self.strategy if self.parking is None else self.parking.then)
+
     def decide(self, full: FullPool) -> Decision:
         """What the strategy answers for a task that found its pool full, and its queue, if it waits in one."""
         if self.parking is not None:

@@ -233,8 +233,8 @@ def test_the_log_has_a_line_for_each_event_that_is_not_the_usual_course(caplog):
         testing.SlotGranted(pool="p", holder="h", token=1, limit=2, held=1, label="work"),
         testing.SlotReleased(pool="p", holder="h", token=1, label="work", held_s=1.0),
         testing.HandedOver(pool="p", holder="h", waited_ms=5, where="here"),
-        testing.PoolFull(pool="p", holder="h", label="work", limit=2, held=2, decision="Skip"),
-        testing.TaskParked(pool="q", holder="h", label="work", limit=2, held=2),
+        testing.PoolFull(pool="p", holder="h", label="work", limit=2, held=2, decision="Skip", strategy="Drop()"),
+        testing.TaskParked(pool="q", holder="h", task_id="1", label="work", limit=2, held=2),
         testing.LeaseWasLost(pool="p", holder="h", token=1, when="while it ran"),
         testing.RenewalFailed(count=3, error=error),
         testing.StandbyKept(pool="p", holder="h", label="work[1]"),
@@ -243,10 +243,21 @@ def test_the_log_has_a_line_for_each_event_that_is_not_the_usual_course(caplog):
         log(event)
 
     assert caplog.messages == [
-        "pool 'p' is full (limit 2): work -> Skip",
-        "pool 'q' is full (limit 2): work is parked",
+        "pool 'p' is full (limit 2): work -> Drop()",
+        "pool 'q' is full (limit 2): work[1] is parked",
         "the lease of 'h' on pool 'p' was lost while it ran",
         "3 leases could not be renewed: out of reach",
         "work[1] is running; a copy of its message is kept aside",
         "work[1] has ended already; this copy is dropped",
     ]
+
+
+def test_the_log_names_each_parked_task_at_its_finest(caplog):
+    caplog.set_level(logging.DEBUG, logger="cachify_tasks")
+    log = EventLog(clock=lambda: 0.0)
+
+    for number in range(3):
+        log(testing.TaskParked(pool="q", holder="h", task_id=str(number), label="work", limit=2, held=2))
+
+    assert [record.levelno for record in caplog.records] == [logging.INFO, logging.DEBUG, logging.DEBUG]
+    assert [message.partition(": ")[2] for message in caplog.messages] == [f"work[{n}] is parked" for n in range(3)]
