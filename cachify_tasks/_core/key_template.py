@@ -80,6 +80,14 @@ class KeyTemplate:
         parts.append(self._tail)
         return "".join(parts)
 
+    def fits(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> bool:
+        """Could the function be called with these arguments?"""
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError:
+            return False
+        return True
+
     def _variadic(self, bound: inspect.BoundArguments, name: str) -> object:
         positional, keywords = self._var_names
         try:

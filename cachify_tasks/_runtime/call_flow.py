@@ -70,6 +70,8 @@ def _admitted_call(
     policy: Policy, admitted: Admission, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Flow[object]:
     """The worker has asked already, and holds the slot."""
+    if admitted.key_error is not None and policy.key.fits(args, kwargs):
+        raise admitted.key_error
     if admitted.decision is not None and admitted.full is not None:
         return (yield from _instead(policy, admitted.decision, args, kwargs, admitted.full))
     recall = policy.keeps(admitted.default)

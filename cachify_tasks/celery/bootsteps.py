@@ -49,6 +49,7 @@ class InstallGate(bootsteps.StartStopStep):
 
     def __init__(self, worker: Worker, **options: object) -> None:
         super().__init__(worker, **options)
+        mark_tasks(worker.app)  # before the pool forks its processes
         self.gate: Gate | None = None
         self.reaper: Reaper | None = None
 

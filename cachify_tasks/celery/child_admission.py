@@ -62,8 +62,10 @@ def _admission(task: Any, policy: Policy, carried: dict[str, Any]) -> Admission:
         case {"full": [key, limit, held, attempt]}:
             full = FullPool(key, limit, held, attempt)
             return Admission(runtime, full=full, decision=TaskLimit.of(policy, runtime).decide(full))
-        case {"failure": [kind, message]}:
-            raise CachifyStoreError(message) if kind == "store" else ValueError(message)
+        case {"failure": ["store", message]}:
+            raise CachifyStoreError(message)
+        case {"failure": [_, message]}:
+            return Admission(runtime, key_error=ValueError(message))
         case {"open": _}:
             return Admission(runtime)
     raise CachifyError(f"an admission of another version of cachify_tasks: {sorted(carried)}")
