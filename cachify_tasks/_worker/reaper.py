@@ -59,6 +59,7 @@ class Reaper:
         self._host = host
         self._clock = clock
         self._look_at = 0.0
+        self._dice = random.Random()  # of its own: a program may count on the sequence of the module's
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cachify-reaper", daemon=True)
 
@@ -69,7 +70,7 @@ class Reaper:
         self._stopped.set()
 
     def _run(self) -> None:
-        while not self._stopped.wait(EVERY * random.uniform(1 - SPREAD, 1 + SPREAD)):
+        while not self._stopped.wait(EVERY * self._dice.uniform(1 - SPREAD, 1 + SPREAD)):
             try:
                 self.round()
             except CachifyStoreError as error:

@@ -194,8 +194,12 @@ class _AskingPool:
         def run(*args: object, **kwargs: object) -> object:
             if not self._gate.may_run(self._delivery):
                 return refused
-            accept_callback(pids[0], time.monotonic())
-            return target(*args, **kwargs)
+            try:
+                accept_callback(pids[0], time.monotonic())
+                return target(*args, **kwargs)
+            except BaseException:  # Celery itself failed: no callback will report the end
+                self._gate.on_run_end(self._delivery, requeue=not self._delivery.request.acknowledged)
+                raise
 
         def done(result: object) -> None:
             if result is not refused:

@@ -62,6 +62,20 @@ def test_a_task_asks_when_its_turn_has_come_and_runs_in_its_slot(bench):
     assert bench.channel.acknowledged == ["t"]
 
 
+@pytest.mark.parametrize("part", ["Request.on_accepted", "trace_task_ret"])
+def test_the_slot_is_free_where_celery_itself_fails(bench, monkeypatch, part):
+    def fail(*_, **__):
+        raise RuntimeError("Celery failed")
+
+    monkeypatch.setattr(f"celery.worker.request.{part}", fail)
+    bench.receive("park", "p", task_id="t")
+
+    with pytest.raises(RuntimeError, match="Celery failed"):
+        bench.pool.jobs[0].run()
+
+    assert bench.holders("p") == {}
+
+
 @pytest.mark.parametrize("task", ["park", "drop"])
 def test_a_refused_task_does_not_run_and_is_not_reported_as_run(bench, task):
     bench.acquire_elsewhere("p")

@@ -96,7 +96,7 @@ MUTANTS = [
             "call('HDEL', TICKETS, TICKET .. holder, content, TASK .. task_id)",
             "call('HDEL', TICKETS, content)",
         ),
-        ("if pool.tasks.get(ticket.task_id) == holder:", "pool.tickets[holder] = ticket\n        if False:"),
+        ("if pool.tasks.get(ticket.task_id) == holder:", "return\n        if False:"),
         "test_a_task_is_found_as_long_as_the_store_has_its_message",
     ),
     Mutant(
