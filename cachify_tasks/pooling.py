@@ -109,7 +109,8 @@ class Pool:
 
     Args:
         key: the pool's name, used as it is. Pools of one name are one pool wherever they are made.
-        max_size: the most holders at once, an int of at least 1. Where two are given for one name, the last one counts.
+        max_size: the most holders at once, an int of at least 1. Where two are given for one name, a worker's counts,
+            else the last one.
         slot_exp: seconds after which a slot no longer counts, renewed or not; None: no such limit. Not given: the
             default of `init_cachify`. Without it a slot is renewed as long as its process lives.
 

@@ -140,8 +140,8 @@ def test_two_limits_for_one_name_are_warned_about_once_and_the_last_one_counts(c
 
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == [
-        "pool 'p' is given two limits, 1 and 2; the last one counts",
-        "pool 'q' is given two limits, 1 and 3; the last one counts",
+        "pool 'p' is given two limits, 1 and 2; 2 counts",
+        "pool 'q' is given two limits, 1 and 3; 3 counts",
     ]
 
 

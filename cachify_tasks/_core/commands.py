@@ -64,7 +64,8 @@ class Reply(NamedTuple):
     Attributes:
         token: of the grant; 0 where there is none.
         held, limit: the pool's, after the command.
-        previous_limit: the limit given by the preceding acquire if it differed from this one, else 0.
+        previous_limit: the limit that was given before, if it differed from this command's, else 0. `limit` says which
+            of them counts.
         heirs: the parked tasks for which the command has reserved slots, for the caller to start.
     """
 
@@ -113,6 +114,7 @@ class Acquire(StoreCommand[Reply]):
         start_ms: the life of the slots that this command reserves for heirs.
         slot_exp_ms: the slot's hard limit: it ends after this, renewed or not; 0: no such limit.
         label: describes the holder for whoever inspects the pool.
+        by_worker: the limit is a worker's. A direct call's does not replace it.
         first_delivery: the caller knows that this is no late copy of a task that has ended; the store need not look.
         can_start_heirs: the caller starts the heirs that the reply names. Otherwise no slots are reserved for tasks.
         ticket: the message to keep if the task cannot start now; None: the caller keeps it.
@@ -127,6 +129,7 @@ class Acquire(StoreCommand[Reply]):
     start_ms: int
     slot_exp_ms: int = 0
     label: str = ""
+    by_worker: bool = False
     first_delivery: bool = False
     can_start_heirs: bool = False
     ticket: Ticket | None = None
@@ -154,6 +157,7 @@ class StartReserved(StoreCommand[Reply]):
     start_ms: int
     slot_exp_ms: int = 0
     label: str = ""
+    by_worker: bool = False
     can_start_heirs: bool = False
     starter: str = ""
 
@@ -179,6 +183,7 @@ class WaitInQueue(StoreCommand[Reply]):
     start_ms: int
     slot_exp_ms: int = 0
     label: str = ""
+    by_worker: bool = False
     channel: str
 
 

@@ -82,13 +82,9 @@ class EventLog:
                 )  # fmt: skip
             case TaskEnded(pool=pool, task_id=task_id, why=why):
                 logger.error("the task %s, parked in pool %r, has ended without a run: %s", task_id, pool, why)
-            case LimitsDiffer(pool=pool, previous_limit=previous, limit=limit):
+            case LimitsDiffer(pool=pool, previous_limit=previous, limit=limit, counts=counts):
                 throttle.once(
-                    ("limit", pool),
-                    "pool %r is given two limits, %d and %d; the last one counts",
-                    pool,
-                    previous,
-                    limit,
+                    ("limit", pool), "pool %r is given two limits, %d and %d; %d counts", pool, previous, limit, counts
                 )
             case StoreUnreachable(doing=doing, error=error):
                 throttle.throttled(("store", doing), "%s: %s", doing, error)

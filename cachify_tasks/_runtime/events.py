@@ -141,11 +141,17 @@ class CopyDiscarded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsDiffer:
-    """Two limits are given for one pool; the last one counts."""
+    """Two limits are given for one pool.
+
+    Attributes:
+        counts: the one that does: a worker's before a direct call's, else the last one; or one that was set at run
+            time.
+    """
 
     pool: str
     previous_limit: int
     limit: int
+    counts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,11 @@ class SlotKeeper:
     def on_reply(self, request: SlotRequest, reply: Reply) -> Slot | None:
         runtime = self._runtime
         if reply.previous_limit:
-            runtime.emit(LimitsDiffer(pool=request.pool, previous_limit=reply.previous_limit, limit=request.limit))
+            runtime.emit(
+                LimitsDiffer(
+                    pool=request.pool, previous_limit=reply.previous_limit, limit=request.limit, counts=reply.limit
+                )
+            )
         if reply.status != "granted":
             return None
         slot = Slot(runtime.store, request, reply.token, FUNCTION_TOMB_MS)

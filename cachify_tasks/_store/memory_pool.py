@@ -32,6 +32,7 @@ class Pool:
     """The state of one pool. Only the thread that holds the store's lock may read or change it.
 
     Attributes:
+        from_worker: a worker gave the limit.
         earliest: no deadline lies before it.
         due: with tickets: when a reaper is due.
         tasks: task id -> the holder of its newest ticket.
@@ -39,6 +40,7 @@ class Pool:
 
     counter: int = 0
     given_limit: int = 0
+    from_worker: bool = False
     override: int | None = None
     slots: dict[str, SlotRecord] = field(default_factory=dict)
     deadlines: dict[str, int] = field(default_factory=dict)

@@ -145,12 +145,17 @@ class Script:
         return self.keep(status, token, (), previous_limit)
 
     def set_limit(self, c: SlotRequest) -> int:
-        """Take over the limit that an acquire gives; return the one before it, if that was another, else 0."""
+        """Take over the limit that an acquire gives; return the one before it, if that was another, else 0.
+
+        A worker's limit counts: a direct call's does not replace it for as long as the pool's state lives.
+        """
         pool, previous = self.pool, self.pool.given_limit
-        if c.limit <= 0 or previous == c.limit:
+        if c.limit <= 0:
             return 0
-        pool.given_limit = c.limit
-        return previous
+        if c.by_worker or not pool.from_worker:
+            pool.given_limit = c.limit
+        pool.from_worker = pool.from_worker or c.by_worker
+        return 0 if previous == c.limit else previous
 
     def take(self, c: SlotRequest, token: int) -> int:
         """Give the holder a slot that it runs in; return its token."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-# Fields of a pool's state beside the slots. `limit_from` (who gave the limit) has its name and is not written yet.
-NUMBERS: Final = ("counter", "limit", "override", "keep_until", "limit_from")
+NUMBERS: Final = ("counter", "limit", "override", "keep_until")  # fields of a pool's state
+LIMIT_FROM: Final = "limit_from"  # in the state; "worker": a worker gave the limit
 SLOT: Final = "slot:"  # + holder, in the state
 TICKET: Final = "ticket:"  # + holder, in the tickets, as the next three
 ENVELOPE: Final = "envelope:"  # + holder

@@ -83,18 +83,20 @@ def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ..
             return (
                 7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
                 command.limit, command.lease_ms, command.start_ms, command.slot_exp_ms, command.label,
-                _flag(command.first_delivery), _flag(command.can_start_heirs), *_ticket(command.ticket),
+                _flag(command.by_worker), _flag(command.first_delivery), _flag(command.can_start_heirs),
+                *_ticket(command.ticket),
             )  # fmt: skip
         case StartReserved():
             return (
                 7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
                 command.limit, command.lease_ms, command.start_ms, command.slot_exp_ms, command.label,
-                _flag(command.can_start_heirs), command.starter,
+                _flag(command.by_worker), _flag(command.can_start_heirs), command.starter,
             )  # fmt: skip
         case WaitInQueue():
             return (
                 7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
-                command.limit, command.lease_ms, command.start_ms, command.slot_exp_ms, command.label, command.channel,
+                command.limit, command.lease_ms, command.start_ms, command.slot_exp_ms, command.label,
+                _flag(command.by_worker), command.channel,
             )  # fmt: skip
         case Release():
             return (

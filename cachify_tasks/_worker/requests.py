@@ -28,7 +28,7 @@ def acquire(runtime: Runtime, limit: TaskLimit, delivery: Delivery, kind: str) -
     return Acquire(
         pool=pool, holder=holder, request_id=names.next(), limit=limit.max_size,
         lease_ms=runtime.lease_ms, start_ms=runtime.start_ms, slot_exp_ms=limit.slot_exp_ms, label=label,
-        first_delivery=not is_copy, can_start_heirs=True,
+        by_worker=True, first_delivery=not is_copy, can_start_heirs=True,
         ticket=_ticket(limit.parking, delivery, kind, is_copy),
     )  # fmt: skip
 
@@ -48,7 +48,7 @@ def start_reserved(runtime: Runtime, limit: TaskLimit | None, delivery: Delivery
     return StartReserved(
         pool=stored.pool, holder=holder, request_id=names.next(), limit=limit.max_size if limit else 0,
         lease_ms=runtime.lease_ms, start_ms=runtime.start_ms, slot_exp_ms=hard, label=label,
-        can_start_heirs=True, starter=stored.starter,
+        by_worker=True, can_start_heirs=True, starter=stored.starter,
     )  # fmt: skip
 
 

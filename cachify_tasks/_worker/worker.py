@@ -143,7 +143,11 @@ class Worker(Generic[M]):
         if self.outage.failing:
             self.outage.on_answer()
         if reply.previous_limit:
-            self.runtime.emit(LimitsDiffer(pool=command.pool, previous_limit=reply.previous_limit, limit=command.limit))
+            self.runtime.emit(
+                LimitsDiffer(
+                    pool=command.pool, previous_limit=reply.previous_limit, limit=command.limit, counts=reply.limit
+                )
+            )
         if reply.heirs:
             self.start_heirs(command.pool, reply.heirs)
         stored = delivery.state.stored

@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from .._core.commands import WAITER
-from .._store.records import ASIDE, CHANNEL, ENVELOPE, LEVEL, NUMBERS, SLOT, TASK, TICKET, SlotRecord, TicketRecord
+from .._store.records import (
+    ASIDE,
+    CHANNEL,
+    ENVELOPE,
+    LEVEL,
+    LIMIT_FROM,
+    NUMBERS,
+    SLOT,
+    TASK,
+    TICKET,
+    SlotRecord,
+    TicketRecord,
+)
 from .problems import Kind, Problem
 from .snapshot import TYPES, Keys, Snapshot
 
@@ -47,6 +59,8 @@ class Facts:
     def _state(self, field: str, value: str) -> None:
         if field in NUMBERS and re.fullmatch(r"-?\d+(\.\d+)?(e\+\d+)?", value):
             self.numbers[field] = int(float(value))
+        elif (field, value) == (LIMIT_FROM, "worker"):
+            pass
         elif field.startswith(SLOT):
             holder = field.removeprefix(SLOT)
             self.recorded.add(holder)

@@ -134,19 +134,21 @@ class Comparison:
             case Acquire(ticket=None):
                 return pool.acquire(
                     command.holder, command.request_id, limit=command.limit, ticket=False,
-                    first_delivery=command.first_delivery, can_start_heirs=command.can_start_heirs,
+                    first_delivery=command.first_delivery, by_worker=command.by_worker,
+                    can_start_heirs=command.can_start_heirs,
                 )  # fmt: skip
             case Acquire(ticket=ticket):
                 assert ticket is not None
                 return pool.acquire(
                     command.holder, command.request_id, limit=command.limit, park=ticket.park,
                     priority=ticket.priority, max_parked=ticket.max_parked, task_id=ticket.task_id,
-                    first_delivery=command.first_delivery, can_start_heirs=command.can_start_heirs,
+                    first_delivery=command.first_delivery, by_worker=command.by_worker,
+                    can_start_heirs=command.can_start_heirs,
                 )  # fmt: skip
             case StartReserved():
                 return pool.start_reserved(
                     command.holder, command.request_id, starter=command.starter or None, limit=command.limit,
-                    can_start_heirs=command.can_start_heirs,
+                    by_worker=command.by_worker, can_start_heirs=command.can_start_heirs,
                 )  # fmt: skip
             case WaitInQueue():
                 return pool.wait_in_queue(command.holder, command.request_id, limit=command.limit)

@@ -70,6 +70,7 @@ class Pool:
     """One pool and its scripts. A holder is in at most one of `slots` and `queue`.
 
     Attributes:
+        from_worker: a worker gave the limit.
         counter: gives tokens and ranks. In Redis max(counter + 1, server time in µs).
         tickets: parked, reserved, not yet acknowledged, or the standby copy of a running task.
         tasks: task id -> the holder of its newest ticket.
@@ -83,6 +84,7 @@ class Pool:
 
     def __init__(self, limit: int = 0) -> None:
         self.given_limit = limit
+        self.from_worker = False
         self.override: int | None = None
         self.counter = 0
         self.slots: dict[str, Slot] = {}
@@ -103,10 +105,10 @@ class Pool:
     def acquire(
         self, holder: str, request_id: RequestId, *, limit: int = 0, ticket: bool = True, park: bool = True,
         priority: int = 0, max_parked: int = 0, task_id: str = "", first_delivery: bool = False,
-        can_start_heirs: bool = True,
+        by_worker: bool = False, can_start_heirs: bool = True,
     ) -> Reply:  # fmt: skip
         """A delivery has arrived. request_id: one for each arrival; a command that is sent again keeps it."""
-        heirs = self._begin(limit, can_start_heirs, asker=holder)
+        heirs = self._begin(limit, by_worker, can_start_heirs, asker=holder)
         slot, status = self.slots.get(holder), "granted"
         if slot and slot.request_id == request_id:  # sent again: the reply was lost
             pass
@@ -131,10 +133,10 @@ class Pool:
 
     def start_reserved(
         self, holder: str, request_id: RequestId, *, starter: RequestId | None = None, limit: int = 0,
-        can_start_heirs: bool = True,
+        by_worker: bool = False, can_start_heirs: bool = True,
     ) -> Reply:  # fmt: skip
         """An heir is about to start, here or after a hint; the store owns its message."""
-        heirs = self._begin(limit, can_start_heirs, asker=holder)
+        heirs = self._begin(limit, by_worker, can_start_heirs, asker=holder)
         slot, status = self.slots.get(holder), "dropped"
         if slot and slot.request_id == request_id:
             status = "granted"
@@ -147,7 +149,7 @@ class Pool:
 
     def wait_in_queue(self, holder: str, request_id: RequestId, *, limit: int = 0) -> Reply:
         """A function asks for a slot: at first, when it is notified, and now and then without a notification."""
-        self._begin(limit, can_start_heirs=False, asker=holder)
+        self._begin(limit, by_worker=False, can_start_heirs=False, asker=holder)
         slot, status = self.slots.get(holder), "granted"
         if slot and slot.request_id == request_id:
             pass
@@ -252,10 +254,11 @@ class Pool:
 
     # Their parts
 
-    def _begin(self, limit: int, can_start_heirs: bool, asker: str) -> Heirs:
+    def _begin(self, limit: int, by_worker: bool, can_start_heirs: bool, asker: str) -> Heirs:
         self.notified = ()
-        if limit > 0:
+        if limit > 0 and (by_worker or not self.from_worker):  # a worker's limit counts, not a direct call's
             self.given_limit = limit
+            self.from_worker = by_worker
         return self._settle(can_start_heirs, asker=asker)
 
     def _settle(self, can_start_heirs: bool, *, asker: str = "", starter: RequestId | None = None) -> Heirs:

@@ -77,8 +77,8 @@ def test_two_limits_for_one_pool_make_an_event_each_time(cachify):
                 pass
 
     assert [event for event in seen if isinstance(event, LimitsDiffer)] == [
-        LimitsDiffer(pool="p", previous_limit=1, limit=2),
-        LimitsDiffer(pool="p", previous_limit=2, limit=1),
+        LimitsDiffer(pool="p", previous_limit=1, limit=2, counts=2),
+        LimitsDiffer(pool="p", previous_limit=2, limit=1, counts=1),
     ]
 
 

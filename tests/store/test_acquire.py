@@ -292,6 +292,31 @@ def test_another_limit_for_one_pool_is_reported_once_and_the_last_one_counts(sto
     assert (reply.status, reply.held, reply.limit, reply.previous_limit) == ("full", 2, 1, 2)
 
 
+def test_a_limit_of_a_direct_call_does_not_replace_a_workers(store):
+    store.acquire("a", limit=1, by_worker=True)
+
+    reply = store.plain("script", limit=4)
+
+    assert (reply.status, reply.limit, reply.previous_limit) == ("full", 1, 1)
+    assert store.wait("waits", limit=4).limit == 1
+    assert store.acquire("b", limit=2, by_worker=True).limit == 2
+    assert store.problems() == []
+
+
+def test_a_limit_of_a_worker_replaces_a_direct_calls(store):
+    store.plain("script", limit=4)
+
+    assert store.acquire("a", limit=1, by_worker=True).limit == 1
+    assert store.plain("script again", limit=4).status == "full"
+
+
+def test_a_worker_that_gives_the_limit_of_a_direct_call_makes_it_its_own(store):
+    store.plain("script", limit=2)
+    store.acquire("a", limit=2, by_worker=True)
+
+    assert store.plain("another script", limit=4).limit == 2
+
+
 def test_a_lower_limit_evicts_nobody(store):
     first, second = store.acquire("a", limit=2), store.acquire("b", limit=2)
     store.acquire("c", limit=1)

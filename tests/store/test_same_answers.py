@@ -86,7 +86,7 @@ class TwoStores(RuleBasedStateMachine):
     @rule(
         holder=st.sampled_from(TASKS), limit=limits, park=flags, can_start_heirs=flags, lost=flags,
         priority=st.sampled_from([0, 0, 0, 1, 255]), max_parked=st.sampled_from([0, 0, 1, 2]),
-        first_delivery=st.sampled_from([False, False, False, True]),
+        first_delivery=st.sampled_from([False, False, False, True]), by_worker=flags,
         slot_exp_ms=st.sampled_from([0, 0, 0, 7_000, 45_000]), envelope=st.sampled_from([b"message", b"message", b""]),
     )  # fmt: skip
     def acquire(
@@ -103,6 +103,7 @@ class TwoStores(RuleBasedStateMachine):
     @rule(
         holder=st.sampled_from(TASKS), limit=limits, can_start_heirs=flags, lost=flags,
         slot_exp_ms=st.sampled_from([0, 0, 0, 7_000, 45_000]), starter=st.sampled_from(["", "", "none"]),
+        by_worker=flags,
     )  # fmt: skip
     def start_reserved(self, holder: str, limit: int, lost: bool, **options: Any) -> None:
         self.send(StartReserved(**self.request(holder, limit, "task", options)), lost=lost)

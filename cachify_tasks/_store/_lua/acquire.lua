@@ -1,16 +1,16 @@
 -- acquire: ask for a slot; when the pool is full, wait in its queue if there is a ticket that says so.
 -- KEYS 7 tombstone
 -- ARGV 3 holder
--- ARGV 10 first_delivery, 11 can_start_heirs
--- ARGV 12 kind, 13 envelope, 14 task_id, 15 park, 16 priority, 17 max_parked: of the ticket; not sent without one
+-- ARGV 11 first_delivery, 12 can_start_heirs
+-- ARGV 13 kind, 14 envelope, 15 task_id, 16 park, 17 priority, 18 max_parked: of the ticket; not sent without one
 -- reply: granted token | parked | standby | dropped | full, with the heirs that it reserved slots for
 local holder = ARGV[3]
 -- include records
 -- include pool
 -- include request
-local first_delivery, can_start_heirs = ARGV[10] == '1', ARGV[11] == '1'
-local kind, envelope, task_id = ARGV[12], ARGV[13], ARGV[14]
-local park, priority, max_parked = ARGV[15] == '1', ARGV[16], ARGV[17]
+local first_delivery, can_start_heirs = ARGV[11] == '1', ARGV[12] == '1'
+local kind, envelope, task_id = ARGV[13], ARGV[14], ARGV[15]
+local park, priority, max_parked = ARGV[16] == '1', ARGV[17], ARGV[18]
 
 may_put_ticket = kind and (record or held >= limit)
 -- include tickets

@@ -22,7 +22,7 @@ local now = now_text + 0
 
 -- counter: the last token or rank. given_limit: the last acquire's; override: the one set at run time. keep_until: until
 -- when the pool's keys live at least, in ms; -1: there are tickets, so they have no TTL. record: the holder's slot.
-local state = call('HMGET', STATE, 'counter', 'limit', 'override', 'keep_until', SLOT .. holder)
+local state = call('HMGET', STATE, 'counter', 'limit', 'override', 'keep_until', SLOT .. holder, 'limit_from')
 local counter, given_limit, override = state[1] or '0', state[2] or '0', state[3]
 local keep_until = tonumber(state[4]) or 0
 local limit = tonumber(override or given_limit)

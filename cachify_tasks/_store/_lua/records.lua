@@ -1,5 +1,5 @@
 -- records: how slots, tickets and tombstones are written down. The Lua files agree on it here, Python in records.py.
--- Fields of the state: counter, limit, override, keep_until, limit_from (who gave the limit; nothing writes it yet), and
+-- Fields of the state: counter, limit, override, keep_until, limit_from (worker: a worker gave the limit), and
 -- "slot:<holder>".
 -- Fields of the tickets: "ticket:<holder>"; "envelope:<holder>" of a task, "channel:<holder>" of a function that waits;
 -- "task:<task id>", which names the holder of that task's newest ticket.

@@ -1,13 +1,13 @@
 -- start_reserved: take the slot that is reserved for a parked task. The store keeps the task's message.
 -- KEYS 7 tombstone
 -- ARGV 3 holder
--- ARGV 10 can_start_heirs, 11 starter
+-- ARGV 11 can_start_heirs, 12 starter
 -- reply: granted token | parked | dropped, with the heirs that it reserved slots for
 local holder = ARGV[3]
 -- include records
 -- include pool
 -- include request
-local can_start_heirs, starter = ARGV[10] == '1', ARGV[11]
+local can_start_heirs, starter = ARGV[11] == '1', ARGV[12]
 
 -- include tickets
 -- include settle

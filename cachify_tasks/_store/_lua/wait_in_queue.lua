@@ -1,13 +1,13 @@
 -- wait_in_queue: ask for a slot for a function that waits, and stay in the queue until there is one.
 -- KEYS 7 tombstone
 -- ARGV 3 holder
--- ARGV 10 channel
+-- ARGV 11 channel
 -- reply: granted token | parked | dropped
 local holder = ARGV[3]
 -- include records
 -- include pool
 -- include request
-local channel, can_start_heirs = ARGV[10], false
+local channel, can_start_heirs = ARGV[11], false
 
 may_put_ticket = held >= limit
 -- include tickets

@@ -119,6 +119,12 @@ MUTANTS = [
         "test_nobody_overtakes_the_queue",
     ),
     Mutant(
+        "a worker's limit counts before a direct call's",
+        ("request", "if by_worker or not from_worker then", "if true then"),
+        ("if c.by_worker or not pool.from_worker:", "if True:"),
+        "test_a_limit_of_a_direct_call_does_not_replace_a_workers",
+    ),
+    Mutant(
         "the limit is a limit",
         ("acquire", "local free = held < limit", "local free = held <= limit"),
         (
