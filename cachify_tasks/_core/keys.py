@@ -56,6 +56,11 @@ class Schema:
         """The key that says which version and layout the keys of this prefix have; its own name never changes."""
         return f"{{{self.prefix}}}:schema"
 
+    @property
+    def pattern(self) -> str:
+        """Matches all keys of this prefix, in an ACL rule of Redis."""
+        return f"{self._tagged('').rpartition(':')[0]}:*" if self.layout == "single" else f"*{self.prefix}*"
+
     def _pool(self, name: str) -> PoolKeys:
         base = self.base(name)
         pool = f"{base}:pool:{name}:"

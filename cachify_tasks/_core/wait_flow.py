@@ -13,6 +13,7 @@ from .flows import Abandoned, Await, Flow, Wakeup
 
 S = TypeVar("S")
 SUBSCRIBED_S: Final = 1.0  # how long to wait for the subscription before asking: pub/sub may not be permitted
+UNHEARD_S: Final = 1.0  # between two questions, while notifications do not arrive
 TOMB_MS: Final = 5_000  # for so long the store recognises a request that arrives after the waiter has gone
 
 
@@ -38,7 +39,7 @@ def wait_in_queue(
     The store reserves a free slot for the oldest in the queue and notifies it, and that one asks again, as the same
     arrival. It also asks without a notification: one can get lost, and when a lease ends there may be nobody but
     waiters to notice. So it asks within a third of a lease, and before a slot that it does not know of is taken from
-    it.
+    it; each second while notifications do not arrive (pub/sub is cut off, or not permitted).
 
     If the waiting ends in any other way (a signal, a cancellation, an error), nobody knows whether this arrival has a
     ticket, a reserved slot or a slot: the release by its request id frees all of them.
@@ -74,7 +75,7 @@ def wait_in_queue(
             if left <= 0:
                 yield Withdraw(pool=request.pool, holder=request.holder, start_ms=request.start_ms, tomb_ms=TOMB_MS)
                 return found
-            yield Await(wakeup, min(left, interval))
+            yield Await(wakeup, min(left, interval if wakeup.listening else UNHEARD_S))
     except (CachifyStoreError, Abandoned, GeneratorExit):
         if wakeup is not None:
             waiters.later(release)

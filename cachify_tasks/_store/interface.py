@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from .._core.commands import StoreCommand
@@ -11,6 +12,19 @@ from ..errors import CachifyStoreError
 from .wakeups import Wakeups
 
 A = TypeVar("A")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """How a server is set up.
+
+    Attributes:
+        eviction: what it does when its memory is full ("noeviction" is what slots need); empty: unknown.
+        persistent: are slots and parked tasks there again after a restart? None: unknown.
+    """
+
+    eviction: str = ""
+    persistent: bool | None = None
 
 
 class Store(Protocol):
@@ -57,8 +71,12 @@ class Store(Protocol):
     def wakeups(self) -> Wakeups:
         """The wakeups of the functions that wait for a slot in this process."""
 
-    def eviction(self) -> str:
-        """What the store does when its memory is full ("noeviction" is what slots need); empty: unknown."""
+    def server(self) -> ServerFacts:
+        """What a worker warns of when it starts.
+
+        Raises:
+            CachifyStoreError: the server is a node of a Redis Cluster, and this client knows no other nodes.
+        """
 
     def close(self) -> None:
         """Close the synchronous connections that the store opened itself. It opens others when it is used again."""

@@ -26,6 +26,7 @@ from .._core.commands import (
     Ticketed,
 )
 from ..errors import CachifyStoreError
+from .interface import ServerFacts
 from .memory_pool import Pool
 from .memory_scripts import Notification, Script, find, inspect, size
 from .wakeups import Wakeups
@@ -113,8 +114,8 @@ class MemoryStore:
             except Exception:  # the caller, which freed the slot, has done nothing wrong
                 logger.exception("a waiter for a slot could not be called: %r on %r", holder, channel)
 
-    def eviction(self) -> str:
-        return "noeviction"
+    def server(self) -> ServerFacts:
+        return ServerFacts("noeviction")
 
     def close(self) -> None:
         """Nothing is open."""

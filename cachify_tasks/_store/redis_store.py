@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, cast
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
+    MovedError,
     NoPermissionError,
     NoScriptError,
     RedisError,
@@ -27,6 +28,7 @@ from .._redis.loop_clients import LoopClient, LoopClients
 from .._redis.sync_connection import SyncSender, direct
 from ..errors import CachifyStoreError
 from ..settings import hide_password
+from .interface import ServerFacts
 from .key_commands import aask, answer_of, ask, calls_of, check_version, ping
 from .scripts import Codec, arguments, decoded, evalsha, packed, script, text, whole
 from .wakeup_listener import Listener
@@ -35,6 +37,10 @@ from .wakeups import Wakeups
 A = TypeVar("A")
 
 PING_EVERY: Final = 60.0  # seconds
+ONE_NODE: Final = (
+    "is a node of a Redis Cluster, which has a part of the keys alone: give sync_client=RedisCluster(...), or the URL "
+    "of a server that is in no cluster"
+)
 
 
 def denied(error: BaseException | None) -> bool:
@@ -44,8 +50,12 @@ def denied(error: BaseException | None) -> bool:
     return isinstance(error, denials) or refused
 
 
-def _wrapped(error: Exception, shown: str) -> CachifyStoreError:
+def _wrapped(error: Exception, shown: str, schema: Schema) -> CachifyStoreError:
     reason = "refused the credentials" if denied(error) else "could not answer"
+    if isinstance(error, MovedError):
+        return CachifyStoreError(f"the store {shown} {ONE_NODE}: {error}")
+    if isinstance(error, NoPermissionError):
+        reason = f"does not permit this user what it needs (keys {schema.pattern}, channels {schema.wakeups('*')})"
     return CachifyStoreError(f"the store {shown} {reason}: {type(error).__name__}: {error}")
 
 
@@ -104,7 +114,7 @@ class RedisStore:
             else:
                 answer = self._run(client, command)  # type: ignore[arg-type]  # no other kinds are executed
         except RedisError as error:
-            raise _wrapped(error, self.shown) from error
+            raise _wrapped(error, self.shown, self.schema) from error
         return cast("A", answer)
 
     def _ask(self, client: Any, command: KeyCommand) -> Any:
@@ -179,7 +189,7 @@ class RedisStore:
                     pipe.execute_command("EVALSHA", script(command.script).sha, *arguments(command, self.schema, now))
                 replies = pipe.execute(raise_on_error=False)
         except RedisError as error:
-            raise _wrapped(error, self.shown) from error
+            raise _wrapped(error, self.shown, self.schema) from error
         return self.codec.answers(scripts, replies)
 
     def _answers_after_error(self, commands: Sequence[ScriptCommand], replies: Sequence[Any]) -> list[Any]:
@@ -203,7 +213,7 @@ class RedisStore:
             return error
 
     def failure(self, error: Exception) -> CachifyStoreError:
-        return _wrapped(error, self.shown)
+        return _wrapped(error, self.shown, self.schema)
 
     def make_connection(self) -> Any:
         """A redis-py connection for the caller alone, not connected yet."""
@@ -281,14 +291,23 @@ class RedisStore:
                 reply = await client.execute_command("EVAL", code.text, *args)
             return decoded(command, reply)
         except RedisError as error:
-            raise _wrapped(error, self.shown) from error
+            raise _wrapped(error, self.shown, self.schema) from error
 
-    def eviction(self) -> str:
-        """What the server does when its memory is full: its maxmemory-policy; empty where it does not tell."""
+    def server(self) -> ServerFacts:
+        client = self.client
         try:
-            return str(self.client.info("memory").get("maxmemory_policy", ""))
+            info = client.info()
         except RedisError:
-            return ""
+            return ServerFacts()
+        if info.get("cluster_enabled") and self.schema.layout == "single":
+            raise CachifyStoreError(f"the store {self.shown} {ONE_NODE}")
+        eviction = str(info.get("maxmemory_policy", ""))
+        if info.get("aof_enabled"):
+            return ServerFacts(eviction, persistent=True)
+        try:
+            return ServerFacts(eviction, persistent=bool(client.config_get("save").get("save")))
+        except RedisError:
+            return ServerFacts(eviction)
 
     def close(self) -> None:
         """Close the synchronous connections that this store opened itself; who waits asks now and then."""

@@ -115,13 +115,22 @@ def _greet(runtime: Runtime) -> None:
         logger.error("%s; until it answers, tasks with a pool %s", error, meanwhile)
         return
     logger.info("cachify: slots in %s, lease %g s", store.shown, runtime.lease_ms / 1000)
-    policy = store.eviction()
-    if policy not in ("", "noeviction"):
+    try:
+        facts = store.server()
+    except CachifyStoreError as error:
+        raise ImproperlyConfigured(f"cachify_url: {error}") from None
+    if facts.eviction not in ("", "noeviction"):
         logger.warning(
             "the store %s evicts keys when its memory is full (maxmemory-policy %s): slots would be forgotten, "
             "limits exceeded; set noeviction",
             store.shown,
-            policy,
+            facts.eviction,
+        )
+    if facts.persistent is False:
+        logger.warning(
+            "the store %s has no persistence (appendonly no, save empty): a restart of it loses parked tasks, whose "
+            "messages are nowhere else",
+            store.shown,
         )
 
 

@@ -1,7 +1,13 @@
 """What depends on the server: its clock, what its user may do, whether it is a cluster."""
 
-import redis
+import re
+from pathlib import Path
 
+import pytest
+import redis
+from redis.exceptions import MovedError
+
+from cachify_tasks import init_cachify
 from cachify_tasks._core.commands import (
     Acquire,
     Claim,
@@ -15,7 +21,9 @@ from cachify_tasks._core.commands import (
     Ticketed,
     Withdraw,
 )
+from cachify_tasks._store.interface import ServerFacts
 from cachify_tasks._store.redis_store import RedisStore
+from cachify_tasks.errors import CachifyPoolFullError, CachifyStoreError
 from tests.support.stores import POOL, opened
 from tests.support.waiting import wait_until
 
@@ -90,3 +98,92 @@ def test_a_cluster_answers_for_pools_of_all_its_slots(private_server):
         assert [heir.envelope for heir in store.execute(Sweep(pool=pools[7], start_ms=60000)).heirs] == [b"\xff"]
         assert store.execute(Due()).pools == sorted(set(pools) - {pools[7]})
         assert [store.execute(Claim("reaper", 60_000)) for _ in range(2)] == [True, False]
+
+
+# How the server is set up
+
+
+@pytest.mark.parametrize(
+    ("options", "persistent"),
+    [({}, False), ({"append_only": True}, True), ({"extra_args": ["--save", "60 1"]}, True)],
+    ids=["nothing", "appendonly", "save"],
+)
+def test_a_store_tells_whether_a_restart_loses_parked_tasks(private_server, options, persistent):
+    store = RedisStore("t", private_server(**options).url)
+
+    assert store.server() == ServerFacts("noeviction", persistent)
+    store.close()
+
+
+def test_a_server_that_tells_nothing_is_warned_of_for_nothing(private_server):
+    server = private_server()
+    with redis.Redis.from_url(server.url) as client:
+        client.acl_setuser("mute", enabled=True, nopass=True, commands=["+@all", "-info"], keys=["*"])
+    store = RedisStore("t", server.url.replace("redis://", "redis://mute:@"))
+
+    assert store.server() == ServerFacts()
+    store.close()
+
+
+def test_the_url_of_a_cluster_node_is_refused(private_server, tmp_path):
+    server = private_server(extra_args=["--cluster-enabled", "yes", "--cluster-config-file", str(tmp_path / "nodes")])
+    store = RedisStore("t", server.url)
+
+    with pytest.raises(CachifyStoreError, match=r"is a node of a Redis Cluster, .* give sync_client=RedisCluster"):
+        store.server()
+    store.close()
+
+
+def test_a_key_that_another_node_of_the_cluster_has_is_an_error_that_says_so():
+    store = RedisStore("t", "redis://localhost:1/0")
+
+    assert "is a node of a Redis Cluster" in str(store.failure(MovedError("3999 127.0.0.1:6381")))
+
+
+# Access rules
+
+
+def acl_of_the_docs(client: redis.Redis, password: str) -> None:
+    """Make the user of the rule that the documentation gives."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "store-outage.md"
+    (rule,) = re.findall(r"ACL SETUSER .*", page.read_text())
+    client.execute_command(*rule.replace(">secret", f">{password}").split())
+
+
+@pytest.fixture
+def acl_url(private_server) -> str:
+    server = private_server()
+    with redis.Redis.from_url(server.url) as client:
+        acl_of_the_docs(client, "pass")
+    return str(server.url).replace("redis://", "redis://cachify:pass@")
+
+
+async def test_the_access_rule_of_the_docs_is_enough(acl_url):
+    cachify = init_cachify(url=acl_url, is_global=False)
+    narrow = cachify.pool("p", max_size=1)
+    with narrow, pytest.raises(CachifyPoolFullError):
+        narrow.acquire(timeout=1.5)  # subscribed, and woken by nobody
+    async with narrow:
+        with pytest.raises(CachifyPoolFullError):
+            await narrow.aacquire(timeout=0.1)
+    store = cachify._runtime.store
+    assert store.execute(Pools()) == store.execute(Ticketed()) == store.execute(Due()).pools == []
+    assert store.execute(Claim("c", 1000))
+    assert store.server() == ServerFacts("noeviction", persistent=False)
+    assert isinstance(store, RedisStore)
+    with redis.Redis.from_url(acl_url) as client, pytest.raises(redis.exceptions.NoPermissionError):
+        client.flushall()
+    await cachify.aclose()
+    cachify.close()
+
+
+def test_a_user_without_the_keys_is_told_which_ones_are_needed(acl_url):
+    cachify = init_cachify(url=acl_url, prefix="OTHER-", is_global=False)
+
+    with pytest.raises(CachifyStoreError) as caught, cachify.pool("p", max_size=1):
+        pass
+
+    text = str(caught.value)
+    assert "does not permit this user what it needs (keys {OTHER-}:*, channels OTHER-:1:wakeups:*)" in text
+    assert "refused the credentials" not in text
+    cachify.close()
