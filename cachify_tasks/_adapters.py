@@ -38,19 +38,19 @@ class Admission:
         slot: the slot that the worker holds for this run; None: it holds none.
         full: the pool was full: how full it was, and how often the task was put off.
         decision: what to do instead of running; None: run.
-        key_error: the arguments make no key, and no slot is held. Those that do not fit the function run into its own
-            error; with others the call fails with this one.
         default: the strategy that stands for an `on_full` that was not given.
         inline: no worker has asked for a slot (an eager task): ask here, with the defaults of tasks.
+        key_error: the arguments make no key, and no slot is held. Those that do not fit the function run into its own
+            error; with others the call fails with this one.
     """
 
     runtime: Runtime
     slot: Slot | None = None
     full: FullPool | None = None
     decision: Decision | None = None
-    key_error: Exception | None = None
     default: Strategy | Unset | None = UNSET
     inline: bool = False
+    key_error: Exception | None = None
 
 
 Probe: TypeAlias = "Callable[[Policy], Admission | None]"

@@ -33,7 +33,7 @@ class StoreSettings(TypedDict, total=False):
     lease_ttl: Seconds
     start_timeout: Seconds
     on_store_error: StoreErrorChoice | Unset
-    default_on_full: OnFull | str
+    default_on_full: OnFull
 
 
 def init_cachify(
@@ -138,7 +138,7 @@ def make_runtime(
     cache_ttl: Seconds | None = None,
 ) -> Runtime:
     """A runtime for checked settings. Nothing is connected yet."""
-    default = as_strategy(settings.default_on_full, called="default_on_full", names=True)
+    default = as_strategy(settings.default_on_full, called="default_on_full")
     hard = slot_exp_ms(slot_exp)
     return Runtime(
         _make_store(settings, sync_client, async_client),

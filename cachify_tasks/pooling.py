@@ -22,11 +22,11 @@ from ._runtime.runtime import Runtime
 from ._runtime.slot import Slot
 from ._runtime.wrappers import pooled_wrapper
 from .settings import UNSET, Unset
-from .strategies import CachedFallback, Callback, Drop, Park, Raise, Reschedule, Wait, as_strategy
+from .strategies import CachedFallback, Callback, Drop, Park, Raise, Refusing, Reschedule, Wait, as_strategy
 
 __all__ = ["AsyncPoolWrappedF", "Pool", "SyncPoolWrappedF", "WrappedFunctionPool", "pool", "pooled"]
 
-OnFull: TypeAlias = Strategy | Callable[..., object] | Unset | None
+OnFull: TypeAlias = Strategy | Callable[..., object] | Refusing | Literal["drop"] | Unset | None
 
 
 def pool(key: str, max_size: int, slot_exp: Seconds | Unset | None = UNSET) -> Pool:
@@ -53,14 +53,13 @@ def pooled(
 ) -> AlwaysPool: ...
 @overload
 def pooled(
-    key: str, max_size: int, on_full: Raise | Reschedule | CachedFallback | Park | Wait, raise_on_full: bool = ...,
-    slot_exp: Seconds | Unset | None = ...,
+    key: str, max_size: int, on_full: Raise | Reschedule | CachedFallback | Park | Wait | Refusing,
+    raise_on_full: bool = ..., slot_exp: Seconds | Unset | None = ...,
 ) -> AlwaysPool: ...  # fmt: skip
 @overload
 def pooled(
-    key: str, max_size: int, on_full: Drop | Callback | Callable[..., object] | Unset | None = ...,
-    raise_on_full: bool = ...,
-    slot_exp: Seconds | Unset | None = ...,
+    key: str, max_size: int, on_full: Drop | Callback | Callable[..., object] | Literal["drop"] | Unset | None = ...,
+    raise_on_full: bool = ..., slot_exp: Seconds | Unset | None = ...,
 ) -> WrappedFunctionPool: ...  # fmt: skip
 def pooled(
     key: str,
@@ -75,9 +74,9 @@ def pooled(
         key: the pool's name; fields such as `{user_id}` are filled from the call's arguments, `{user.id}` from their
             attributes or items, `{}` and `{0}` from `*args`.
         max_size: the most calls at once, an int of at least 1.
-        on_full: the strategy when all slots are taken, or a callable that gets the call's own arguments and whose
-            result is returned. None: return None. Not given: a direct call returns None, a task does what the setting
-            `default_on_full` says: it is parked, if that is not given either.
+        on_full: the strategy when all slots are taken, or its name (`"drop"`), or a callable that gets the call's own
+            arguments and whose result is returned. None: return None. Not given: a direct call returns None, a task
+            does what the setting `default_on_full` says: it is parked, if that is not given either.
         raise_on_full: raise `CachifyPoolFullError`, whatever `on_full` says.
         slot_exp: seconds after which a slot no longer counts, renewed or not; None: no such limit. Without it a slot is
             renewed as long as its process lives.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from ._checks import Seconds, count, flag, milliseconds, number
 from ._core.decisions import (
@@ -300,6 +300,7 @@ class Callback:
         return f"Callback({getattr(self.function, '__qualname__', repr(self.function))})"
 
 
+Refusing: TypeAlias = Literal["raise", "reschedule", "park", "cached_fallback"]  # names: a direct call never gets None
 NAMED: Final[dict[str, Callable[[], Strategy]]] = {
     "raise": Raise,
     "drop": Drop,
@@ -309,25 +310,24 @@ NAMED: Final[dict[str, Callable[[], Strategy]]] = {
 }
 
 
-def as_strategy(value: object, *, called: str = "on_full", names: bool = False) -> Strategy | Unset | None:
-    """The strategy that a user's value means; None and UNSET stay.
+def as_strategy(value: object, *, called: str = "on_full") -> Strategy | Unset | None:
+    """The strategy that a user's value means, or the name of one ("drop"); None and UNSET stay.
 
     Args:
         called: the option, as messages name it.
-        names: accept the names of strategies, such as "drop".
 
     Raises:
         CachifySettingError: it is none; the message lists what is valid.
     """
     if value is None or isinstance(value, Unset):
         return value
-    if isinstance(value, str) and names:
+    if isinstance(value, str):
         made = NAMED.get(value.strip().lower().replace("-", "_"))
         if made is not None:
             return made()
-    # Names are for tasks alone, which cannot use Wait().
-    valid = "a strategy such as Park(), Raise(), Drop(), Reschedule(), CachedFallback(), " + (
-        f"a callable, or one of the names {', '.join(NAMED)}" if names else "Wait(), a callable, or None"
+    valid = (
+        "a strategy such as Park(), Raise(), Drop(), Reschedule(), CachedFallback(), Wait(), a callable, None, or one "
+        f"of the names {', '.join(NAMED)}"
     )
     if isinstance(value, type):
         raise CachifySettingError(f"{called} must be {valid}; {value.__name__} is a class: write {value.__name__}()")

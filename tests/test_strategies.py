@@ -5,7 +5,17 @@ from http import HTTPStatus
 
 import pytest
 
-from cachify_tasks import CachedFallback, CachifySettingError, Callback, Drop, Raise, Reschedule, pooled
+from cachify_tasks import (
+    CachedFallback,
+    CachifyPoolFullError,
+    CachifySettingError,
+    Callback,
+    Drop,
+    Raise,
+    Reschedule,
+    pool,
+    pooled,
+)
 from cachify_tasks._checks import count
 from cachify_tasks._core.decisions import Defer, FullPool, Invoke, RaiseFull, Recall, Skip
 from cachify_tasks.settings import UNSET
@@ -71,7 +81,7 @@ def test_after_so_many_attempts_another_strategy_decides():
         ({"max_attempts": 0}, ValueError, "max_attempts must be an int of at least 1"),
         ({"max_attempts": 1.0}, TypeError, "max_attempts must be an int of at least 1"),
         ({"then": Drop()}, ValueError, "then needs max_attempts"),
-        ({"max_attempts": 1, "then": "drop"}, CachifySettingError, "then must be a strategy"),
+        ({"max_attempts": 1, "then": "dorp"}, CachifySettingError, "then must be a strategy"),
     ],
 )
 def test_an_option_that_reschedule_cannot_take_is_refused(options, error, message):
@@ -93,7 +103,7 @@ def test_an_option_that_a_strategy_cannot_take_is_refused(make, error):
         make()
 
 
-@pytest.mark.parametrize("value", ["drop", 7, object(), [Drop()]])
+@pytest.mark.parametrize("value", ["dorp", 7, object(), [Drop()]])
 def test_an_on_full_that_is_no_strategy_is_refused_and_what_is_valid_is_named(value):
     with pytest.raises(
         CachifySettingError, match=r"on_full must be a strategy such as Park\(\), Raise\(\), Drop\(\).*\(pool 'p'\)"
@@ -108,8 +118,18 @@ def test_a_class_in_place_of_a_strategy_is_refused_with_a_hint(value):
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_a_setting_may_name_a_strategy(name):
-    assert isinstance(as_strategy(f" {name.upper().replace('_', '-')} ", names=True), NAMED[name])  # type: ignore[arg-type]
+def test_a_strategy_may_be_named(name):
+    assert isinstance(as_strategy(f" {name.upper().replace('_', '-')} "), NAMED[name])  # type: ignore[arg-type]
+
+
+def test_a_decorator_takes_the_name_of_a_strategy(cachify):
+    @pooled("p", max_size=1, on_full="raise")
+    def work() -> int:
+        return 1
+
+    assert work() == 1
+    with pool("p", max_size=1), pytest.raises(CachifyPoolFullError):
+        work()
 
 
 def test_a_strategy_of_ones_own_is_one_class():

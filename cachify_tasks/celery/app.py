@@ -199,7 +199,7 @@ def mark(task: Any) -> None:
     policy = task_policy(task)
     if policy is not None:
         check_one_policy(task)
-        _show_own_arguments(task)
+        _show_own_arguments(task.run, getattr(task, "_orig_run", None))
     if policy is not None and "size" not in vars(task):
 
         def size(*args: object, **kwargs: object) -> object:
@@ -209,14 +209,14 @@ def mark(task: Any) -> None:
         task.size = staticmethod(own) if isinstance(task, type) else own
 
 
-def _show_own_arguments(task: Any) -> None:
+def _show_own_arguments(run: object, own: object) -> None:
     """Celery's wrapper of `autoretry_for` shows the function's signature, `self` included: it has copied what is on it.
 
     By that signature `Task.retry(kwargs=...)` finds out which argument a keyword replaces.
     """
-    own, run = getattr(task, "_orig_run", None), task.run
-    if inspect.ismethod(own) and "__signature__" in getattr(run, "__dict__", ()):
-        run.__signature__ = inspect.signature(own)
+    shown = getattr(run, "__dict__", {})
+    if inspect.ismethod(own) and "__signature__" in shown:
+        shown["__signature__"] = inspect.signature(own)
 
 
 def mark_tasks(sender: Celery, **_: object) -> None:

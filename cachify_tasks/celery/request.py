@@ -55,7 +55,7 @@ class Gated:
         if on_success is not None:
             cls.on_success = _then_freeing(on_success)  # type: ignore[attr-defined]
 
-    def on_failure(self, exc_info: Any, *args: object, **kwargs: object) -> object:
+    def on_failure(self, exc_info: object, *args: object, **kwargs: object) -> object:
         error = getattr(exc_info, "exception", None)
         error = getattr(error, "exc", error)
         delivery = self.cachify

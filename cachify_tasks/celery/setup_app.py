@@ -46,7 +46,7 @@ def setup(app: Celery, **settings: Any) -> None:
     given = Settings.checked(settings)
     if given.url is not None:
         check_url(given.url, called=f"{PREFIX}url")
-    as_strategy(given.default_on_full, called="default_on_full", names=True)
+    as_strategy(given.default_on_full, called="default_on_full")
     known = _states.get(app)
     if known is not None:
         if settings and settings != known.given:
