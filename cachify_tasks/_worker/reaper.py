@@ -18,7 +18,7 @@ logger = logging.getLogger("cachify_tasks")
 
 EVERY: Final = 0.43  # seconds between two looks of a worker, each of two commands
 SPREAD: Final = 0.1  # of that, by chance: so that it is not always the same worker that gets the claim
-RARELY: Final = 5.0  # seconds between two looks while nothing waits in any pool
+RARELY: Final = 10.0  # seconds between two looks while nothing waits in any pool
 
 
 class ReaperHost(Protocol):
