@@ -34,7 +34,8 @@ class Envelope:
 
     Attributes:
         head: content_type, content_encoding, headers, properties, exchange, routing_key; queue: the queue that it came
-            from, None where the transport does not tell; text: the body came as text.
+            from, None where the transport does not tell; text: the body came as text; compression: how its sender
+            compressed the body, which is kept as it was before, or None.
     """
 
     head: dict[str, Any]
@@ -51,6 +52,15 @@ class Envelope:
     @property
     def headers(self) -> dict[str, Any]:
         return self.head["headers"]  # type: ignore[no-any-return]
+
+    @property
+    def compression(self) -> str | None:
+        return self.head["compression"]  # type: ignore[no-any-return]
+
+    @property
+    def request_headers(self) -> dict[str, Any]:
+        """Those that the task sees."""
+        return self.headers if self.compression is None else {**self.headers, "compression": self.compression}
 
     @property
     def attempt(self) -> Attempt:
@@ -118,6 +128,7 @@ def sealed(message: Message, queue: str | None, header: str) -> bytes:
         "routing_key": info.get("routing_key") or "",
         "queue": queue,
         "text": isinstance(message.body, str),
+        "compression": message.headers.get("compression"),
     }
     return json.dumps(head).encode() + b"\n" + _content(message)
 

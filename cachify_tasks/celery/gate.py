@@ -263,7 +263,8 @@ class Gate(ABC):
         message = envelope.message(consumer.task_consumer.accept)
         request = made(
             message, app=app, hostname=consumer.hostname, eventer=consumer.event_dispatcher, task=task,
-            connection_errors=consumer.connection_errors, body=message.body, headers=message.headers, decoded=False,
+            connection_errors=consumer.connection_errors, body=message.body, headers=envelope.request_headers,
+            decoded=False,
             utc=app.uses_utc_timezone(),
         )  # fmt: skip
         delivery: CeleryDelivery = request.cachify

@@ -53,6 +53,7 @@ def _publish(app: Celery, envelope: Envelope, exchange: str, routing_key: str, h
         producer.publish(
             envelope.content, exchange=exchange, routing_key=routing_key, headers=headers,
             content_type=envelope.head["content_type"], content_encoding=envelope.head["content_encoding"],
+            compression=envelope.compression,
             retry=conf.task_publish_retry, retry_policy=conf.task_publish_retry_policy,
             **envelope.head["properties"],
         )  # fmt: skip

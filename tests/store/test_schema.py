@@ -137,7 +137,7 @@ def test_a_failed_ping_is_an_error_of_the_store_and_is_tried_again(redis_url, pr
         client.execute_command("ACL", "SETUSER", "app", "on", "nopass", "~*", "+@all", "-eval")
         store = RedisStore("t", server.url.replace("//", "//app:any@"))
 
-        with pytest.raises(CachifyStoreError, match="refused the credentials"):
+        with pytest.raises(CachifyStoreError, match="does not permit this user"):
             store.execute(Ping())
 
         client.execute_command("ACL", "SETUSER", "app", "+eval")
