@@ -15,6 +15,7 @@ from cachify_tasks.celery import setup
 STRATEGIES: dict[str, Any] = {
     "park": Park(), "reschedule": Reschedule(delay=0.05, max_delay=0.2), "drop": Drop(), "raise": Raise(),
 }  # fmt: skip
+RETRY_S = 0.2  # without a pause Celery stores RETRY now and then after the state in which the task has ended
 SHAPES = list(itertools.product(STRATEGIES, ("below", "above"), (False, True), (False, True), ("plain", "own")))
 
 
@@ -47,7 +48,7 @@ def body(task: Any, key: str, spec: dict[str, Any], more: tuple[Any, ...], named
     finally:
         os.close(file)
     if request.retries < spec["retries"]:
-        raise KeyError("once more") if spec["auto"] else task.retry(countdown=0)
+        raise KeyError("once more") if spec["auto"] else task.retry(countdown=RETRY_S)
     if spec["fails"]:
         raise ValueError(spec["n"])
     return spec["n"]
@@ -77,7 +78,7 @@ def _add(app: Any, gated: bool, strategy: str, order: str, bind: bool, late: boo
     options: dict[str, Any] = {"base": Own} if base == "own" else {}
     task = app.task(
         name=name_of(strategy, order, bind, late, base), bind=bind, acks_late=late, shared=False,
-        autoretry_for=(KeyError,), default_retry_delay=0, max_retries=9, **options,
+        autoretry_for=(KeyError,), default_retry_delay=RETRY_S, max_retries=9, **options,
     )  # fmt: skip
     function = bound if bind else free
     if order == "below":

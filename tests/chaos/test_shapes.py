@@ -25,7 +25,7 @@ from cachify_tasks.celery.app import _states
 from cachify_tasks.testing import assert_sound
 from tests.celery.conftest import silence
 from tests.chaos import shapes_app
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.workers import Worker
 
 FULL = os.getenv("CACHIFY_CHAOS") == "full"
@@ -131,10 +131,18 @@ def run(program: Program, folder: Path, pool: str, broker: str, store: str, *, g
     try:
         with Worker(folder, pool="prefork" if pool == "spawn" else pool, concurrency=4):
             program.send(app)
-            wait_until(
-                lambda: all(backend.get_task_meta(i, cache=False)["status"] in READY_STATES for i in {*program.ids}),
-                300, "the end of all tasks",
-            )  # fmt: skip
+            states = dict.fromkeys(program.ids, "PENDING")
+
+            def ended() -> bool:
+                for task_id in [i for i, state in states.items() if state not in READY_STATES]:
+                    states[task_id] = backend.get_task_meta(task_id, cache=False)["status"]
+                return all(state in READY_STATES for state in states.values())
+
+            try:
+                wait_until(ended, PATIENCE_S)
+            except AssertionError:
+                left = {i: state for i, state in states.items() if state not in READY_STATES}
+                raise AssertionError(f"these did not end: {left}") from None
             if program.twice:  # the other of two tasks under one id
                 wait_until(lambda: _settled(seen, runs, program, gated), 60, "all runs")
         metas = {i: backend.get_task_meta(i, cache=False) for i in {*program.ids}}
