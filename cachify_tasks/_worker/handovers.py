@@ -14,7 +14,7 @@ from .attempt import Hint
 from .ending_tasks import end_unrun
 from .endings import Ending, Unreadable, UnreadableError
 from .held_slots import TOMB_MS
-from .port import Delivery, HandOver, M, WorkerPort
+from .port import Delivery, HandOver, M, Stored, WorkerPort
 from .turns import SHORTEST, End, PutAside, SendHint, StartHere, turn, unknown_here
 
 logger = logging.getLogger("cachify_tasks")
@@ -22,7 +22,8 @@ logger = logging.getLogger("cachify_tasks")
 HINTS: Final = 3  # of one task by one worker, before they become rare
 HINT_PAUSE: Final = 30.0  # seconds between rare hints; it doubles, up to twenty times as much
 REMEMBERED: Final = 10_000  # tasks
-PATIENCE: Final = 0.05  # seconds that a slot is kept for an heir that waits here for capacity
+PATIENCE: Final = 0.05  # seconds that a slot is kept for an heir that waits here for capacity, the first time
+DOUBLINGS: Final = 3  # each further time twice as long, at most so many times: where no other worker has capacity
 
 
 class HintThrottle:
@@ -145,17 +146,22 @@ class HandOvers(Generic[M]):
         If the heir still waits then, its slot is not kept for it any longer: a worker with capacity is reserved one for
         it, in its place in the queue. Whoever has capacity first starts it: when its turn comes here, it asks.
         """
-        if heir.holder not in self._waiting:  # it has begun
+        stored = self._stored(heir.holder)
+        if stored is None:  # it has begun
             return
 
         def share() -> None:
-            waiting = self._waiting.get(heir.holder)
-            stored = None if waiting is None else waiting.state.stored
+            stored = self._stored(heir.holder)
             if stored is not None and stored.token == heir.token:
                 stored.sure_until = 0.0  # first: it may not begin here without asking any more
+                stored.shared += 1
                 self._put_back(pool, heir.holder, heir.token, can_start_heirs=False)
 
-        self._port.call_later(PATIENCE, share)
+        self._port.call_later(PATIENCE * 2 ** min(stored.shared, DOUBLINGS), share)
+
+    def _stored(self, holder: str) -> Stored | None:
+        waiting = self._waiting.get(holder)
+        return None if waiting is None else waiting.state.stored
 
     def _announce(self, handover: HandOver[M], where: str) -> None:
         heir = handover.heir

@@ -34,6 +34,7 @@ class Stored:
         starter: who alone may start it; empty: anybody.
         sure_until: until then (by the worker's clock) the reservation cannot have ended; 0.0: unknown.
         hinted: the delivery is a hint from the broker, not acknowledged yet.
+        shared: how often its slot was given up while it waited here for capacity.
     """
 
     pool: str
@@ -42,6 +43,7 @@ class Stored:
     starter: str = ""
     sure_until: float = 0.0
     hinted: bool = False
+    shared: int = 0
 
     @classmethod
     def of_hint(cls, hint: Hint) -> Stored:

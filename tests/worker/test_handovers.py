@@ -377,6 +377,14 @@ def test_a_slot_is_not_kept_for_long_for_an_heir_that_waits_here(bench, heirs):
     assert swept.holder == "t:0"
 
 
+def test_a_slot_is_kept_longer_each_time_for_an_heir_that_still_waits_here(bench, heirs):
+    for token in range(1, 7):
+        heirs.start("p", [heir("t:0", token=token)])
+        bench.port.later[-1][1]()
+
+    assert [seconds / PATIENCE for seconds, _ in bench.port.later] == [1, 2, 4, 8, 8, 8]
+
+
 def test_an_heir_whose_slot_was_not_kept_starts_here_if_no_other_worker_was_faster(bench, heirs):
     heirs.start("p", reserved(bench, "t:0", "next:0"), starter="r", sure_until=10**6)
     ((_, call),) = bench.port.later
