@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from ..errors import CachifyStoreError
-from .commands import Command, Release, Reply, Size, SlotRequest
+from .commands import Command, Release, Size, SlotRequest
+from .replies import Reply
 
 T = TypeVar("T")
 S = TypeVar("S")  # the handle of a slot

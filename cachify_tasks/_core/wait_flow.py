@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
 from ..errors import CachifyStoreError
-from .commands import Acquire, Release, Reply, SlotRequest, WaitInQueue, Withdraw
+from .commands import Acquire, Release, SlotRequest, WaitInQueue, Withdraw
 from .flows import Abandoned, Await, Flow, Wakeup
+from .replies import Reply
 
 S = TypeVar("S")
 SUBSCRIBED_S: Final = 1.0  # how long to wait for the subscription before asking: pub/sub may not be permitted

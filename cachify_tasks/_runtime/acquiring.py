@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from .._core.commands import Acquire, Reply, SlotRequest
+from .._core.commands import Acquire, SlotRequest
 from .._core.decisions import FullPool, Waiting
 from .._core.flows import Flow, Handle, acquire, patient, take
+from .._core.replies import Reply
 from .._core.wait_flow import FOREVER, wait_in_queue
 from ..errors import CachifyPoolFullError, CachifyStoreError
 from . import events

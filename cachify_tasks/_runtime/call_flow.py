@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from .._adapters import Admission, admission
-from .._core.commands import Acquire, Reply
+from .._core.commands import Acquire
 from .._core.decisions import Decision, Defer, FullPool, Invoke, RaiseFull, Recall, Skip, Strategy, waiting_of
 from .._core.flows import Abandoned, Flow, Run, hold
 from .._core.policy import Policy
+from .._core.replies import Reply
 from ..settings import UNSET, Unset
 from .acquiring import acquiring
 from .direct_calls import acquire_command

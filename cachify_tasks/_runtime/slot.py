@@ -7,8 +7,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .._core.commands import Release, Renew, Reply, SlotRequest
+from .._core.commands import Release, Renew, SlotRequest
 from .._core.flows import Flow
+from .._core.replies import Reply
 from ..errors import CachifyError, LeaseLost
 from .drivers import adrive, drive
 

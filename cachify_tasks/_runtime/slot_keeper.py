@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from .._core.commands import Release, Reply, SlotRequest
+from .._core.commands import Release, SlotRequest
+from .._core.replies import Reply
 from ..errors import CachifyStoreError
 from . import events
 from .events import LeaseWasLost, LimitsDiffer, SlotGranted, SlotReleased, StoreUnreachable

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, TypeVar, assert_never, cast
 
-from .._core.commands import Claim, Delete, Due, DuePools, Get, KeyCommand, Ping, Pools, Put, StoreCommand, Ticketed
+from .._core.commands import Claim, Delete, Due, Get, KeyCommand, Ping, Pools, Put, StoreCommand, Ticketed
 from .._core.keys import Schema
+from .._core.replies import DuePools
 from ..errors import CachifyInitError
 from .scripts import script, text
 

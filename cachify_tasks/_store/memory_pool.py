@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from .._core.commands import Status
+from .._core.replies import Status
 from .records import SlotRecord, TicketRecord
 
 NEVER: Final = 2**63

@@ -14,7 +14,6 @@ from .._core.commands import (
     Command,
     Delete,
     Due,
-    DuePools,
     Find,
     Get,
     Inspect,
@@ -25,10 +24,12 @@ from .._core.commands import (
     StoreCommand,
     Ticketed,
 )
+from .._core.replies import DuePools
 from ..errors import CachifyStoreError
 from .interface import ServerFacts
 from .memory_pool import Pool
-from .memory_scripts import Notification, Script, find, inspect, size
+from .memory_scripts import Notification, Script
+from .memory_views import find, inspect, size
 from .wakeups import Wakeups
 
 A = TypeVar("A")

@@ -16,19 +16,13 @@ from .._core.commands import (
     Acquire,
     Configure,
     Find,
-    Found,
-    Heir,
-    HolderView,
     Inspect,
-    PoolView,
     PutBack,
     Release,
     Renew,
-    Reply,
     ScriptCommand,
     Size,
     StartReserved,
-    Status,
     StoreCommand,
     Sweep,
     Ticket,
@@ -36,6 +30,7 @@ from .._core.commands import (
     Withdraw,
 )
 from .._core.keys import Schema
+from .._core.replies import Found, Heir, HolderView, PoolView, Reply, Status
 from .records import SlotRecord
 
 A = TypeVar("A")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .._core.commands import Reply
 from .._core.decisions import FullPool
+from .._core.replies import Reply
 from .._runtime.events import CopyDiscarded, Event, PoolFull, StandbyKept, TaskParked
 from .port import Delivery, TaskRequest
 from .verdicts import Discard, Done, Revoke, SendLater, StartWith, Verdict

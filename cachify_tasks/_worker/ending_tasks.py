@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from .._core.commands import Claim, Find, Found, Heir, Ticketed, Withdraw
+from .._core.commands import Claim, Find, Ticketed, Withdraw
+from .._core.replies import Found, Heir
 from .._runtime.events import TaskEnded
 from .._runtime.runtime import Runtime
 from ..errors import CachifyStoreError

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final, Generic, assert_never
 
-from .._core.commands import Heir, PutBack
+from .._core.commands import PutBack
+from .._core.replies import Heir
 from .._runtime.events import HandedOver, TaskPutAside
 from .._runtime.runtime import Runtime
 from .attempt import Hint

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from .._core.commands import Acquire, Heir, StartReserved
+from .._core.commands import Acquire, StartReserved
+from .._core.replies import Heir
 from .._runtime.slot import Slot
 from .attempt import Attempt, Header, Hint
 from .endings import Ending

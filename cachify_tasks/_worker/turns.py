@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from .._core.commands import Heir
+from .._core.replies import Heir
 from .endings import Deadly, Ending, Unknown
 from .port import Later, Refusal
 

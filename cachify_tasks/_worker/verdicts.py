@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias, assert_never
 
-from .._core.commands import Acquire, Reply, SlotRequest, StartReserved
+from .._core.commands import Acquire, SlotRequest, StartReserved
 from .._core.decisions import Decision, Defer, FullPool, Skip
+from .._core.replies import Reply
 from ..errors import CachifyStoreError
 from ..settings import UNSET, StoreErrorChoice, Unset
 from .limits import TaskLimit

@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Generic
 
-from .._core.commands import Heir, PutBack, Release, Renew, Reply, Withdraw, resent
+from .._core.commands import PutBack, Release, Renew, Withdraw, resent
+from .._core.replies import Heir, Reply
 from .._runtime import events
 from .._runtime.events import LimitsDiffer, SlotGranted, SlotReleased, StoreUnreachable
 from .._runtime.runtime import Runtime

@@ -16,7 +16,7 @@ from celery.worker import state
 from celery.worker.request import create_request_cls  # type: ignore[attr-defined]
 from kombu.exceptions import ContentDisallowed, DecodeError
 
-from .._core.commands import Heir
+from .._core.replies import Heir
 from .._runtime.runtime import Runtime
 from .._worker.endings import Ending, UnreadableError
 from .._worker.held_slots import is_alive

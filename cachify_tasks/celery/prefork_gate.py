@@ -23,7 +23,7 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.exceptions import TaskRevokedError
 from celery.utils.log import get_logger
 
-from .._core.commands import Reply
+from .._core.replies import Reply
 from .._redis.hub_connection import HubConnection
 from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime

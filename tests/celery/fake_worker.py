@@ -22,7 +22,8 @@ from celery.worker import state
 from kombu import Connection, Message
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
-from cachify_tasks._core.commands import Acquire, Command, Heir, Inspect, Release
+from cachify_tasks._core.commands import Acquire, Command, Inspect, Release
+from cachify_tasks._core.replies import Heir
 from cachify_tasks._runtime.runtime import Runtime
 from cachify_tasks.celery import setup
 from cachify_tasks.celery.app import state_of

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from cachify_tasks._core.commands import Acquire, Reply, SlotRequest
+from cachify_tasks._core.commands import Acquire, SlotRequest
 from cachify_tasks._core.flows import Await
+from cachify_tasks._core.replies import Reply
 from cachify_tasks._core.wait_flow import UNHEARD_S, wait_in_queue
 
 REQUEST = Acquire(pool="p", holder="h", request_id="r", limit=1, lease_ms=30_000, start_ms=10_000)

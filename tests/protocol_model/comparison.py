@@ -16,7 +16,7 @@ from cachify_tasks._core.commands import (
     WaitInQueue,
     Withdraw,
 )
-from cachify_tasks._core.commands import Reply as StoreReply
+from cachify_tasks._core.replies import Reply as StoreReply
 from cachify_tasks._store.memory_pool import Pool as MemoryPool
 from cachify_tasks._store.records import ASIDE, BATCH, LEVEL, SlotRecord
 

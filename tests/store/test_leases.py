@@ -1,6 +1,6 @@
 """What keeps a slot, and what happens to one that nothing keeps, in every store."""
 
-from cachify_tasks._core.commands import Reply
+from cachify_tasks._core.replies import Reply
 from tests.support.stores import LEASE, START
 
 

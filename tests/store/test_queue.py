@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachify_tasks._core.commands import Heir
+from cachify_tasks._core.replies import Heir
 from tests.support.stores import LEASE, START
 
 DAY = 86400

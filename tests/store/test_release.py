@@ -1,6 +1,6 @@
 """What every store does when a run ends, or a ticket leaves."""
 
-from cachify_tasks._core.commands import Heir, Reply
+from cachify_tasks._core.replies import Heir, Reply
 from tests.support.stores import LEASE
 
 

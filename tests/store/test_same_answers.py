@@ -19,12 +19,10 @@ from hypothesis.stateful import (
 from cachify_tasks._core.commands import (
     Acquire,
     Configure,
-    HolderView,
     PoolCommand,
     PutBack,
     Release,
     Renew,
-    Reply,
     SlotRequest,
     StartReserved,
     Sweep,
@@ -32,6 +30,7 @@ from cachify_tasks._core.commands import (
     WaitInQueue,
     Withdraw,
 )
+from cachify_tasks._core.replies import HolderView, Reply
 from cachify_tasks._store.memory_pool import Pool
 from cachify_tasks._store.records import ASIDE
 from tests.protocol_model.comparison import Comparison

@@ -11,6 +11,7 @@ import pytest
 from cachify_tasks import init_cachify
 from cachify_tasks._core import commands
 from cachify_tasks._core.keys import PoolKeys, Schema
+from cachify_tasks._core.replies import Status
 from cachify_tasks._store import records, scripts
 from cachify_tasks._store.key_commands import calls_of
 from cachify_tasks._store.records import SlotRecord, TicketRecord
@@ -136,7 +137,7 @@ def test_keys_and_arguments_are_bound_to_names_before_the_script_begins(name):
 def test_a_header_names_every_status_that_the_script_answers(name):
     promised = re.search(r"^reply: (.*)$", header(name), re.MULTILINE)
     assert promised
-    statuses = set(get_args(commands.Status))
+    statuses = set(get_args(Status))
     answered = {word for word in re.findall(r"'(\w+)'", SOURCES[name]) if word in statuses}
 
     assert answered == {word for word in re.findall(r"\w+", promised[1]) if word in statuses}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cachify_tasks._core.commands import Delete, Get, Put, Reply
+from cachify_tasks._core.commands import Delete, Get, Put
+from cachify_tasks._core.replies import Reply
 from tests.support.stores import BEGIN, LEASE, POOL, START, TOMB
 
 

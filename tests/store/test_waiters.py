@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachify_tasks._core.commands import Reply
+from cachify_tasks._core.replies import Reply
 from tests.support.stores import CHANNELS, LEASE, POOL, START
 
 

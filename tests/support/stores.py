@@ -17,16 +17,12 @@ from cachify_tasks._core.commands import (
     Command,
     Configure,
     Due,
-    DuePools,
     Find,
-    Found,
     Inspect,
     Pools,
-    PoolView,
     PutBack,
     Release,
     Renew,
-    Reply,
     Size,
     StartReserved,
     Sweep,
@@ -35,6 +31,7 @@ from cachify_tasks._core.commands import (
     WaitInQueue,
     Withdraw,
 )
+from cachify_tasks._core.replies import DuePools, Found, PoolView, Reply
 from cachify_tasks._store.memory_store import MemoryStore
 from cachify_tasks._store.records import CHANNEL, ENVELOPE, TICKET, TicketRecord
 from cachify_tasks._store.redis_store import RedisStore

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from cachify_tasks import pooled
-from cachify_tasks._core.commands import Acquire, Command, Heir, Inspect, Release, Reply, Ticket
+from cachify_tasks._core.commands import Acquire, Command, Inspect, Release, Ticket
+from cachify_tasks._core.replies import Heir, Reply
 from cachify_tasks._runtime.runtime import Runtime
 from cachify_tasks._store.memory_store import MemoryStore
 from cachify_tasks._worker.attempt import Attempt, Header

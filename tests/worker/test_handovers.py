@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from cachify_tasks._core.commands import Acquire, Heir, PutBack, Sweep
+from cachify_tasks._core.commands import Acquire, PutBack, Sweep
+from cachify_tasks._core.replies import Heir
 from cachify_tasks._worker import handovers
 from cachify_tasks._worker.attempt import Hint
 from cachify_tasks._worker.endings import Deadly, Unknown

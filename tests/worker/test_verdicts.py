@@ -6,8 +6,9 @@ from typing import Any, get_args
 import pytest
 
 from cachify_tasks import CachedFallback, Drop, Park, Raise, Reschedule
-from cachify_tasks._core.commands import Acquire, Reply, StartReserved, Status, Ticket
+from cachify_tasks._core.commands import Acquire, StartReserved, Ticket
 from cachify_tasks._core.decisions import FullPool, Invoke, RaiseFull, Recall, Skip
+from cachify_tasks._core.replies import Reply, Status
 from cachify_tasks._worker.verdicts import (
     COPY_DELAY,
     AskAgain,
