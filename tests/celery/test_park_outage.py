@@ -62,6 +62,8 @@ def test_a_heir_begins_without_the_store_only_while_its_slot_is_surely_reserved(
         store_url=store.url, worker_prefetch_multiplier=8, cachify_on_store_error="run",
         cachify_start_timeout=30 if assured else 1,
     )  # fmt: skip
+    app = shop.folder / "app.py"  # its slot is kept for an heir however long it waits for a process
+    app.write_text(app.read_text() + "from cachify_tasks._worker import handovers\nhandovers.PATIENCE = 3600\n")
     with shop.worker(concurrency=2) as worker:
         shop.send("park", "open", "ok", "open.go")
         shop.runs.wait_begun("open")
