@@ -98,6 +98,7 @@ def test_a_task_that_is_known_again_runs(make_shop):
 
     with shop.worker(name="new", args=["-I", "extra"]):
         assert task.get() == 7
+        shop.wait_quiet()
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
