@@ -15,7 +15,8 @@ from cachify_tasks.celery import setup
 STRATEGIES: dict[str, Any] = {
     "park": Park(), "reschedule": Reschedule(delay=0.05, max_delay=0.2), "drop": Drop(), "raise": Raise(),
 }  # fmt: skip
-RETRY_S = 0.2  # without a pause Celery stores RETRY now and then after the state in which the task has ended
+IN_WORKER = "SHOP_RUNS" in os.environ  # a spawned child runs a copy of the app, which has shared tasks alone
+RETRY_S = 0.2  # without a pause Celery often stores RETRY after the state in which the task has ended
 SHAPES = list(itertools.product(STRATEGIES, ("below", "above"), (False, True), (False, True), ("plain", "own")))
 
 
@@ -55,10 +56,10 @@ def body(task: Any, key: str, spec: dict[str, Any], more: tuple[Any, ...], named
 
 
 def make(broker: str, store: str, *, gated: bool, **conf: Any) -> Any:
-    app: Any = Celery("shapes", broker=broker, backend=broker, set_as_current=False)
+    app: Any = Celery("shapes", broker=broker, backend=broker, set_as_current=IN_WORKER)
     app.conf.update(
         broker_connection_retry_on_startup=True, result_expires=600, worker_hijack_root_logger=False,
-        task_default_queue="gated" if gated else "plain", **conf,
+        task_default_queue="gated" if gated else "plain", include=["app"] if IN_WORKER else [], **conf,
     )  # fmt: skip
     if gated:
         setup(app, url=store)
@@ -77,7 +78,7 @@ def _add(app: Any, gated: bool, strategy: str, order: str, bind: bool, late: boo
     gate: Any = pooled(key="shapes-{key}", max_size=2, on_full=STRATEGIES[strategy]) if gated else lambda made: made
     options: dict[str, Any] = {"base": Own} if base == "own" else {}
     task = app.task(
-        name=name_of(strategy, order, bind, late, base), bind=bind, acks_late=late, shared=False,
+        name=name_of(strategy, order, bind, late, base), bind=bind, acks_late=late, shared=IN_WORKER,
         autoretry_for=(KeyError,), default_retry_delay=RETRY_S, max_retries=9, **options,
     )  # fmt: skip
     function = bound if bind else free
