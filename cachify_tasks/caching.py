@@ -12,9 +12,11 @@ from ._core.commands import Delete, Get, Put
 from ._core.flows import Flow, Run
 from ._core.key_template import KeyTemplate, signature_of
 from ._core.typing import AsyncCachedF, CachedFunction, P, R, SyncCachedF
+from ._runtime.events import ResultNotKept, StoreUnreachable
 from ._runtime.instances import global_runtime
 from ._runtime.runtime import Runtime
 from ._runtime.wrappers import dressed, flow_function, is_coroutine_function
+from .errors import CachifyStoreError
 from .settings import UNSET, Unset
 
 __all__ = ["Decoder", "Encoder", "cached"]
@@ -100,9 +102,21 @@ class CachedDecorator:
         value = self._load((yield Get(name)))
         if value is None:
             value = yield Run(function, args, kwargs)
-            ttl_ms = runtime.default_ttl_ms if isinstance(self._ttl_ms, Unset) else self._ttl_ms
-            yield Put(name, self._dump(value), ttl_ms)
+            yield from self._keep(runtime, name, value)
         return value
+
+    def _keep(self, runtime: Runtime, name: str, value: object) -> Flow[None]:
+        """The function has run: nothing that fails here is an error of the call."""
+        ttl_ms = runtime.default_ttl_ms if isinstance(self._ttl_ms, Unset) else self._ttl_ms
+        try:
+            data = self._dump(value)
+        except Exception as error:  # noqa: BLE001  # whatever a result, or the user's encoder, raises
+            runtime.emit(ResultNotKept(name=name, error=error))
+            return
+        try:
+            yield Put(name, data, ttl_ms)
+        except CachifyStoreError as error:
+            runtime.emit(StoreUnreachable(doing="keeping a cached value", error=error))
 
     def _resetting(
         self, template: KeyTemplate, args: tuple[object, ...], kwargs: dict[str, object]

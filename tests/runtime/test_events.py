@@ -121,6 +121,35 @@ def test_a_result_that_cannot_be_kept_makes_an_event(cachify, caplog):
     assert caplog.text.count("cannot be pickled and is not kept") == 1
 
 
+def test_a_cached_function_that_has_run_returns_its_result_though_it_cannot_be_kept(cachify, caplog):
+    def refuse(command, moment):
+        if isinstance(command, Put):
+            raise CachifyStoreError("out of reach")
+
+    def broken(value):
+        raise ZeroDivisionError
+
+    meddled(cachify, refuse)
+
+    @cachify.cached("good-{n}", ttl=60)
+    def good(n):
+        return n
+
+    @cachify.cached("lock-{n}", ttl=60)
+    def unpicklable(n):
+        return lambda: n
+
+    @cachify.cached("enc-{n}", ttl=60, enc_dec=(broken, broken))
+    def badly_encoded(n):
+        return n
+
+    with testing.events() as seen:
+        assert (good(1), unpicklable(2)(), badly_encoded(3)) == (1, 2, 3)
+
+    assert [type(event).__name__ for event in seen] == ["StoreUnreachable", "ResultNotKept", "ResultNotKept"]
+    assert "keeping a cached value: out of reach" in caplog.text
+
+
 def test_a_store_that_fails_makes_an_event_and_the_call_goes_on(cachify, caplog):
     def refuse(command, moment):
         if isinstance(command, Put):

@@ -7,7 +7,7 @@ local version, ttl_ms = ARGV[1], ARGV[2]
 
 local found = redis.call('GET', SCHEMA)
 if not found or found == version then
-  redis.call('SET', SCHEMA, version, 'PX', ttl_ms)
+  redis.pcall('SET', SCHEMA, version, 'PX', ttl_ms) -- pcall: the server's memory may be full
   return version
 end
 return found
