@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from celery.exceptions import InvalidTaskError
@@ -244,7 +245,11 @@ class Gate(ABC):
         return None if delivery.request.revoked() else delivery
 
     def end(self, task_id: str, message: Envelope | None, why: Ending) -> None:
-        end_unrun(self.consumer, task_id, message, why)
+        context = None
+        if message is not None and self.knows(message):  # then its chord and its errbacks learn it, too
+            with suppress(DecodeError, ContentDisallowed, InvalidTaskError):
+                context = self.delivery_of(message).request._context
+        end_unrun(self.consumer, task_id, message, why, context)
 
     def delivery_of(self, envelope: Envelope) -> CeleryDelivery:
         """A request as the worker makes it of a message, and its delivery."""

@@ -81,11 +81,17 @@ def revoke(delivery: CeleryDelivery, why: str) -> None:
     acknowledge(delivery)
 
 
-def end_unrun(consumer: Consumer, task_id: str, message: Envelope | None, why: Ending) -> None:
-    """Record the end of a parked task that no worker starts, as Celery does where it meets such a message."""
+def end_unrun(
+    consumer: Consumer, task_id: str, message: Envelope | None, why: Ending, context: Context | None
+) -> None:  # fmt: skip
+    """Record the end of a parked task that no worker starts, as Celery does where it meets such a message.
+
+    Args:
+        context: of its request; None: it cannot be made.
+    """
     headers = {} if message is None else message.headers
     name = str(headers.get("task", "?"))
-    request = Context(
+    request = context or Context(
         {"id": task_id, "task": name, "root_id": headers.get("root_id"), "parent_id": headers.get("parent_id")}
     )
     state: str = states.FAILURE
@@ -102,7 +108,9 @@ def end_unrun(consumer: Consumer, task_id: str, message: Envelope | None, why: E
         case _:
             assert_never(why)
     event = "task-revoked" if state == states.REVOKED else "task-failed"
-    consumer.app.backend.mark_as_failure(task_id, error, request=request, call_errbacks=False, state=state)
+    consumer.app.backend.mark_as_failure(
+        task_id, error, request=request, call_errbacks=context is not None, state=state
+    )
     if consumer.event_dispatcher is not None:
         consumer.event_dispatcher.send(event, uuid=task_id, exception=repr(error), traceback="")
     if isinstance(why, Unknown):

@@ -1,7 +1,8 @@
 """Parked tasks that a worker cannot start: others go first, and what nobody can ever start ends where it is seen."""
 
 import pytest
-from celery.exceptions import NotRegistered, TaskRevokedError, WorkerLostError
+from celery import chord
+from celery.exceptions import ChordError, NotRegistered, TaskRevokedError, WorkerLostError
 
 from tests.celery.test_send_again import REGISTER
 from tests.support.waiting import wait_until
@@ -132,6 +133,22 @@ def test_a_task_that_kills_its_process_each_time_ends(make_shop):
         assert shop.send("park", "key").get() == "ok done"
         assert shop.ids("key").count(deadly.id) == 3
         assert "has ended without a run" in worker.logs()
+        shop.wait_quiet()
+
+
+def test_the_chord_of_a_task_that_kills_its_process_each_time_fails(make_shop):
+    shop = make(make_shop)
+    with shop.worker(args=["-I", "extra"]):
+        shop.send("park", "key", "ok", "go")
+        shop.runs.wait_begun("key")
+        header = [shop.app.signature("extra.deadly", args=("key",))]
+        body = shop.app.signature("extra.seen", args=("key",), immutable=True)
+        chord_body = shop.sent(chord(header, body, app=shop.app).apply_async())
+        shop.wait_parked(1)
+        shop.open("go")
+
+        with pytest.raises(ChordError, match="killed its process 3 times"):
+            chord_body.get()
         shop.wait_quiet()
 
 
