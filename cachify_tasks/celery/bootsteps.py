@@ -72,7 +72,7 @@ class InstallGate(bootsteps.StartStopStep):
 
     def close(self, worker: Worker) -> None:
         if self.gate is not None:
-            self.gate.drain()
+            self.gate.on_shutdown_begins()
 
     def stop(self, worker: Worker) -> None:
         if self.gate is not None:

@@ -130,6 +130,10 @@ class Gate(ABC):
             if not delivery.in_pool_queue:
                 self._enlist(delivery)
 
+    def on_shutdown_begins(self) -> None:
+        """The worker takes up no more tasks; Celery has not let go of any yet."""
+        self.drain()
+
     def drain(self) -> None:  # noqa: B027  # only a gate with an event loop has something left to send
         """The worker is shutting down: send what there is, and wait for the answers."""
 

@@ -6,7 +6,7 @@ in tests/celery/test_internals.py that fails, and names it, when a release of Ce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sized
+from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping, Sized
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from celery import Celery
@@ -22,6 +22,7 @@ class Hub(Protocol):
     """kombu's event loop."""
 
     on_tick: set[Callable[[], None]]
+    readers: Mapping[int, tuple[Callable[..., object] | Generator[object, None, None], tuple[object, ...]]]
 
     def call_soon(self, callback: Callable[..., object], *args: object) -> object: ...
     def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> Timer: ...
@@ -56,13 +57,23 @@ class Pool(Protocol):
 
 
 class BilliardPool(Protocol):
-    _cache: Mapping[int, object]  # jobs whose end has not been reported
+    """Celery's AsynPool."""
+
+    _cache: Mapping[int, Job]  # jobs whose end has not been reported
+
+
+class PoolProcess(Protocol):
+    outqR_fd: int  # where the worker reads what it reports
+
+    def _is_alive(self) -> bool: ...
 
 
 class Job(Protocol):
     """billiard's ApplyResult."""
 
     _job: int
+    _accepted: bool
+    _write_to: PoolProcess | None  # the process that it is, or was, written to
 
 
 class QueueConsumer(Protocol):

@@ -34,6 +34,7 @@ from .._worker.outbox import Entry
 from .._worker.port import TaskRequest
 from .._worker.verdicts import Fail, Start
 from ..errors import CachifyStoreError
+from .accepted_jobs import await_accepted
 from .gate import Gate
 from .loop_waker import LoopWaker
 from .request import CeleryDelivery
@@ -347,6 +348,10 @@ class PreforkGate(Gate):
 
     def _unwatch(self, fd: int) -> None:
         self.hub.remove_reader(fd)
+
+    def on_shutdown_begins(self) -> None:
+        await_accepted(self.hub, self.worker.pool._pool)
+        super().on_shutdown_begins()
 
     def on_shutdown(self) -> None:
         self.core.slots.free_dead(wait=False)  # the loop will not

@@ -120,6 +120,18 @@ def test_billiard_cache_and_job_tell_which_jobs_have_not_ended():
     assert "self._pool = " in inspect.getsource(prefork.TaskPool.on_start)
 
 
+def test_billiard_jobs_tell_which_process_has_them_and_whether_it_accepted_them():
+    """`_accepted`, `_write_to`, `_is_alive`: a warm shutdown waits until each job that was written is accepted."""
+    asynpool_source = inspect.getsource(asynpool.AsynPool)
+
+    assert "self._accepted = False" in inspect.getsource(ApplyResult.__init__)
+    assert vars(ApplyResult)["_write_to"] is None
+    assert "job._write_to = proc" in asynpool_source
+    assert "add_reader(proc.outqR_fd, handle_result_event, proc.outqR_fd)" in asynpool_source
+    assert "job._write_to._is_alive()" in asynpool_source
+    assert "if not job._accepted:" in inspect.getsource(asynpool.AsynPool.flush)
+
+
 def test_apply_result_is_called_for_the_job_of_a_request():
     """`_apply_result`: a reference to the request's job, set when it goes to the pool."""
     assert "self._apply_result = maybe(ref, result)" in inspect.getsource(request.Request.execute_using_pool)

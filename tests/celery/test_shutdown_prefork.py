@@ -1,5 +1,6 @@
 """A slot is free again when its worker ends, or loses its broker: prefork."""
 
+import contextlib
 import signal
 import time
 
@@ -34,6 +35,39 @@ def printing(do, text):
 
 HubConnection._connect = printing(HubConnection._connect, "has tried to connect")
 PreforkGate.send = printing(PreforkGate.send, "has reported an end")
+"""
+
+SLOW_TO_ACCEPT = """
+import time
+from pathlib import Path
+
+from billiard.pool import Worker
+from celery.worker.consumer import Consumer
+
+HOLD, HELD = Path("hold"), Path("held")
+make_recv, let_go = Worker._make_recv_method, Consumer.on_close
+
+
+def held_back(self, connection):
+    receive = make_recv(self, connection)
+
+    def receiving(timeout):
+        got = receive(timeout)
+        if got[0] and HOLD.exists():
+            HELD.touch()
+            while HOLD.exists():
+                time.sleep(0.01)
+        return got
+
+    return receiving
+
+
+def telling(self):
+    print("lets go of its jobs", flush=True)
+    let_go(self)
+
+
+Worker._make_recv_method, Consumer.on_close = held_back, telling
 """
 
 
@@ -81,6 +115,30 @@ def test_warm_shutdowns_under_backlog_lose_no_task_and_run_none_twice(make_shop)
 
     assert sorted(line["id"] for line in shop.runs.begun("backlog")) == sorted(task.id for task in tasks)
     assert shop.runs.peak("backlog") <= 2
+
+
+def test_a_warm_shutdown_does_not_let_go_of_a_job_that_its_process_has_read(make_shop):
+    shop = make_shop()
+    write_app(shop.folder, **shop.options)
+    app = shop.folder / "app.py"
+    app.write_text(app.read_text() + SLOW_TO_ACCEPT)
+    with shop.worker(name="first") as first:
+        shop.open("hold")
+        task = shop.send("one", "read", "ok")
+        wait_until((shop.folder / "held").exists)
+
+        first.kill(signal.SIGTERM)
+        wait_until(lambda: "Warm shutdown" in first.logs())
+        with contextlib.suppress(AssertionError):  # a worker that waits does not say so
+            wait_until(lambda: "lets go of its jobs" in first.logs(), 1.0)
+        (shop.folder / "hold").unlink()
+        assert first.wait_ended() == 0
+    with shop.worker(name="second"):
+        assert task.get() == "ok done"
+        wait_until(lambda: shop.size("one", "read") == 0)
+        assert shop.send("one", "read", "ok").get() == "ok done"  # comes after a second message of the first task
+
+    assert [line["id"] for line in shop.runs.begun("read")].count(task.id) == 1
 
 
 @pytest.mark.parametrize(
