@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Generic, TypeAlias, TypeVar
 
-from .replies import DuePools, Found, PoolView, Reply
+from .replies import DuePools, Found, PoolView, Reply, Room
 
 A_co = TypeVar("A_co", covariant=True)
 
@@ -259,6 +259,14 @@ class Size(StoreCommand[int]):
 
 
 @dataclass(frozen=True, slots=True)
+class Look(StoreCommand[Room]):
+    """Is there room in a pool?"""
+
+    script: ClassVar[str] = "look"
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inspect(StoreCommand[PoolView]):
     """Who holds what."""
 
@@ -279,7 +287,7 @@ class Find(StoreCommand[list[Found]]):
     tasks: tuple[str, ...]
 
 
-ScriptCommand: TypeAlias = PoolCommand | Size | Inspect | Find
+ScriptCommand: TypeAlias = PoolCommand | Size | Look | Inspect | Find
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,14 @@ class Reply(NamedTuple):
     heirs: tuple[Heir, ...] = ()
 
 
+class Room(NamedTuple):
+    """How many slots of a pool are held and how many tickets wait; override: the limit set at run time, if one is."""
+
+    held: int
+    waiting: int
+    override: int | None = None
+
+
 class HolderView(NamedTuple):
     holder: str
     token: int

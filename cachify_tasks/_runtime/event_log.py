@@ -62,19 +62,11 @@ class EventLog:
                     "instead (on_full=None: just this, without a warning)",
                     pool, limit, label,
                 )  # fmt: skip
-            case PoolFull(pool=pool, label=label, limit=limit, strategy=strategy):
+            case PoolFull(pool=pool, label=label, task_id=task_id, limit=limit, strategy=strategy):
                 if label:  # else it is a `with` block, whose error says all
-                    throttle.throttled(
-                        ("full", pool), "pool %r is full (limit %d): %s -> %s", pool, limit, label, strategy,
-                        level=logging.INFO,
-                    )  # fmt: skip
+                    self._full(pool, limit, f"{label}[{task_id}]" if task_id else label, f"-> {strategy}")
             case TaskParked(pool=pool, label=label, task_id=task_id, limit=limit):
-                logged = throttle.throttled(
-                    ("full", pool), "pool %r is full (limit %d): %s[%s] is parked", pool, limit, label, task_id,
-                    level=logging.INFO,
-                )  # fmt: skip
-                if not logged:
-                    logger.debug("pool %r is full (limit %d): %s[%s] is parked", pool, limit, label, task_id)
+                self._full(pool, limit, f"{label}[{task_id}]", "is parked")
             case TaskPutAside(pool=pool, holder=holder, why=why, seconds=seconds):
                 throttle.throttled(
                     ("aside", pool, why), "the parked task %s of pool %r waits for %g s more: %s",
@@ -100,6 +92,12 @@ class EventLog:
                 logger.info("%s has ended already; this copy is dropped", label)
             case _:
                 assert_never(event)
+
+    def _full(self, pool: str, limit: int, shown: str, what: str) -> None:
+        """One line a pool, at INFO, with a count of the rest; each of the rest at DEBUG."""
+        line = "pool %r is full (limit %d): %s %s"
+        if not self._throttle.throttled(("full", pool), line, pool, limit, shown, what, level=logging.INFO):
+            logger.debug(line, pool, limit, shown, what)
 
 
 _logs: WeakSet[EventLog] = WeakSet()

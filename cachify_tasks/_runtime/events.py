@@ -33,6 +33,8 @@ class PoolFull:
     """A call found its pool full.
 
     Attributes:
+        label: the name of its function or task.
+        task_id: empty: it is no task.
         decision: what happens to it instead, the name of a decision such as "Skip".
         strategy: who decided so, as the user wrote it ("Drop()"); empty: a `with` block, which raises.
         by_default: nobody has said what to do; the call is not made, and returns None.
@@ -44,6 +46,7 @@ class PoolFull:
     limit: int
     held: int
     decision: str
+    task_id: str = ""
     strategy: str = ""
     by_default: bool = False
 

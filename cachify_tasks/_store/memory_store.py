@@ -17,6 +17,7 @@ from .._core.commands import (
     Find,
     Get,
     Inspect,
+    Look,
     Ping,
     Pools,
     Put,
@@ -29,7 +30,7 @@ from ..errors import CachifyStoreError
 from .interface import ServerFacts
 from .memory_pool import Pool
 from .memory_scripts import Notification, Script
-from .memory_views import find, inspect, size
+from .memory_views import find, inspect, look, size
 from .wakeups import Wakeups
 
 A = TypeVar("A")
@@ -161,6 +162,8 @@ class MemoryStore:
                 return find(self._pool(name), command)
             case Size(name):
                 return size(self._pool(name), now)
+            case Look(name):
+                return look(self._pool(name), now)
             case Inspect(name):
                 return inspect(name, self._pool(name), now)
             case _:

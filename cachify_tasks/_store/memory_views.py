@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from .._core.commands import Find
-from .._core.replies import Found, HolderView, PoolView
+from .._core.replies import Found, HolderView, PoolView, Room
 from .memory_pool import Pool
 
 
 def size(pool: Pool, now: int) -> int:
     """How many slots are held now, expired ones not counted."""
     return sum(deadline >= now for deadline in pool.deadlines.values())
+
+
+def look(pool: Pool, now: int) -> Room:
+    """Is there room?"""
+    return Room(size(pool, now), len(pool.queue), pool.override)
 
 
 def find(pool: Pool, command: Find) -> list[Found]:

@@ -17,6 +17,7 @@ from .._core.commands import (
     Configure,
     Find,
     Inspect,
+    Look,
     PutBack,
     Release,
     Renew,
@@ -30,7 +31,7 @@ from .._core.commands import (
     Withdraw,
 )
 from .._core.keys import Schema
-from .._core.replies import Found, Heir, HolderView, PoolView, Reply, Status
+from .._core.replies import Found, Heir, HolderView, PoolView, Reply, Room, Status
 from .records import SlotRecord
 
 A = TypeVar("A")
@@ -38,7 +39,7 @@ AfterError: TypeAlias = Callable[[Sequence[ScriptCommand], Sequence[Any]], list[
 
 NAMES: Final = (
     "acquire", "start_reserved", "wait_in_queue", "renew", "release", "withdraw", "put_back", "sweep", "configure",
-    "size", "inspect", "find", "ping",
+    "size", "look", "inspect", "find", "ping",
 )  # fmt: skip
 _INCLUDE: Final = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
 
@@ -120,7 +121,7 @@ def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ..
             return (6, *keys[:6], now, pool, limit, command.start_ms, _flag(command.can_start_heirs))
         case Find():
             return (6, *keys[:6], now, pool, *command.tasks)
-        case Size() | Inspect():
+        case Size() | Look() | Inspect():
             return (6, *keys[:6], now, pool)
         case _:
             assert_never(command)
@@ -201,6 +202,9 @@ def decoded(command: StoreCommand[A], reply: Any) -> A:
     answer: Any
     if isinstance(command, Size):
         answer = int(reply)
+    elif isinstance(command, Look):
+        held, waiting, override = reply
+        answer = Room(int(held), int(waiting), int(override) if override else None)
     elif isinstance(command, Inspect):
         answer = _view(command.pool, reply)
     elif isinstance(command, Find):

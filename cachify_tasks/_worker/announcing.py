@@ -26,19 +26,21 @@ def event_of(verdict: Verdict, delivery: Delivery, command: TaskRequest, reply: 
         case Discard():
             return CopyDiscarded(pool=command.pool, holder=command.holder, label=shown(delivery))
         case StartWith(full, decision):
-            return _full(full, delivery, command, type(decision).__name__)
+            return pool_full(full, delivery, type(decision).__name__)
         case Revoke(full):
-            return _full(full, delivery, command, "Skip")
+            return pool_full(full, delivery, "Skip")
         case SendLater(full=FullPool() as full):
-            return _full(full, delivery, command, "Defer")
+            return pool_full(full, delivery, "Defer")
         case _:
             return None
 
 
-def _full(full: FullPool, delivery: Delivery, command: TaskRequest, decision: str) -> PoolFull:
+def pool_full(full: FullPool, delivery: Delivery, decision: str) -> PoolFull:
+    """A delivery found its pool full. decision: the name of what its strategy decided."""
     return PoolFull(
-        pool=full.key, holder=command.holder, label=delivery.task_name, limit=full.limit, held=full.held,
-        decision=decision, strategy="" if delivery.limit is None else delivery.limit.shown,
+        pool=full.key, holder=delivery.attempt.holder, task_id=delivery.attempt.task_id, label=delivery.task_name,
+        limit=full.limit, held=full.held, decision=decision,
+        strategy="" if delivery.limit is None else delivery.limit.shown,
     )  # fmt: skip
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Self
 
-from .._core.decisions import Decision, FullPool, Parking, Skip, Strategy, parking_of
+from .._core.decisions import Decision, FullPool, Parking, RaiseFull, Skip, Strategy, parking_of
 from .._core.key_template import KeyTemplate
 from .._core.policy import Policy
 from .._runtime.runtime import Runtime
 from ..settings import UNSET, Unset
-from ..strategies import Park
+from ..strategies import Drop, Park, Raise
 
 DEFAULT_ON_FULL: Final = Park()
 
@@ -51,6 +51,22 @@ class TaskLimit:
     def shown(self) -> str:
         """Who decides for a task that may not wait, as the user wrote it."""
         return repr(self.strategy if self.parking is None else self.parking.then)
+
+    @property
+    def refusal(self) -> RaiseFull | Skip | None:
+        """What becomes of each task for which there is no place, if that is known before and needs no run of it.
+
+        None: it depends on the call, its answer is a result, or there is always a place in the queue.
+        """
+        strategy, waits = self.strategy, self.parking is not None
+        if self.parking is not None and self.parking.max_parked:
+            strategy, waits = self.parking.then, False
+        match strategy:
+            case Raise() if not waits:
+                return RaiseFull()
+            case Drop(result) if not waits and result is UNSET:
+                return Skip()
+        return None
 
     def decide(self, full: FullPool) -> Decision:
         """What the strategy answers for a task that found its pool full, and its queue, if it waits in one."""

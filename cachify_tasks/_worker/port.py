@@ -62,6 +62,7 @@ class DeliveryState:
         command: by which the delivery asks for a slot, made once: it names one arrival, however often it is sent.
         slot: held for it.
         stored: set when the store owns the message.
+        refused: it waited for capacity here, and is done with: its pool was full.
         passed_on: a reserved task that another worker starts: this worker is shutting down.
         died: the run has killed its process, and the worker goes on.
     """
@@ -69,6 +70,7 @@ class DeliveryState:
     command: TaskRequest | None = None
     slot: Slot | None = None
     stored: Stored | None = None
+    refused: bool = False
     passed_on: bool = False
     died: bool = False
 

@@ -82,6 +82,13 @@ class Revoke:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """The strategy raises, and the task has not been started: end it as failed, with `full.as_error()`."""
+
+    full: FullPool
+
+
+@dataclass(frozen=True, slots=True)
 class SendLater:
     """Send the attempt again after a delay, then acknowledge this message.
 
@@ -105,7 +112,7 @@ class AskAgain:
 
 
 Verdict: TypeAlias = (
-    Start | StartWith | StartWithoutSlot | Fail | Done | Leave | Discard | Revoke | SendLater | AskAgain
+    Start | StartWith | StartWithoutSlot | Fail | Done | Leave | Discard | Revoke | Refuse | SendLater | AskAgain
 )
 
 

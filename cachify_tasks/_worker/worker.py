@@ -25,6 +25,7 @@ from .._runtime.runtime import Runtime
 from .._runtime.slot import Slot
 from ..errors import CachifyStoreError
 from .announcing import event_of, shown
+from .arrivals import Arrivals
 from .handovers import HandOvers
 from .held_slots import TOMB_MS, HeldSlots
 from .outage import StoreOutage
@@ -63,9 +64,16 @@ class Worker(Generic[M]):
         self.outbox = Outbox(runtime.lease_ms / 1000, clock=clock)
         self.slots = HeldSlots(runtime, self._release, clock=clock)
         self.handovers = HandOvers(runtime, port, clock=clock)
+        self.arrivals = Arrivals(runtime, port)
         self._news = False  # see `take_news`
 
     # Arrival
+
+    def on_turn(self, delivery: Delivery) -> bool:
+        """There is capacity for this delivery now: it waits no more. Does it go on? False: it was refused."""
+        if delivery.state.stored is not None:
+            self.handovers.on_turn(delivery)
+        return self.arrivals.on_turn(delivery)
 
     def request(self, delivery: Delivery) -> TaskRequest | Fail | None:
         """The command by which this delivery asks for a slot. It is made once, and names one arrival.
@@ -74,8 +82,7 @@ class Worker(Generic[M]):
             None: its task has no limit, and it was not parked: run it. Fail: its arguments do not make a key: apply it.
         """
         state, limit = delivery.state, delivery.limit
-        if state.stored is not None:
-            self.handovers.on_turn(delivery)
+        self.on_turn(delivery)
         if state.command is None:
             try:
                 if state.stored is not None:
@@ -88,6 +95,8 @@ class Worker(Generic[M]):
 
     def ask_now(self, delivery: Delivery) -> None:
         """Ask the store for this delivery, wait for the answer, and act on it."""
+        if not self.on_turn(delivery):
+            return
         command = self.request(delivery)
         if delivery.state.passed_on:
             self.port.apply(delivery, Leave())

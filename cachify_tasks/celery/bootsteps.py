@@ -60,6 +60,8 @@ class InstallGate(bootsteps.StartStopStep):
         self.gate = worker.pool.cachify_gate = _gate_class(worker)(runtime, worker)
         signals.worker_shutdown.connect(self._on_shutdown, sender=worker, weak=False)  # after the pool has stopped,
         atexit.register(self._on_shutdown)  # but not after a cold shutdown
+        if worker.consumer is not None:
+            worker.consumer.on_task_request = self.gate.on_task_request
         self.reaper = Reaper(runtime, self.gate)
         self.reaper.start()
         for task in limited_tasks(worker.app):

@@ -17,6 +17,7 @@ from celery.worker import state
 from celery.worker.request import create_request_cls  # type: ignore[attr-defined]
 from kombu.exceptions import ContentDisallowed, DecodeError
 
+from .._core.commands import Look
 from .._core.replies import Heir
 from .._runtime.runtime import Runtime
 from .._worker.endings import Ending, UnreadableError
@@ -28,6 +29,7 @@ from .._worker.verdicts import (
     Done,
     Fail,
     Leave,
+    Refuse,
     Revoke,
     SendLater,
     Start,
@@ -37,14 +39,14 @@ from .._worker.verdicts import (
 )
 from .._worker.worker import Worker as Core
 from .envelope import KIND, Envelope, opened
-from .outcomes import acknowledge, end_unrun, leave, revoke, send_later
+from .outcomes import acknowledge, end_unrun, fail, leave, revoke, send_later
 from .publishing import send_hint
 from .request import CeleryDelivery, gate_task, request_class
 
 if TYPE_CHECKING:
     from .._worker.outbox import Report
     from .._worker.port import Delivery
-    from .internals import Consumer, Dispatch, Hub, Worker
+    from .internals import Consumer, Dispatch, Hub, Request, Worker
 
 logger = get_logger("cachify_tasks.celery")
 
@@ -125,6 +127,7 @@ class Gate(ABC):
 
         With its connection a worker forgets what waits for capacity; heirs do not depend on the connection.
         """
+        self.core.arrivals.forget()
         for delivery in self.core.handovers.waiting():
             assert isinstance(delivery, CeleryDelivery)
             if not delivery.in_pool_queue:
@@ -169,6 +172,28 @@ class Gate(ABC):
 
     # Deliveries
 
+    def on_task_request(self, request: Request) -> None:
+        """A message has arrived, or its time has come (ETA, rate limit): Celery's worker would take it up now."""
+        delivery: CeleryDelivery | None = getattr(request, "cachify", None)
+        if delivery is None or delivery.limit is None or not self.is_busy:
+            self.worker.process_task(request)
+            return
+        look = self.core.arrivals.wait(delivery, can_fail_unrun=delivery.facts.can_fail_unrun)  # first: it may begin
+        if look is not None:
+            self.look(delivery, look)
+            if delivery.state.refused:
+                return
+        self.worker.process_task(request)
+
+    @property
+    @abstractmethod
+    def is_busy(self) -> bool:
+        """Does a message that arrives now have to wait for a process, or thread?"""
+
+    @abstractmethod
+    def look(self, delivery: CeleryDelivery, command: Look) -> None:
+        """Send the command, and give the answer to `Arrivals.on_room`; before this returns, if the worker can wait."""
+
     @abstractmethod
     def on_capacity(self, delivery: CeleryDelivery, cls: type, dispatch: Dispatch) -> object:
         """There is capacity for this delivery: ask for its slot, and have it dispatched when it may run.
@@ -202,6 +227,8 @@ class Gate(ABC):
                 leave(delivery)
             case Revoke(full):
                 revoke(delivery, f"pool {full.key!r} is full")
+            case Refuse(full):
+                fail(delivery, full.as_error())
             case SendLater(seconds, deferrals, visible, full):
                 why = "a copy is running" if full is None else f"pool {full.key!r} is full"
                 return self.send_later(delivery, seconds, deferrals, why, visible=visible)

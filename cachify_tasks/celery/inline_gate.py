@@ -6,6 +6,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from celery.bootsteps import RUN  # type: ignore[attr-defined]
@@ -13,6 +15,7 @@ from celery.concurrency.solo import TaskPool as Solo
 from celery.exceptions import TaskRevokedError
 from celery.worker import state
 
+from .._core.commands import Look
 from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime
 from .._worker.held_slots import LOOK, is_alive
@@ -40,6 +43,8 @@ class InlineGate(Gate):
         super().__init__(runtime, worker)
         self._calls: deque[Callable[[], None]] = deque()
         self._waker = LoopWaker(self._make_calls)
+        self._looking: SimpleQueue[tuple[CeleryDelivery, Look]] = SimpleQueue()
+        self._looker: threading.Thread | None = None
 
     @property
     def _is_single_thread(self) -> bool:
@@ -54,6 +59,32 @@ class InlineGate(Gate):
     def accepting(self) -> bool:
         consumer = self.worker.consumer
         return consumer is not None and consumer.blueprint.state == RUN and not _is_stopping()
+
+    @property
+    def is_busy(self) -> bool:
+        return len(state.reserved_requests) > self.size
+
+    def look(self, delivery: CeleryDelivery, command: Look) -> None:
+        """On a thread of its own, since the worker's must not wait for the store; but a greenlet may.
+
+        It must, too: a worker of greenlets takes no further message while one waits for a greenlet.
+        """
+        if self.worker.pool.is_green:
+            self._look(delivery, command)
+            return
+        self._looking.put((delivery, command))
+        if self._looker is None:
+            self._looker = threading.Thread(target=self._look_on, name="cachify-arrivals", daemon=True)
+            self._looker.start()
+
+    def _look_on(self) -> None:
+        while True:
+            self._look(*self._looking.get())
+
+    def _look(self, delivery: CeleryDelivery, command: Look) -> None:
+        if not self.store_down:
+            with suppress(CachifyStoreError):  # it waits on, and asks at its turn
+                self.core.arrivals.on_room(delivery, self.runtime.store.execute(command))
 
     def on_capacity(self, delivery: CeleryDelivery, cls: type, dispatch: Dispatch) -> object:
         # Not `dispatch`: the class that Celery generates ignores the pool it is given.
@@ -132,6 +163,7 @@ class BlockingGate(InlineGate):
     """
 
     can_run_heirs = False
+    is_busy = False  # it asks for each message on its arrival
 
     def on_capacity(self, delivery: CeleryDelivery, cls: type, dispatch: Dispatch) -> object:
         if delivery.request.revoked():

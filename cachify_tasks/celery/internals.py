@@ -50,6 +50,7 @@ class Pool(Protocol):
     """A worker's pool of processes, threads or greenlets."""
 
     num_processes: int
+    is_green: bool  # of greenlets
     cachify_gate: Gate  # ours
     _pool: BilliardPool
 
@@ -131,6 +132,7 @@ class Consumer(Protocol):
     disable_rate_limits: bool
     task_buckets: Mapping[str, Bucket | None]
 
+    on_task_request: Callable[[Request], object]
     on_unknown_task: Callable[..., object]
     on_task_message: Iterable[Callable[[Request], object]]
 

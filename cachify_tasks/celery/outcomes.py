@@ -81,6 +81,19 @@ def revoke(delivery: CeleryDelivery, why: str) -> None:
     acknowledge(delivery)
 
 
+def fail(delivery: CeleryDelivery, error: Exception) -> None:
+    """End the task as FAILURE with this error, without running it; its errbacks, chord and chain learn it."""
+    request = delivery.request
+    task, context = request.task, request._context
+    task.backend.mark_as_failure(request.id, error, request=context, store_result=request.store_errors)
+    request.send_event("task-failed", exception=repr(error), traceback="")
+    signals.task_failure.send(
+        sender=task, task_id=request.id, exception=error, args=request.args, kwargs=request.kwargs, traceback=None,
+        einfo=None,
+    )  # fmt: skip
+    acknowledge(delivery)
+
+
 def end_unrun(
     consumer: Consumer, task_id: str, message: Envelope | None, why: Ending, context: Context | None
 ) -> None:  # fmt: skip

@@ -23,7 +23,8 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.exceptions import TaskRevokedError
 from celery.utils.log import get_logger
 
-from .._core.replies import Reply
+from .._core.commands import Look
+from .._core.replies import Reply, Room
 from .._redis.hub_connection import HubConnection
 from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime
@@ -68,6 +69,7 @@ class PreforkGate(Gate):
         super().__init__(runtime, worker)
         self._thread = threading.get_ident()
         self._asked: deque[_Asked] = deque()  # the batch of this loop iteration
+        self._looking: list[tuple[CeleryDelivery, Look]] = []  # in the batch, too: arrived, and every process is busy
         self._calls: deque[Callable[[], None]] = deque()
         self._loop_starts = 0  # each start of the loop is a new connection to the broker
         self._flush_scheduled = False
@@ -92,6 +94,30 @@ class PreforkGate(Gate):
         return consumer is not None and consumer.blueprint.state == RUN
 
     # Deliveries
+
+    @property
+    def is_busy(self) -> bool:
+        semaphore = self.worker.semaphore
+        return semaphore is not None and self._uses_semaphore and semaphore.value <= 0
+
+    def look(self, delivery: CeleryDelivery, command: Look) -> None:
+        self._looking.append((delivery, command))
+        self._schedule_flush()
+
+    def _on_rooms(self, looking: list[tuple[CeleryDelivery, Look]], rooms: list[Room] | CachifyStoreError) -> None:
+        """Those for which there is no answer wait on, and ask at their turn."""
+        for (delivery, _), room in zip(looking, () if isinstance(rooms, CachifyStoreError) else rooms, strict=False):
+            if isinstance(room, Room):
+                self.core.arrivals.on_room(delivery, room)
+                if delivery.state.refused:
+                    self._take_from_waiting(delivery.request)
+
+    def _take_from_waiting(self, request: Request) -> None:
+        waiting = self.worker.semaphore._waiting if self.worker.semaphore is not None else []
+        for position, (_, args, _) in enumerate(waiting):
+            if args and args[0] is request:
+                del waiting[position]
+                return
 
     def on_capacity(self, delivery: CeleryDelivery, cls: type, dispatch: Dispatch) -> None:
         if delivery.request.revoked():
@@ -156,7 +182,7 @@ class PreforkGate(Gate):
 
     def _process_again(self, delivery: CeleryDelivery, loop_starts: int) -> None:
         if self.accepting and loop_starts == self._loop_starts:
-            self.worker.process_task(delivery.request)
+            self.on_task_request(delivery.request)
 
     # Heirs
 
@@ -230,7 +256,7 @@ class PreforkGate(Gate):
     # The batch
 
     def _schedule_flush(self) -> None:
-        if not self._flush_scheduled and (self._asked or self.core.outbox.entries):
+        if not self._flush_scheduled and (self._asked or self._looking or self.core.outbox.entries):
             self._flush_scheduled = True
             self.hub.call_soon(self.flush)
 
@@ -245,6 +271,7 @@ class PreforkGate(Gate):
         asked, self._asked = self._asked, deque()
         outage, outbox = self.core.outage, self.core.outbox
         if outage.failing and outage.is_on:
+            self._looking.clear()
             for one in asked:
                 self._on_reply(one, CachifyStoreError("the store is out of reach"))
             return
@@ -252,6 +279,9 @@ class PreforkGate(Gate):
         commands = [entry.command for entry in reports] + [one.command for one in asked]
         if commands:
             self._connection.send(commands, partial(self._on_replies, reports, asked, self._loop_starts))
+        looking, self._looking = self._looking, []
+        if looking and self.accepting:
+            self._connection.send([command for _, command in looking], partial(self._on_rooms, looking))
 
     def _forget_asked(self) -> None:
         """These will not be asked for: heirs wait for capacity again, other messages come again from the broker."""
@@ -333,7 +363,7 @@ class PreforkGate(Gate):
 
     def _on_tick(self) -> None:
         """Before the loop sleeps: what a timer has added in this iteration must not wait for the next event."""
-        if self._asked or self._urgent:
+        if self._asked or self._looking or self._urgent:
             self._flush_scheduled = False
             self._schedule_flush()
             self._waker.wake()

@@ -14,20 +14,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
+from celery.app.task import Task as CeleryTask
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celery.utils.imports import symbol_by_name
 
+from .._core.policy import Policy
 from .._worker.attempt import Attempt, Header
 from .._worker.limits import TaskLimit
 from .._worker.port import DeliveryState, Stored
 from .._worker.verdicts import Fail, Start, StartWith, StartWithoutSlot
-from .app import runtime_of, takes_task, task_policy
+from .app import policy_of, runtime_of, takes_task, task_policy
 from .envelope import HEADER, queue_of, sealed, sending_of
 
 if TYPE_CHECKING:
     from .gate import Gate
     from .internals import Pool, Request, Task
 
+HANDLERS: Final = ("on_failure", "after_return", "__call__")
 NEW: Final = Header()  # of a message that comes for the first time
 ADMISSION: Final = "cachify_admission"  # where what was decided is, in the request that is sent to the child
 
@@ -98,7 +101,7 @@ def _asking_first(cls: type[Gated], dispatch: Callable[..., object]) -> Callable
         try:
             return gate.on_capacity(delivery, cls, functools.partial(dispatch, self, pool, **kwargs))
         except TaskRevokedError:
-            gate.core.handovers.on_turn(delivery)
+            gate.core.on_turn(delivery)
             raise
 
     return execute_using_pool
@@ -153,17 +156,29 @@ class TaskFacts:
 
     Attributes:
         takes_task: the function's first argument is the task itself (`bind=True`).
+        can_fail_unrun: no retry and no handler of the task's own is to see that it fails.
     """
 
     limit: TaskLimit | None
     takes_task: bool
+    can_fail_unrun: bool = False
 
     @classmethod
     def of(cls, task: Task) -> TaskFacts:
         policy = task_policy(task)
         if policy is None:
             return cls(None, takes_task=False)
-        return cls(TaskLimit.of(policy, runtime_of(task.app)), takes_task(task, policy))
+        return cls(
+            TaskLimit.of(policy, runtime_of(task.app)), takes_task(task, policy),
+            can_fail_unrun=_can_fail_unrun(task, policy),
+        )  # fmt: skip
+
+
+def _can_fail_unrun(task: Task, policy: Policy) -> bool:
+    overrides = any(getattr(type(task), name) is not getattr(CeleryTask, name) for name in HANDLERS)
+    retries = hasattr(task, "_orig_run")  # `autoretry_for`
+    decorated = policy_of(getattr(task.run, "__wrapped__", None)) is policy  # by what may catch the error
+    return not (overrides or retries or decorated)
 
 
 class CeleryDelivery:

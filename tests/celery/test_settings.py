@@ -2,6 +2,7 @@
 
 import gc
 import socket
+import warnings
 
 import pytest
 from celery import Celery
@@ -20,7 +21,9 @@ BROKER = "redis://:secret@localhost:1/0"
 
 @pytest.fixture(autouse=True)
 def fresh_program(monkeypatch):
-    gc.collect()  # apps of earlier tests
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # apps of earlier tests, with what they have open
     set_global_runtime(None)
     monkeypatch.delenv("CACHIFY_URL", raising=False)
     yield

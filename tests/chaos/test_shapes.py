@@ -119,7 +119,12 @@ class Program:
 
 
 def run(program: Program, folder: Path, pool: str, broker: str, store: str, *, gated: bool) -> tuple[Any, Any]:
-    """Send the program to a worker; each id's end, and what the bodies saw."""
+    """Send the program to a worker; each id's end, and what the bodies saw.
+
+    A plain gevent worker of Celery 5.7 may lose a task: a result's finalizer switches greenlets in the hub
+    (`BlockingSwitchOutError`). Such a task is in no READY state here.
+    """
+    tolerant = pool == "gevent"
     folder.mkdir()
     conf = {"worker_pool_start_method": "spawn"} if pool == "spawn" else {}
     shutil.copy(shapes_app.__file__, folder)
@@ -150,8 +155,12 @@ def run(program: Program, folder: Path, pool: str, broker: str, store: str, *, g
                 wait_until(ended, PATIENCE_S)
             except AssertionError:
                 left = {i: state for i, state in states.items() if state not in READY_STATES}
-                raise AssertionError(f"these did not end: {left}") from None
-            if program.twice:  # the other of two tasks under one id
+                if gated or not tolerant:
+                    raise AssertionError(f"these did not end: {left}") from None
+                print(f"these did not end without the package either: {left}")  # noqa: T201
+            else:
+                left = {}
+            if program.twice and not left:  # the other of two tasks under one id
                 wait_until(lambda: _settled(seen, runs, program, gated), 60, "all runs")
         metas = {i: backend.get_task_meta(i, cache=False) for i in {*program.ids}}
         ends = {i: (meta["status"], repr(meta["result"])) for i, meta in metas.items()}
@@ -187,8 +196,10 @@ def test_a_task_of_any_shape_is_the_same_task_in_a_pool(tmp_path, pool, redis_ur
     ends, seen = run(program, tmp_path / "gated", pool, broker_url, redis_url, gated=True)
 
     print(f"{len(program.ids)} tasks: {without:.0f} s without, {time.monotonic() - started - without:.0f} s with")  # noqa: T201
-    same = [i for i in program.ids if program.strategy[i] in ("park", "reschedule")]
-    told = {i for i in program.ids if "RETRY" not in (ends[i][0], plain_ends[i][0])}
+    comparable = {i for i in program.ids if plain_ends[i][0] in (*READY_STATES, "RETRY")}
+    assert len(comparable) > 0.9 * len({*program.ids}), "Celery alone lost too many tasks"
+    same = [i for i in program.ids if i in comparable and program.strategy[i] in ("park", "reschedule")]
+    told = {i for i in comparable if "RETRY" not in (ends[i][0], plain_ends[i][0])}
     for task_id in sorted({*same} & told - program.twice):
         assert ends[task_id] == plain_ends[task_id], (task_id, "with and without")
     assert bodies(seen, same) == bodies(plain_seen, same)

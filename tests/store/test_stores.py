@@ -2,8 +2,8 @@
 
 import pytest
 
-from cachify_tasks._core.commands import Delete, Get, Put
-from cachify_tasks._core.replies import Reply
+from cachify_tasks._core.commands import Delete, Get, Look, Put
+from cachify_tasks._core.replies import Reply, Room
 from tests.support.stores import BEGIN, LEASE, POOL, START, TOMB
 
 
@@ -75,6 +75,19 @@ def test_inspect_shows_who_holds_what(store):
         ("c", heir.token, "", True, BEGIN / 1e6 + 5, START),
         ("a", token, "app.sync @worker|1\n", False, BEGIN / 1e6, LEASE - 5),
     ]
+
+
+def test_a_look_counts_slots_and_tickets_and_writes_nothing(store):
+    assert store.send(Look(POOL)) == Room(0, 0)
+    token = store.acquire("a", limit=1).token
+    store.acquire("b", limit=1)
+    assert store.send(Look(POOL)) == Room(1, 1)
+    store.configure(0)
+    store.release("a", token)
+    assert store.send(Look(POOL)) == Room(0, 1, override=0)
+    store.later(LEASE + 1)
+    assert store.send(Look("never seen")) == Room(0, 0)
+    store.configure(None)
 
 
 def test_a_dead_run_is_neither_counted_nor_shown(store):

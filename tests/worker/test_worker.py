@@ -216,8 +216,8 @@ def test_a_late_copy_of_a_task_that_has_ended_is_discarded(bench, caplog):
 @pytest.mark.parametrize(
     ("on_full", "line"),
     [
-        (Park(), "job[second] is parked"), (Raise(), "job -> Raise()"), (Drop(), "job -> Drop()"),
-        (Drop(result=1), "job -> Drop(result=1)"), (Reschedule(delay=2), "job -> Reschedule(delay=2"),
+        (Park(), "job[second] is parked"), (Raise(), "job[second] -> Raise()"), (Drop(), "job[second] -> Drop()"),
+        (Drop(result=1), "job[second] -> Drop(result=1)"), (Reschedule(delay=2), "job[second] -> Reschedule(delay=2"),
     ],
 )  # fmt: skip
 def test_the_log_says_what_happens_to_a_task_that_finds_its_pool_full(on_full, line, caplog):
