@@ -31,6 +31,7 @@ class Heir(NamedTuple):
         kind: which framework wrote the envelope ("task/celery"). A worker starts only what it can read.
         deaths: how many of its runs have killed their process.
         unknown_us: for how many µs workers have said that they do not know its task.
+        ran: it has begun to run before.
     """
 
     holder: str
@@ -40,6 +41,7 @@ class Heir(NamedTuple):
     kind: str = ""
     deaths: int = 0
     unknown_us: int = 0
+    ran: bool = False
 
 
 class Reply(NamedTuple):

@@ -22,7 +22,7 @@ from .._core.commands import (
 )
 from .._core.replies import Heir, Reply, Status
 from .memory_pool import NEVER, Pool, Tombstone
-from .records import ASIDE, BATCH, DOUBLINGS, LEVEL, SILENCE, SlotRecord, TicketRecord
+from .records import ASIDE, BATCH, DOUBLINGS, LEVEL, RAN, SILENCE, UNUSED, SlotRecord, TicketRecord
 
 MARGIN: Final = 86_400_000_000  # µs
 NOTHING: Final = Tombstone()
@@ -283,7 +283,10 @@ class Script:
         ticket = self.pool.tickets.get(holder) or TicketRecord("", 0, 0, slot.since)
         waited_ms = max(0, (slot.since - ticket.arrived + 500) // 1000)
         envelope = self.pool.envelopes.get(holder, b"")
-        return Heir(holder, slot.token, envelope, waited_ms, ticket.kind, ticket.deaths, ticket.unknown_for)
+        return Heir(
+            holder, slot.token, envelope, waited_ms, ticket.kind, ticket.deaths, ticket.unknown_for,
+            ran=ticket.returned == RAN,
+        )  # fmt: skip
 
     def heirs_still_reserved(self, names: tuple[tuple[str, int], ...]) -> tuple[Heir, ...]:
         """Of the heirs that a tombstone remembers, those that still wait for their start."""
@@ -335,7 +338,10 @@ class Script:
         rank = self.draw() - ticket.priority * LEVEL if ticket.returned else ticket.rank
         known = ticket if unused else ticket._replace(unknown_for=0, unknown_at=0)
         self.pool.tickets[holder] = known._replace(
-            rank=rank, returned=True, unused=ticket.unused + unused, deaths=ticket.deaths + died
+            rank=rank,
+            returned=max(ticket.returned, UNUSED if unused else RAN),
+            unused=ticket.unused + unused,
+            deaths=ticket.deaths + died,
         )
         self.pool.queue[holder] = rank
 

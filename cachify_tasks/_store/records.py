@@ -15,6 +15,7 @@ TICKET: Final = "ticket:"  # + holder, in the tickets, as the next three
 ENVELOPE: Final = "envelope:"  # + holder
 CHANNEL: Final = "channel:"  # + holder
 TASK: Final = "task:"  # + task id; the holder of the task's newest ticket
+UNUSED, RAN = 1, 2  # `TicketRecord.returned`: came back to the queue, and its task had begun to run
 BATCH: Final = 64  # slots that one script reserves at most
 LEVEL: Final = 2**40  # µs: a ticket of the next higher priority counts as that much older
 ASIDE: Final = 4 * 10**15  # plus a time in µs: in the queue, the rank of a ticket that gets no slot until then
@@ -67,7 +68,8 @@ class TicketRecord(NamedTuple):
         kind: of its envelope, or "waiter".
         rank: orders the queue, the lowest first: a number drawn when it came, less `LEVEL` for each priority.
         arrived: µs; it never changes.
-        returned: it has come back to the queue once; the next time it goes to the end.
+        returned: 1 when it has come back to the queue, 2 when its task had begun to run; the next time it goes to the
+            end.
         unused: how many reservations of it nobody used.
         deaths: how many of its runs have killed their process.
         unknown_for: µs for which workers have said that they do not know its task.
@@ -78,7 +80,7 @@ class TicketRecord(NamedTuple):
     priority: int
     rank: int
     arrived: int
-    returned: bool = False
+    returned: int = 0
     unused: int = 0
     deaths: int = 0
     unknown_for: int = 0
@@ -87,7 +89,7 @@ class TicketRecord(NamedTuple):
 
     def encoded(self) -> str:
         return (
-            f"{self.kind}|{self.priority}|{self.rank}|{self.arrived}|{self.returned:d}|{self.unused}|"
+            f"{self.kind}|{self.priority}|{self.rank}|{self.arrived}|{self.returned}|{self.unused}|"
             f"{self.deaths}|{self.unknown_for}|{self.unknown_at}|{self.task_id}"
         )
 
@@ -103,7 +105,7 @@ class TicketRecord(NamedTuple):
             int(priority),
             int(rank),
             int(arrived),
-            returned == "1",
+            int(returned),
             int(unused),
             int(deaths),
             int(unknown_for),

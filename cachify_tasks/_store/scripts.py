@@ -221,8 +221,8 @@ def _reply(reply: Any) -> Reply:
     if isinstance(reply, list):
         line, *rows = reply
         fields = (
-            map(text, rows[::7]), map(int, rows[1::7]), rows[2::7], map(int, rows[3::7]), map(text, rows[4::7]),
-            map(int, rows[5::7]), map(int, rows[6::7]),
+            map(text, rows[::8]), map(int, rows[1::8]), rows[2::8], map(int, rows[3::8]), map(text, rows[4::8]),
+            map(int, rows[5::8]), map(int, rows[6::8]), (text(ran) == "1" for ran in rows[7::8]),
         )  # fmt: skip
         heirs = tuple(starmap(Heir, zip(*fields, strict=True)))
     else:

@@ -58,12 +58,14 @@ class Hint:
         starter: who alone may start it (`Release.reserve_for_me`); empty: anybody.
         waited_ms: how long it had been parked when the hint was sent.
         token: of the slot that was reserved for it then.
+        ran: it has begun to run before.
     """
 
     pool: str
     starter: str = ""
     waited_ms: int = 0
     token: int = 0
+    ran: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,8 @@ class Header:
         if self.is_copy:
             value["copy"] = True
         if self.hint is not None:
-            value["hint"] = [self.hint.pool, self.hint.starter, self.hint.waited_ms, self.hint.token]
+            hint = self.hint
+            value["hint"] = [hint.pool, hint.starter, hint.waited_ms, hint.token, hint.ran]
         return json.dumps(value)
 
     @classmethod
@@ -125,6 +128,6 @@ def _loads(text: object) -> dict[str, object]:
 
 def _hint(value: dict[str, object]) -> Hint | None:
     match value.get("hint"):
-        case [str(pool), str(starter), int(waited_ms), int(token)]:
-            return Hint(pool=pool, starter=starter, waited_ms=waited_ms, token=token)
+        case [str(pool), str(starter), int(waited_ms), int(token), bool(ran)]:
+            return Hint(pool=pool, starter=starter, waited_ms=waited_ms, token=token, ran=ran)
     return None

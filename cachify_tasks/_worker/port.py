@@ -160,7 +160,8 @@ class HandOver(Generic[M]):
     def hint(self) -> Hint:
         """For the message by which another worker learns of it."""
         return Hint(
-            pool=self.pool, starter=self.starter, waited_ms=self.heir.waited_ms, token=self.heir.token
+            pool=self.pool, starter=self.starter, waited_ms=self.heir.waited_ms, token=self.heir.token,
+            ran=self.heir.ran,
         )  # fmt: skip
 
 

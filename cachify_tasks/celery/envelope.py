@@ -33,9 +33,9 @@ class Envelope:
     """A message: its head as plain data, its body as it came.
 
     Attributes:
-        head: content_type, content_encoding, headers, properties, exchange, routing_key; queue: the queue that it came
-            from, None where the transport does not tell; text: the body came as text; compression: how its sender
-            compressed the body, which is kept as it was before, or None.
+        head: content_type, content_encoding, headers, properties, exchange, routing_key, redelivered; queue: the queue
+            that it came from, None where the transport does not tell; text: the body came as text; compression: how its
+            sender compressed the body, which is kept as it was before, or None.
     """
 
     head: dict[str, Any]
@@ -78,7 +78,7 @@ class Envelope:
 
     def message(self, accept: Iterable[str] | None) -> Message:
         """As it was delivered; it cannot be acknowledged."""
-        info = {"exchange": self.head["exchange"], "routing_key": self.head["routing_key"], "redelivered": False}
+        info = {name: self.head[name] for name in ("exchange", "routing_key", "redelivered")}
         return Message(
             self.content,  # type: ignore[arg-type]  # as virtual transports give it
             content_type=self.head["content_type"], content_encoding=self.head["content_encoding"],
@@ -126,6 +126,7 @@ def sealed(message: Message, queue: str | None, header: str) -> bytes:
         "properties": {k: v for k, v in (message.properties or {}).items() if k not in _TRANSPORT},
         "exchange": info.get("exchange") or "",
         "routing_key": info.get("routing_key") or "",
+        "redelivered": bool(info.get("redelivered")),
         "queue": queue,
         "text": isinstance(message.body, str),
         "compression": message.headers.get("compression"),

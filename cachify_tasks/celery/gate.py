@@ -272,6 +272,8 @@ class Gate(ABC):
         except (DecodeError, ContentDisallowed, InvalidTaskError) as error:
             raise UnreadableError(repr(error)) from error
         delivery.state.stored = handover.stored()
+        if handover.heir.ran:
+            delivery.tell_redelivered()
         self._own(delivery)
         return None if delivery.request.revoked() else delivery
 

@@ -181,7 +181,7 @@ class Request(Protocol):
     kwargs: dict[str, object] | None
     message: Message
     hostname: str
-    delivery_info: Mapping[str, object]
+    delivery_info: dict[str, object]
     request_dict: dict[str, object]
     replaced_task_nesting: int
     store_errors: bool

@@ -215,6 +215,8 @@ class CeleryDelivery:
         self.header = header
         if header.hint is not None:
             self.state.stored = Stored.of_hint(header.hint)
+            if header.hint.ran:
+                self.tell_redelivered()
 
     @property
     def limit(self) -> TaskLimit | None:
@@ -235,6 +237,10 @@ class CeleryDelivery:
                 properties[ADMISSION] = {"open": True}
             case Fail(kind, message):
                 properties[ADMISSION] = {"failure": [kind, message]}
+
+    def tell_redelivered(self) -> None:
+        """The task reads of its request what it would read if its broker had delivered it again after a run."""
+        self.request.delivery_info["redelivered"] = True
 
     @property
     def task_name(self) -> str:

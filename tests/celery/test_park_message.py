@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from celery import chain, chord, group
 
-from tests.support.workers import together
+from cachify_tasks import init_cachify
+from tests.support.workers import together, write_app
 
 
 @pytest.fixture(scope="module", params=["here", "called"])
@@ -63,6 +64,45 @@ def test_a_parked_task_is_told_what_it_would_have_been_told_otherwise(shop):
         assert told | {name: free[name] for name in ("args", "argsrepr", "expires")} == free
         assert told["args"] == ["full", "a", 1]
     assert delayed.get()["eta"]
+
+
+AGAIN = """
+import os
+import signal
+
+from cachify_tasks import pooled
+from celery.exceptions import Reject
+from shop import stamp
+
+
+@app.task(name="again", bind=True, acks_late=True, reject_on_worker_lost=True)
+@pooled(key="again", max_size=1)
+def again(self, how):
+    told = bool(self.request.delivery_info["redelivered"])
+    stamp("begin", self, how, redelivered=told)
+    if not told and how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if not told:
+        raise Reject("as told", requeue=True)
+    return told
+"""
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["by its worker", "by a hint"])
+@pytest.mark.parametrize("how", ["requeues", "dies"])
+def test_a_task_that_runs_once_more_reads_that_it_was_redelivered(make_shop, how, elsewhere):
+    shop = make_shop(cachify_start_timeout=1)
+    write_app(shop.folder, **shop.options)
+    app = shop.folder / "app.py"
+    hints = "\nfrom cachify_tasks.celery.gate import Gate, Refusal\nGate.can_run = lambda *_: Refusal.NOT_MINE\n"
+    app.write_text(app.read_text() + AGAIN + hints * elsewhere)
+    store = init_cachify(url=shop.store_url, is_global=False)
+    with shop.worker(concurrency=1), store.pool(key="again", max_size=1):
+        parked = shop.sent(shop.app.send_task("again", args=[how]))
+        shop.wait_parked(1)
+    with shop.worker(name="second", concurrency=1):
+        assert parked.get() is True
+    assert [line["redelivered"] for line in shop.runs.begun(how)] == [False, True]
 
 
 def test_chains_groups_and_chords_go_on_through_parked_tasks(shop):

@@ -120,8 +120,8 @@ class Comparison:
                 -ticket.rank.before,
             )
             assert found_ticket == (
-                record_of.kind == "waiter", record_of.returned, record_of.unused, record_of.deaths, record_of.task_id,
-                record_of.priority,
+                record_of.kind == "waiter", record_of.returned > 0, record_of.unused, record_of.deaths,
+                record_of.task_id, record_of.priority,
             )  # fmt: skip
         assert pool.tasks == kept.tasks
         assert pool.indexed == bool(kept.tickets)

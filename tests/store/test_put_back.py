@@ -1,5 +1,7 @@
 """An heir that its worker does not start: its reservation ends, and its ticket waits aside or returns to its place."""
 
+from tests.support.stores import LEASE, START
+
 
 def reserved(store):
     """The token of the slot that is reserved for "a"; "b" and "c" wait behind it."""
@@ -166,6 +168,30 @@ def test_an_heir_says_how_many_of_its_runs_have_killed_their_process(store):
         deaths.append(heirs[0].deaths)
 
     assert deaths == [0, 1, 2]
+
+
+def test_an_heir_says_whether_it_has_run_before(store):
+    heir = reserved(store)
+    (again,) = store.put_back("a", heir).heirs
+    store.later(START + 1)
+    (unused,) = store.sweep().heirs
+    assert [(one.holder, one.ran) for one in (again, unused)] == [("a", False)] * 2
+    for name in ("b", "c"):
+        store.withdraw(name, can_start_heirs=False)
+
+    token = store.acquire("a").token
+    (returned,) = store.release("a", token, requeue=True).heirs
+    store.later(3 * START)
+    (later,) = store.sweep().heirs
+    assert [(one.holder, one.ran) for one in (returned, later)] == [("a", True)] * 2
+
+
+def test_a_task_whose_lease_has_ended_has_run(store):
+    reserved(store)
+    store.acquire("a")
+    store.later(LEASE + 1)
+
+    assert store.sweep().heirs[0].ran
 
 
 def test_the_checker_knows_tickets_that_were_put_aside(store):

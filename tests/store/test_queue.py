@@ -86,7 +86,7 @@ def test_a_ticket_that_has_come_back_has_its_old_rank_and_a_mark(store, priority
     store.release("b", token, requeue=True)
 
     assert (store.ranks()["b"], store.ranks()["c"]) == (rank, rank + 1)
-    assert (store.tickets()["b"].returned, store.tickets()["c"].returned) == (True, False)
+    assert (store.tickets()["b"].returned, store.tickets()["c"].returned) == (2, 0)
     store.configure(None)
 
 

@@ -182,7 +182,7 @@ def test_python_reads_the_tickets_that_lua_writes_and_writes_them_alike(redis_st
 
     assert {holder: TicketRecord.decoded(record).encoded() for holder, record in written.items()} == written
     b = TicketRecord.decoded(written["b"])
-    assert (b.kind, b.priority, b.returned, b.unused, b.task_id) == ("task/test", 255, True, 1, "any|id\n")
+    assert (b.kind, b.priority, b.returned, b.unused, b.task_id) == ("task/test", 255, 1, 1, "any|id\n")
     assert (b.deaths, b.unknown_for, b.unknown_at) == (0, 0, 0)
     redis_store.configure(None)
 

@@ -17,7 +17,7 @@ local function encode_slot(token, request_id, starter, hard_limit, since, label)
 end
 
 -- kind|priority|rank|arrived|returned|unused|deaths|unknown_for|unknown_at|task_id. returned: 1 when the ticket has come
--- back to the queue. unused: how many of its reservations nobody used. deaths: how many of its runs killed their process.
+-- back to the queue, 2 when its task had begun to run. unused: how many of its reservations nobody used. deaths: how many of its runs killed their process.
 -- unknown_for: for so many µs workers have said that they do not know its task; unknown_at: when one said it last.
 local TICKET_PATTERN = '^([^|]*)|(%d+)|(-?%d+)|(%d+)|(%d)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$'
 
@@ -40,7 +40,7 @@ local function encode_tombstone(final, token, status, heirs)
   local names = ''
   if heirs and heirs[1] then
     local list = {}
-    for i = 1, #heirs, 7 do
+    for i = 1, #heirs, 8 do
       list[#list + 1] = heirs[i]
       list[#list + 1] = heirs[i + 1]
     end

@@ -34,9 +34,9 @@ if tickets and held < limit then
     end
     local found = call('HMGET', TICKETS, TICKET .. heir, ENVELOPE .. heir)
     -- Where a server that evicts keys has lost the ticket:
-    local kind, arrived, unused, deaths, unknown_for, _ = '', now, '0', '0', '0', nil
+    local kind, arrived, returned, unused, deaths, unknown_for, _ = '', now, '0', '0', '0', '0', nil
     if found[1] then
-      kind, _, _, arrived, _, unused, deaths, unknown_for = string.match(found[1], TICKET_PATTERN)
+      kind, _, _, arrived, returned, unused, deaths, unknown_for = string.match(found[1], TICKET_PATTERN)
     end
     local waits = kind == WAITER
     if not (waits or can_start_heirs) then break end
@@ -51,7 +51,7 @@ if tickets and held < limit then
     elseif waits then -- pcall: the user may not publish; then the waiter finds out by asking
       redis.pcall('PUBLISH', call('HGET', TICKETS, CHANNEL .. heir), heir .. ' ' .. token)
     else
-      add_heir(heirs, heir, token, found[2] or '', arrived, now, kind, deaths, unknown_for)
+      add_heir(heirs, heir, token, found[2] or '', arrived, now, kind, deaths, unknown_for, returned)
     end
   end
 end

@@ -45,20 +45,25 @@ if tickets or may_put_ticket then
     local kind, priority, rank, arrived, returned, count, deaths, unknown_for, unknown_at, task_id =
       string.match(found, TICKET_PATTERN)
     if kind == WAITER then return drop_ticket(holder) end
-    if returned == '1' then rank = draw_rank(priority) end
-    if unused then count = count + 1 else unknown_for, unknown_at = '0', '0' end
+    if returned ~= '0' then rank = draw_rank(priority) end
+    if unused then
+      count = count + 1
+      if returned == '0' then returned = '1' end
+    else
+      returned, unknown_for, unknown_at = '2', '0', '0'
+    end
     if died then deaths = deaths + 1 end
     call('HSET', TICKETS, TICKET .. holder,
-      encode_ticket(kind, priority, rank, arrived, '1', count, deaths, unknown_for, unknown_at, task_id))
+      encode_ticket(kind, priority, rank, arrived, returned, count, deaths, unknown_for, unknown_at, task_id))
     call('ZADD', QUEUE, rank, holder)
   end
 
   -- Append an heir to a list: holder, token, envelope, the ms from its arrival until its slot was reserved, kind, deaths,
-  -- unknown_for.
-  function add_heir(heirs, holder, token, envelope, arrived, reserved, kind, deaths, unknown_for)
+  -- unknown_for, and 1 if it has run before.
+  function add_heir(heirs, holder, token, envelope, arrived, reserved, kind, deaths, unknown_for, returned)
     local n = #heirs
     heirs[n + 1], heirs[n + 2], heirs[n + 3], heirs[n + 5] = holder, token, envelope, kind
     heirs[n + 4] = text(math.max(0, math.floor((reserved - arrived + 500) / 1000)))
-    heirs[n + 6], heirs[n + 7] = deaths, unknown_for
+    heirs[n + 6], heirs[n + 7], heirs[n + 8] = deaths, unknown_for, returned == '2' and '1' or '0'
   end
 end

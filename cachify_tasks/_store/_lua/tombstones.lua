@@ -19,9 +19,10 @@ if reads_tombstone then
       local slot_token, request_id, _, _, since = string.match(heir_record or '', SLOT_PATTERN)
       if slot_token == heir_token and request_id == '' then
         local found = call('HMGET', TICKETS, TICKET .. heir, ENVELOPE .. heir)
-        local kind, _, _, arrived, _, _, deaths, unknown_for = string.match(found[1] or '', TICKET_PATTERN)
+        local kind, _, _, arrived, returned, _, deaths, unknown_for = string.match(found[1] or '', TICKET_PATTERN)
         add_heir(
-          still, heir, heir_token, found[2] or '', arrived or since, since, kind or '', deaths or '0', unknown_for or '0'
+          still, heir, heir_token, found[2] or '', arrived or since, since, kind or '', deaths or '0', unknown_for or '0',
+          returned
         )
       end
     end

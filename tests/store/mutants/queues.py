@@ -29,8 +29,14 @@ MUTANTS = [
         "test_a_waiters_slot_is_reserved_for_no_starter",
     ),
     Mutant(
+        "a task that runs once more is told so",
+        ("tickets", "returned, unknown_for, unknown_at = '2',", "returned, unknown_for, unknown_at = '1',"),
+        ("UNUSED if unused else RAN", "UNUSED"),
+        "test_an_heir_says_whether_it_has_run_before",
+    ),
+    Mutant(
         "a ticket that is not started in time gets more time",
-        ("tickets", "if unused then count = count + 1 else", "if not unused then"),
+        ("tickets", "count = count + 1", "count = count"),
         ("unused=ticket.unused + unused", "unused=ticket.unused"),
         "test_a_ticket_that_nobody_starts_in_time_is_reserved_for_longer_each_time",
     ),

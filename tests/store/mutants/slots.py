@@ -172,13 +172,13 @@ MUTANTS = [
     ),
     Mutant(
         "a ticket keeps its rank once",
-        ("tickets", "if returned == '1' then rank", "if true then rank"),
+        ("tickets", "if returned ~= '0' then rank", "if true then rank"),
         ("LEVEL if ticket.returned else ticket.rank", "LEVEL"),
         "test_an_heir_that_does_not_start_in_time_is_offered_again",
     ),
     Mutant(
         "a ticket keeps its rank no more than once",
-        ("tickets", "if returned == '1' then rank", "if false then rank"),
+        ("tickets", "if returned ~= '0' then rank", "if false then rank"),
         ("self.draw() - ticket.priority * LEVEL if ticket.returned else ticket.rank", "ticket.rank"),
         "test_an_heir_that_nobody_can_start_does_not_block_the_others",
     ),
