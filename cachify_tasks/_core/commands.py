@@ -301,8 +301,10 @@ class Pools(StoreCommand[list[str]]):
 
 
 @dataclass(frozen=True, slots=True)
-class Ticketed(StoreCommand[list[str]]):
-    """Names of the pools that have tickets."""
+class Locate(StoreCommand[dict[str, str]]):
+    """In which pools the newest tickets of some tasks are, by their ids; those without a ticket are left out."""
+
+    tasks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +346,7 @@ class Delete(StoreCommand[None]):
     key: str
 
 
-KeyCommand: TypeAlias = Ping | Pools | Ticketed | Due | Claim | Get | Put | Delete
+KeyCommand: TypeAlias = Ping | Pools | Locate | Due | Claim | Get | Put | Delete
 Command: TypeAlias = ScriptCommand | KeyCommand
 
 C = TypeVar("C", bound=StoreCommand[object])

@@ -26,12 +26,14 @@ class PoolKeys(NamedTuple):
     tickets: str  # HASH: of each ticket its record and its envelope or channel (fields: `_store/records.py`)
     waiting: str  # ZSET, an index: pools with tickets -> when a reaper is due, in µs
     leased: str  # ZSET, an index: pools with leases -> the last deadline, in µs
+    tasks: str  # HASH, an index: task id -> the pool in which its newest ticket is
     tombstone: str  # prefix of STRINGs: holder -> the last answer about it
 
 
 class Indexes(NamedTuple):
     waiting: str
     leased: str
+    tasks: str
 
 
 class Schema:
@@ -71,6 +73,7 @@ class Schema:
             tickets=f"{pool}tickets",
             waiting=f"{base}:waiting",
             leased=f"{base}:leased",
+            tasks=f"{base}:tasks",
             tombstone=f"{pool}tombstone:",
         )
 
@@ -87,7 +90,7 @@ class Schema:
     def indexes(self) -> list[Indexes]:
         """The indexes of pools, one pair for each hash tag."""
         tags = [""] if self.layout == "single" else [f":b{number}" for number in range(BUCKETS)]
-        return [Indexes(f"{base}:waiting", f"{base}:leased") for base in map(self._tagged, tags)]
+        return [Indexes(f"{base}:waiting", f"{base}:leased", f"{base}:tasks") for base in map(self._tagged, tags)]
 
     def _tagged(self, suffix: str) -> str:
         return f"{{{self.prefix}{suffix}}}:{VERSION}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, TypeVar, assert_never, cast
 
-from .._core.commands import Claim, Delete, Due, Get, KeyCommand, Ping, Pools, Put, StoreCommand, Ticketed
+from .._core.commands import Claim, Delete, Due, Get, KeyCommand, Locate, Ping, Pools, Put, StoreCommand
 from .._core.keys import Schema
 from .._core.replies import DuePools
 from ..errors import CachifyInitError
@@ -61,8 +61,8 @@ def calls_of(command: KeyCommand, schema: Schema, now: str = "") -> list[Call]:
             return [("SET", schema.claim(name), "", "NX", "PX", ttl_ms)]
         case Pools():
             return [("ZUNION", 2, index.leased, index.waiting) for index in schema.indexes()]
-        case Ticketed():
-            return [("ZRANGE", index.waiting, 0, -1) for index in schema.indexes()]
+        case Locate(tasks):
+            return [("HMGET", index.tasks, *tasks) for index in schema.indexes()]
         case Due():
             return [("TIME",), *(("ZRANGE", index.waiting, 0, TOGETHER, "WITHSCORES") for index in schema.indexes())]
         case _:
@@ -75,15 +75,18 @@ def answer_of(command: StoreCommand[A], replies: Sequence[Any], now: str = "") -
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
-    match command:
+    match cast("KeyCommand", command):
         case Get():
             (value,) = replies
         case Claim():
             value = bool(replies[0])
+        case Locate(tasks):
+            pairs = [pair for reply in replies for pair in zip(tasks, reply, strict=True)]
+            value = {task: text(pool) for task, pool in pairs if pool is not None}
         case Due():
             clock, *indexes = replies
             value = _due(indexes, int(now) if now else int(clock[0]) * 1_000_000 + int(clock[1]))
-        case Pools() | Ticketed():
+        case Pools():
             value = sorted({text(name) for reply in replies for name in reply})
         case _:
             value = None

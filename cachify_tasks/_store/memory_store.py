@@ -17,13 +17,13 @@ from .._core.commands import (
     Find,
     Get,
     Inspect,
+    Locate,
     Look,
     Ping,
     Pools,
     Put,
     Size,
     StoreCommand,
-    Ticketed,
 )
 from .._core.replies import DuePools
 from ..errors import CachifyStoreError
@@ -148,8 +148,9 @@ class MemoryStore:
                 return None
             case Pools():
                 return sorted(name for name, pool in self._pools.items() if pool.slots or pool.tickets)
-            case Ticketed():
-                return sorted(name for name, pool in self._pools.items() if pool.tickets)
+            case Locate(tasks):
+                pools = self._pools.items()
+                return {task: name for task in tasks for name, pool in pools if task in pool.tasks}
             case Due():
                 waiting = {name: pool.due for name, pool in self._pools.items() if pool.tickets}
                 return DuePools(sorted(name for name, due in waiting.items() if due <= now), bool(waiting))

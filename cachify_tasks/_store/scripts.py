@@ -77,52 +77,52 @@ def arguments(command: ScriptCommand, schema: Schema, now: str) -> tuple[Any, ..
     match command:
         case Acquire():
             return (
-                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
+                8, *keys[:7], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
                 command.limit, command.lease_ms, command.start_ms, command.slot_exp_ms, command.label,
                 _flag(command.by_worker), _flag(command.first_delivery), _flag(command.can_start_heirs),
                 *_ticket(command.ticket),
             )  # fmt: skip
         case StartReserved():
             return (
-                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
+                8, *keys[:7], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
                 command.limit, command.lease_ms, command.start_ms, command.slot_exp_ms, command.label,
                 _flag(command.by_worker), _flag(command.can_start_heirs), command.starter,
             )  # fmt: skip
         case WaitInQueue():
             return (
-                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
+                8, *keys[:7], keys.tombstone + command.holder, now, pool, command.holder, command.request_id,
                 command.limit, command.lease_ms, command.start_ms, command.slot_exp_ms, command.label,
                 _flag(command.by_worker), command.channel,
             )  # fmt: skip
         case Release():
             return (
-                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.token,
+                8, *keys[:7], keys.tombstone + command.holder, now, pool, command.holder, command.token,
                 command.request_id, command.start_ms, command.tomb_ms, _flag(command.requeue),
                 _flag(command.can_start_heirs), _flag(command.reserve_for_me), _flag(command.died),
             )  # fmt: skip
         case PutBack():
             return (
-                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.token,
+                8, *keys[:7], keys.tombstone + command.holder, now, pool, command.holder, command.token,
                 command.start_ms, command.tomb_ms, command.pause_ms, _flag(command.unknown),
                 _flag(command.can_start_heirs),
             )  # fmt: skip
         case Renew():
             started = _flag(command.started)
-            return (6, *keys[:6], now, pool, command.holder, command.token, command.lease_ms, started)
+            return (7, *keys[:7], now, pool, command.holder, command.token, command.lease_ms, started)
         case Withdraw():
             return (
-                7, *keys[:6], keys.tombstone + command.holder, now, pool, command.holder, command.start_ms,
+                8, *keys[:7], keys.tombstone + command.holder, now, pool, command.holder, command.start_ms,
                 command.tomb_ms, _flag(command.can_start_heirs),
             )  # fmt: skip
         case Sweep():
-            return (6, *keys[:6], now, pool, command.start_ms, _flag(command.can_start_heirs))
+            return (7, *keys[:7], now, pool, command.start_ms, _flag(command.can_start_heirs))
         case Configure():
             limit = "" if command.limit is None else command.limit
-            return (6, *keys[:6], now, pool, limit, command.start_ms, _flag(command.can_start_heirs))
+            return (7, *keys[:7], now, pool, limit, command.start_ms, _flag(command.can_start_heirs))
         case Find():
-            return (6, *keys[:6], now, pool, *command.tasks)
+            return (7, *keys[:7], now, pool, *command.tasks)
         case Size() | Look() | Inspect():
-            return (6, *keys[:6], now, pool)
+            return (7, *keys[:7], now, pool)
         case _:
             assert_never(command)
 

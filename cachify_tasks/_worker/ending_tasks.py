@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Final
 
-from .._core.commands import Claim, Find, Ticketed, Withdraw
+from .._core.commands import Claim, Find, Locate, Withdraw
 from .._core.replies import Found, Heir
 from .._runtime.events import TaskEnded
 from .._runtime.runtime import Runtime
@@ -13,10 +14,15 @@ from ..errors import CachifyStoreError
 from .attempt import task_id_of
 from .endings import Ending, Revoked
 from .held_slots import TOMB_MS
+from .outage import FIRST
 from .port import HandOver, M, Refusal, WorkerPort
 
-CLAIM_MS: Final = 10_000  # all workers are told of a revoked task; one acts
-TOGETHER: Final = 200  # ids that are looked for in one script
+logger = logging.getLogger("cachify_tasks")
+
+LONGEST: Final = 30.0  # seconds between two tries
+CLAIM_MS: Final = 30_000  # all workers are told of a revoked task; one acts
+TOGETHER: Final = 50  # tasks that are looked for, and ended, in one step
+TRIES: Final = 20  # while the store is out of reach: about nine minutes
 
 
 def end_unrun(
@@ -38,34 +44,72 @@ def end_unrun(
     )  # fmt: skip
 
 
-def end_revoked(runtime: Runtime, port: WorkerPort[M], ids: Iterable[str]) -> None:
+def end_revoked(runtime: Runtime, port: WorkerPort[M], ids: Iterable[str], *, tries: int = 0) -> None:
     """End those of these tasks that are parked; the framework has recorded them as revoked.
 
-    No worker has their messages, so one looks in the store. The worker's loop waits for this, so it sends one script
-    for each pool and 200 ids, not one for each task.
+    No worker has their messages, so an index of the store says in which pools they are. Each worker looks there, and
+    one of them ends a task. The worker's loop waits for this, so it goes in steps of a few tasks. While the store is
+    out of reach it is tried again; in the end a revoked task is found out at its turn.
+
+    Args:
+        tries: how often it was tried before.
+    """
+    left = tuple(ids)
+    some, rest = left[:TOGETHER], left[TOGETHER:]
+    try:
+        tickets = _find(runtime, some)
+    except CachifyStoreError as error:
+        if tries < TRIES:
+            pause = min(FIRST * 2.0**tries, LONGEST)
+            logger.warning("%d revoked tasks are looked for again in %g s: %s", len(left), pause, error)
+            port.call_later(pause, lambda: end_revoked(runtime, port, left, tries=tries + 1))
+        else:
+            logger.error("%d revoked tasks could not be looked for: %s", len(left), error)
+        return
+    for pool, ticket in tickets:
+        try:
+            _end_revoked(runtime, port, pool, ticket)
+        except Exception as error:  # noqa: BLE001  # it cannot be read or recorded now; there is its turn, too
+            logger.error("the revoked task %s of pool %r could not be ended: %r", ticket.holder, pool, error)
+    if rest:
+        port.call_later(0.0, lambda: end_revoked(runtime, port, rest))
+
+
+def _find(runtime: Runtime, ids: Iterable[str]) -> list[tuple[str, Found]]:
+    """The tickets of these tasks, with their pools.
 
     Raises:
-        CachifyStoreError: the store is out of reach. A revoked task is still found out at its turn.
-        Exception: an envelope cannot be read.
+        CachifyStoreError: the store is out of reach.
     """
-    store, left = runtime.store, tuple(ids)
-    pools = store.execute(Ticketed())
-    while left and pools:
-        some, left = left[:TOGETHER], left[TOGETHER:]
-        for pool, found in zip(pools, store.execute_many([Find(pool, some) for pool in pools]), strict=True):
-            if isinstance(found, CachifyStoreError):
-                raise found
-            for ticket in found:
-                if ticket.waits and ticket.kind in ("", port.kind):
-                    _end_revoked(runtime, port, pool, ticket)
+    by_pool: dict[str, list[str]] = {}
+    for task, pool in runtime.store.execute(Locate(tuple(ids))).items():
+        by_pool.setdefault(pool, []).append(task)
+    commands = [Find(pool, tuple(tasks)) for pool, tasks in by_pool.items()]
+    found: list[tuple[str, Found]] = []
+    for pool, tickets in zip(by_pool, runtime.store.execute_many(commands) if commands else [], strict=True):
+        if isinstance(tickets, CachifyStoreError):
+            raise tickets
+        found += [(pool, ticket) for ticket in tickets]
+    return found
+
+
+def claim_revoked(runtime: Runtime, holder: str) -> bool:
+    """May this worker end the revoked task, and tell of it? For a while no other one may, then it may have died.
+
+    Raises:
+        CachifyStoreError: the store is out of reach.
+    """
+    return runtime.store.execute(Claim(f"revoke:{holder}", CLAIM_MS))
 
 
 def _end_revoked(runtime: Runtime, port: WorkerPort[M], pool: str, found: Found) -> None:
+    if not found.waits or found.kind not in ("", port.kind):
+        return
     message = port.open(found.envelope)
     known = port.knows(message)
     if not known and port.can_run(message, 0) is not Refusal.UNKNOWN:  # left to a worker of its queue
         return
-    if not runtime.store.execute(Claim(f"revoke:{found.holder}", CLAIM_MS)):
+    if not claim_revoked(runtime, found.holder):
         return
     if not known:
         end_unrun(runtime, port, pool, found.holder, message, Revoked())

@@ -101,7 +101,7 @@ class HandOvers(Generic[M]):
             self._share_later(pool, heir)
             return
         if heir.kind and heir.kind != self._port.kind:
-            self._put_aside(pool, heir.holder, heir.token, PutAside(SHORTEST, "it is another framework's"))
+            self.put_aside(pool, heir.holder, heir.token, PutAside(SHORTEST, "it is another framework's"))
             return
         try:
             message = self._port.open(heir.envelope)
@@ -122,7 +122,7 @@ class HandOvers(Generic[M]):
                     self._port.hint(handover)
                     self._announce(handover, "hint")
             case PutAside():
-                self._put_aside(pool, heir.holder, heir.token, decided)
+                self.put_aside(pool, heir.holder, heir.token, decided)
             case End(why):
                 self._end(pool, heir, message, why)
             case _:
@@ -170,9 +170,9 @@ class HandOvers(Generic[M]):
 
     def on_unknown_hint(self, hint: Hint, holder: str) -> None:
         """A hint has come at a task that this worker does not know."""
-        self._put_aside(hint.pool, holder, hint.token, unknown_here(0.0))
+        self.put_aside(hint.pool, holder, hint.token, unknown_here(0.0))
 
-    def _put_aside(self, pool: str, holder: str, token: int, turn: PutAside) -> None:
+    def put_aside(self, pool: str, holder: str, token: int, turn: PutAside) -> None:
         self._runtime.emit(TaskPutAside(pool=pool, holder=holder, why=turn.why, seconds=turn.seconds))
         self._put_back(
             pool, holder, token, pause_ms=round(turn.seconds * 1000), unknown=turn.unknown,

@@ -20,9 +20,11 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 from .._core.commands import Look
 from .._core.replies import Heir
 from .._runtime.runtime import Runtime
+from .._worker.ending_tasks import claim_revoked
 from .._worker.endings import Ending, UnreadableError
 from .._worker.held_slots import is_alive
 from .._worker.port import HandOver, Later, Refusal
+from .._worker.turns import PutAside
 from .._worker.verdicts import (
     AskAgain,
     Discard,
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from .internals import Consumer, Dispatch, Hub, Request, Worker
 
 logger = get_logger("cachify_tasks.celery")
+
+SOON: Final = 2.0  # seconds after which it is looked whether another worker has ended a revoked task
 
 
 class Gate(ABC):
@@ -275,7 +279,18 @@ class Gate(ABC):
         if handover.heir.ran:
             delivery.tell_redelivered()
         self._own(delivery)
-        return None if delivery.request.revoked() else delivery
+        if handover.heir.token and delivery.attempt.task_id in state.revoked and not self._may_end(handover):
+            return None
+        return None if self.is_revoked(delivery) else delivery
+
+    def _may_end(self, handover: HandOver[Envelope]) -> bool:
+        """Of a revoked task whose turn has come: or has another worker told of its end, and not reached the store?"""
+        heir = handover.heir
+        if claim_revoked(self.runtime, heir.holder):
+            return True
+        why = PutAside(SOON, "another worker is ending it as revoked")
+        self.core.handovers.put_aside(handover.pool, heir.holder, heir.token, why)
+        return False
 
     def end(self, task_id: str, message: Envelope | None, why: Ending) -> None:
         context = None

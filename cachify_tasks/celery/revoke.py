@@ -6,15 +6,11 @@ import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from celery.utils.log import get_logger
-
 from .._worker.ending_tasks import end_revoked
 
 if TYPE_CHECKING:
     from .gate import Gate
     from .internals import Consumer
-
-logger = get_logger("cachify_tasks.celery")
 
 
 def listen(consumer: Consumer, gate: Gate) -> None:
@@ -30,10 +26,7 @@ def listen(consumer: Consumer, gate: Gate) -> None:
     @functools.wraps(own)
     def revoke(state: object, task_id: str | Iterable[str] | None, **options: object) -> object:
         answer = own(state, task_id, **options)
-        try:
-            end_revoked(gate.runtime, gate, [task_id] if isinstance(task_id, str) else task_id or ())
-        except Exception as error:  # noqa: BLE001  # at its turn a revoked task is found out all the same
-            logger.error("parked tasks could not be looked for: %r", error)
+        end_revoked(gate.runtime, gate, [task_id] if isinstance(task_id, str) else task_id or ())
         return answer
 
     node.handlers = {**node.handlers, "revoke": revoke}

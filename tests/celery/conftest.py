@@ -14,7 +14,7 @@ from celery import Celery
 from celery.states import READY_STATES
 
 from cachify_tasks import testing
-from cachify_tasks._core.commands import Inspect, Pools, Ticketed
+from cachify_tasks._core.commands import Inspect, Pools
 from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks.celery.app import _states, runtime_of
 from cachify_tasks.testing.server import EmbeddedServer
@@ -96,7 +96,7 @@ class Shop:
     def parked(self) -> int:
         """How many tasks wait in queues of pools."""
         store = runtime_of(self.app).store
-        return sum(int(store.execute(Inspect(name)).waiting) for name in store.execute(Ticketed()))
+        return sum(int(store.execute(Inspect(name)).waiting) for name in store.execute(Pools()))
 
     def wait_parked(self, count: int) -> None:
         wait_until(lambda: self.parked() == count, PATIENCE_S, f"{count} parked tasks")

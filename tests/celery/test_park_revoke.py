@@ -20,6 +20,33 @@ def die(*_, **__):
 
 
 ending_tasks.HandOver = die
+ending_tasks.CLAIM_MS = 3000
+"""
+
+LATE = """
+import os
+import threading
+import time
+from cachify_tasks._core.commands import Withdraw
+from cachify_tasks._worker.outbox import Outbox
+
+own = Outbox.add
+
+
+def add_late(self, command):
+    while os.path.exists("away"):
+        time.sleep(0.01)
+    own(self, command)
+
+
+def add(self, command):
+    if isinstance(command, Withdraw) and os.path.exists("away"):
+        threading.Thread(target=add_late, args=(self, command), daemon=True).start()
+    else:
+        own(self, command)
+
+
+Outbox.add = add
 """
 
 
@@ -93,6 +120,29 @@ def test_a_chord_ends_when_a_parked_member_is_revoked(make_shop):
 
         shop.wait_state(whole, "FAILURE")
         shop.wait_quiet()
+
+
+def test_a_task_whose_end_has_not_reached_the_store_is_told_of_once(make_shop):
+    """The outage came between. The ticket's turn comes at another worker before the first one can tell the store."""
+    shop = make_shop()
+    (shop.folder / "app.py").write_text((shop.folder / "app.py").read_text() + LATE)
+    with together(shop.worker(name="a"), shop.worker(name="b")) as (a, b):
+        hold(shop, "late")
+        parked, other = (shop.send("park", "late") for _ in range(2))
+        shop.wait_parked(2)
+        shop.open("away")
+        shop.app.control.revoke(parked.id)
+        told = f"Discarding revoked task: park[{parked.id}]"
+        wait_until(lambda: told in a.logs() + b.logs())
+
+        shop.open("late.go")
+        assert other.get() == "ok done"  # it went first
+        aside = f"the parked task {parked.id}"
+        wait_until(lambda: aside in a.logs() + b.logs())
+        (shop.folder / "away").unlink()
+        shop.wait_quiet()
+
+        assert (a.logs() + b.logs()).count(told) == 1
 
 
 def test_a_task_whose_revoker_was_killed_half_way_is_revoked_at_its_turn(make_shop):

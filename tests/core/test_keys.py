@@ -1,6 +1,6 @@
 """Names of keys: apart for each pool and prefix, and of stable spelling."""
 
-from cachify_tasks._core.keys import BUCKETS, Schema
+from cachify_tasks._core.keys import BUCKETS, Indexes, Schema
 
 
 def test_the_schema_is_what_programs_of_other_versions_expect():
@@ -46,7 +46,7 @@ def test_a_single_server_has_one_index_of_pools():
     schema = Schema("p")
 
     assert len(schema.indexes()) == 1
-    assert {(schema.pool(name).waiting, schema.pool(name).leased) for name in ("a", "b::c", "")} == {*schema.indexes()}
+    assert {Indexes(*schema.pool(name)[4:7]) for name in ("a", "b::c", "")} == {*schema.indexes()}
 
 
 def test_a_cluster_spreads_pools_over_all_tags():

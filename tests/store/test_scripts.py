@@ -193,11 +193,11 @@ def test_all_keys_of_a_pool_and_its_indexes_are_in_one_cluster_slot():
         tags = {re.search(r"\{(.*?)\}", key)[1] for key in keys}  # type: ignore[index]  # each has a tag
 
         assert len(tags) == 1
-        assert (keys.waiting, keys.leased) in schema.indexes()
+        assert (keys.waiting, keys.leased, keys.tasks) in schema.indexes()
 
 
 def test_commands_about_all_pools_are_one_call_on_a_single_server():
-    for command in (commands.Pools(), commands.Ticketed()):
+    for command in (commands.Pools(), commands.Locate(("a", "b"))):
         assert len(calls_of(command, SCHEMA)) == 1
     assert len(calls_of(commands.Due(), SCHEMA)) == 2  # with the server's time
 

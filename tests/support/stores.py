@@ -19,6 +19,7 @@ from cachify_tasks._core.commands import (
     Due,
     Find,
     Inspect,
+    Locate,
     Pools,
     PutBack,
     Release,
@@ -27,7 +28,6 @@ from cachify_tasks._core.commands import (
     StartReserved,
     Sweep,
     Ticket,
-    Ticketed,
     WaitInQueue,
     Withdraw,
 )
@@ -162,8 +162,13 @@ class Store:
         return found[0].holder if found else None
 
     def ticketed(self) -> list[str]:
-        names: list[str] = self.send(Ticketed())
-        return names
+        """Names of the pools that have tickets."""
+        names: list[str] = self.send(Pools())
+        return [name for name in names if self.tickets(pool=name)]
+
+    def located(self, *tasks: str) -> dict[str, str]:
+        found: dict[str, str] = self.send(Locate(tasks))
+        return found
 
     def due(self) -> list[str]:
         due: DuePools = self.send(Due())

@@ -1,5 +1,5 @@
 -- acquire: ask for a slot; when the pool is full, wait in its queue if there is a ticket that says so.
--- KEYS 7 tombstone
+-- KEYS 8 tombstone
 -- ARGV 3 holder
 -- ARGV 11 first_delivery, 12 can_start_heirs
 -- ARGV 13 kind, 14 envelope, 15 task_id, 16 park, 17 priority, 18 max_parked: of the ticket; not sent without one

@@ -1,12 +1,12 @@
 -- pool: the beginning of every script about a pool. It reads the pool's state, and writes and drops slots.
--- KEYS 1 slots, 2 state, 3 queue, 4 tickets, 5 waiting, 6 leased
+-- KEYS 1 slots, 2 state, 3 queue, 4 tickets, 5 waiting, 6 leased, 7 tasks
 -- ARGV 1 now (µs; empty: the server's clock), 2 pool
 -- It takes holder: whom the script is about; empty: it is about none.
 -- Times are µs. A call takes 0.3 to 1 µs, and so does turning a large number into text. So what is read together is kept
 -- together, and numbers that are only passed on (tokens, the counter, limits) stay texts. A function costs 30 ns for
 -- each variable that it takes from outside, each time a script runs: what runs once is no function but a part that is
 -- included at its place.
-local SLOTS, STATE, QUEUE, TICKETS, WAITING, LEASED = unpack(KEYS, 1, 6)
+local SLOTS, STATE, QUEUE, TICKETS, WAITING, LEASED, TASKS = unpack(KEYS, 1, 7)
 local now_text, POOL = ARGV[1], ARGV[2]
 local BATCH = 64 -- slots that one script reserves at most
 local LEVEL = 1099511627776 -- 2^40 µs: a ticket of the next higher priority counts as that much older

@@ -1,11 +1,11 @@
 -- put_back: a worker does not start an heir. Its reservation ends; its ticket is put aside, or returns to its place.
--- KEYS 7 tombstone
+-- KEYS 8 tombstone
 -- ARGV 3 holder, 4 token, 5 start_ms, 6 tomb_ms, 7 pause_ms, 8 unknown, 9 can_start_heirs
 -- reply: returned token | lost token, with the heirs that it reserved slots for
 local holder = ARGV[3]
 -- include records
 -- include pool
-local TOMBSTONE = KEYS[7]
+local TOMBSTONE = KEYS[8]
 local token, start_ms, tomb_ms = ARGV[4], ARGV[5], ARGV[6]
 local pause_ms, unknown, can_start_heirs = ARGV[7] + 0, ARGV[8] == '1', ARGV[9] == '1'
 local SILENCE = 30000000 -- µs: for a longer time without a word nobody has said that the task is unknown

@@ -1,11 +1,11 @@
 -- release: a run has ended. Free its slot if it still owns it, and reserve what is free for the oldest tickets.
--- KEYS 7 tombstone
+-- KEYS 8 tombstone
 -- ARGV 3 holder, 4 token, 5 request_id, 6 start_ms, 7 tomb_ms, 8 requeue, 9 can_start_heirs, 10 reserve_for_me, 11 died
 -- reply: released token | lost token, with the heirs that it reserved slots for
 local holder = ARGV[3]
 -- include records
 -- include pool
-local TOMBSTONE = KEYS[7]
+local TOMBSTONE = KEYS[8]
 local token, request_id, start_ms, tomb_ms = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local requeue, can_start_heirs, reserve_for_me = ARGV[8] == '1', ARGV[9] == '1', ARGV[10] == '1'
 local died = ARGV[11] == '1'

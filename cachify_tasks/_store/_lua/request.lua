@@ -1,7 +1,7 @@
 -- request: the beginning of the three scripts that ask for a slot.
--- KEYS 7 tombstone
+-- KEYS 8 tombstone
 -- ARGV 4 request_id, 5 limit, 6 lease_ms, 7 start_ms, 8 slot_exp_ms, 9 label, 10 by_worker
-local TOMBSTONE = KEYS[7]
+local TOMBSTONE = KEYS[8]
 local request_id, requested_limit = ARGV[4], ARGV[5]
 local lease_ms, start_ms, slot_exp_ms, label = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 

@@ -1,5 +1,5 @@
 -- start_reserved: take the slot that is reserved for a parked task. The store keeps the task's message.
--- KEYS 7 tombstone
+-- KEYS 8 tombstone
 -- ARGV 3 holder
 -- ARGV 11 can_start_heirs, 12 starter
 -- reply: granted token | parked | dropped, with the heirs that it reserved slots for

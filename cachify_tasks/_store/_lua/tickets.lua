@@ -18,6 +18,7 @@ if tickets or may_put_ticket then
       call('HSET', TICKETS, TICKET .. holder, written, content_field .. holder, content)
     else
       call('HSET', TICKETS, TICKET .. holder, written, content_field .. holder, content, TASK .. task_id, holder)
+      call('HSET', TASKS, task_id, POOL)
     end
     tickets = true
   end
@@ -29,6 +30,7 @@ if tickets or may_put_ticket then
     local content = (kind == WAITER and CHANNEL or ENVELOPE) .. holder
     if task_id ~= '' and call('HGET', TICKETS, TASK .. task_id) == holder then
       call('HDEL', TICKETS, TICKET .. holder, content, TASK .. task_id)
+      if call('HGET', TASKS, task_id) == POOL then call('HDEL', TASKS, task_id) end
     else
       call('HDEL', TICKETS, TICKET .. holder, content)
     end

@@ -1,5 +1,5 @@
 -- wait_in_queue: ask for a slot for a function that waits, and stay in the queue until there is one.
--- KEYS 7 tombstone
+-- KEYS 8 tombstone
 -- ARGV 3 holder
 -- ARGV 11 channel
 -- reply: granted token | parked | dropped

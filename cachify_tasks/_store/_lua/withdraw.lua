@@ -1,11 +1,11 @@
 -- withdraw: a ticket leaves (revoked, expired, tired of waiting). A run goes on; nothing starts any more.
--- KEYS 7 tombstone
+-- KEYS 8 tombstone
 -- ARGV 3 holder, 4 start_ms, 5 tomb_ms, 6 can_start_heirs
 -- reply: withdrawn, with the heirs that it reserved slots for
 local holder = ARGV[3]
 -- include records
 -- include pool
-local TOMBSTONE = KEYS[7]
+local TOMBSTONE = KEYS[8]
 local start_ms, tomb_ms, can_start_heirs = ARGV[4], ARGV[5], ARGV[6] == '1'
 
 local reads_tombstone = true
