@@ -25,14 +25,14 @@ logger = logging.getLogger("cachify_tasks")
 class Arrivals(Generic[M]):
     """Refuses deliveries that wait for capacity.
 
-    `_waiting` has those that wait, with their pools, in the order of their arrival. One thread adds them. Any thread
+    `waiting` has those that wait, with their pools, in the order of their arrival. One thread adds them. Any thread
     takes them out, when their turn comes or to refuse them: who has taken a delivery out decides about it.
     """
 
     def __init__(self, runtime: Runtime, port: WorkerPort[M]) -> None:
         self._runtime = runtime
         self._port = port
-        self._waiting: dict[int, tuple[str, Delivery]] = {}  # by the id of the delivery
+        self.waiting: dict[int, tuple[str, Delivery]] = {}  # by the id of the delivery
 
     def wait(self, delivery: Delivery, *, can_fail_unrun: bool) -> Look | None:
         """A delivery has arrived, and there is no capacity for it.
@@ -44,7 +44,7 @@ class Arrivals(Generic[M]):
             Look: send it, and call `on_room` with the answer. None: it just waits.
         """
         limit = delivery.limit
-        if limit is None or delivery.state.stored is not None or not (self._waiting or limit.refusal):
+        if limit is None or delivery.state.stored is not None or not (self.waiting or limit.refusal):
             return None
         try:
             look = Look(limit.key.resolve(*delivery.arguments()))
@@ -52,21 +52,21 @@ class Arrivals(Generic[M]):
         except Exception:  # noqa: BLE001  # whatever formatting an argument raises fails the task at its turn
             return None
         delivery.state.refused = False
-        self._waiting[id(delivery)] = look.pool, delivery
+        self.waiting[id(delivery)] = look.pool, delivery
         asks = limit.refusal is not None and not delivery.is_copy
         return look if asks and (can_fail_unrun or not isinstance(limit.refusal, RaiseFull)) else None
 
     def on_turn(self, delivery: Delivery) -> bool:
         """There is capacity for this delivery now. Does it go on? False: it was refused."""
-        return self._waiting.pop(id(delivery), None) is not None or not delivery.state.refused
+        return self.waiting.pop(id(delivery), None) is not None or not delivery.state.refused
 
     def forget(self) -> None:
         """None of them waits here any more; their messages will be delivered again."""
-        self._waiting.clear()
+        self.waiting.clear()
 
     def on_room(self, delivery: Delivery, room: Room) -> None:
         """The store has answered: refuse the delivery if its pool is full and it still waits."""
-        limit, waiting = delivery.limit, list(self._waiting.values())
+        limit, waiting = delivery.limit, list(self.waiting.values())
         place = next((place for place, (_, other) in enumerate(waiting) if other is delivery), None)
         if place is None or limit is None or not self._port.accepting:
             return
@@ -77,7 +77,7 @@ class Arrivals(Generic[M]):
         if held < size or (may_park and room.waiting + held - size < may_park):
             return
         delivery.state.refused = True  # first: a thread that finds it gone from here must know why
-        if self._waiting.pop(id(delivery), None) is None:
+        if self.waiting.pop(id(delivery), None) is None:
             delivery.state.refused = False
             return
         self._refuse(delivery, FullPool(pool, size, min(held, size), delivery.header.deferrals))

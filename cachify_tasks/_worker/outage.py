@@ -7,26 +7,42 @@ from collections.abc import Callable
 from typing import Final
 
 FIRST: Final = 0.5  # seconds: the pause after the first failure; each further one doubles it
+WHILE_PROBING: Final = 2.0  # seconds until one that may not ask meanwhile is worth another try
 LONGEST: Final = 10.0  # seconds
 
 
 class StoreOutage:
     """Counts failures in a row and says for how long nothing is sent. Any thread may call it.
 
+    After that one request finds out whether the store answers again. The others wait for it: a store that hangs would
+    keep a process, or thread, for each.
+
     Attributes:
         failing: the store has not answered since its last failure.
+        probing: one request is under way.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.failing = False
+        self.probing = False
         self._pause = 0.0
         self._until = 0.0
 
     @property
     def is_on(self) -> bool:
         """Is nothing sent for now?"""
-        return self.failing and self._clock() < self._until
+        return self.failing and not self.probing and self._clock() < self._until
+
+    def may_ask(self) -> bool:
+        """May a delivery ask for its slot now?"""
+        if not self.failing:
+            return True
+        if self._clock() < self._until:
+            return False
+        self.probing = True  # two threads may both do it, or it gets no answer: one request more
+        self._until = self._clock() + WHILE_PROBING
+        return True
 
     @property
     def left(self) -> float:
@@ -41,13 +57,15 @@ class StoreOutage:
 
     def begin(self) -> None:
         """The store failed: send nothing for the next pause."""
+        self.probing = False
         self._until = self._clock() + self.next_pause()
 
     def end_pause(self) -> None:
         """Somebody else has seen the store answer: try again now."""
+        self.failing = self.probing = False
         self._until = 0.0
 
     def on_answer(self) -> None:
         """The store answered: the next failure counts as the first."""
-        self.failing = False
+        self.failing = self.probing = False
         self._pause = 0.0

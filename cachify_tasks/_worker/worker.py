@@ -73,7 +73,7 @@ class Worker(Generic[M]):
         """There is capacity for this delivery now: it waits no more. Does it go on? False: it was refused."""
         if delivery.state.stored is not None:
             self.handovers.on_turn(delivery)
-        return self.arrivals.on_turn(delivery)
+        return self.arrivals.on_turn(delivery) if self.arrivals.waiting else not delivery.state.refused
 
     def request(self, delivery: Delivery) -> TaskRequest | Fail | None:
         """The command by which this delivery asks for a slot. It is made once, and names one arrival.
@@ -104,10 +104,13 @@ class Worker(Generic[M]):
         if command is None or isinstance(command, Fail):
             self.port.apply(delivery, command or Start(0))
             return
-        try:
-            reply: Reply | CachifyStoreError = self.runtime.store.execute(command)
-        except CachifyStoreError as error:
-            reply = error
+        reply: Reply | CachifyStoreError = CachifyStoreError("the store is out of reach")
+        if self.outage.may_ask():
+            try:
+                reply = self.runtime.store.execute(command)
+            except CachifyStoreError as error:
+                self.outage.begin()
+                reply = error
         self.on_reply(delivery, command, reply)
 
     def on_reply(self, delivery: Delivery, command: TaskRequest, reply: Reply | CachifyStoreError) -> None:

@@ -19,6 +19,7 @@ from .._core.commands import Look
 from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime
 from .._worker.held_slots import LOOK, is_alive
+from .._worker.outage import FIRST, LONGEST
 from ..errors import CachifyStoreError
 from .gate import Gate
 from .loop_waker import LoopWaker
@@ -142,8 +143,8 @@ class InlineGate(Gate):
             leave(delivery)
             return
         delivery.mark_as_copy()  # an arrival whose reply was lost may have been parked, and may run elsewhere by now
+        pause = max(self.core.outage.left, FIRST)
         while True:
-            pause = self.core.outage.next_pause()
             try:
                 send_later(delivery, pause, delivery.header.deferrals, "the store is out of reach", visible=False)
             except Exception as error:  # noqa: BLE001  # the message is still ours
@@ -151,6 +152,7 @@ class InlineGate(Gate):
                 if _is_stopping():  # unacknowledged: the broker will deliver it to other workers
                     return
                 time.sleep(pause)
+                pause = min(2 * pause, LONGEST)
             else:
                 return
 

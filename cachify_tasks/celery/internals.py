@@ -116,6 +116,13 @@ class EventDispatcher(Protocol):
     def send(self, kind: str, /, **fields: object) -> object: ...
 
 
+class PrefetchCount(Protocol):
+    """kombu's QoS: how many messages are delivered before one must be acknowledged."""
+
+    def increment_eventually(self) -> object: ...
+    def decrement_eventually(self) -> object: ...
+
+
 class Consumer(Protocol):
     """The part of a worker that receives messages; made anew after the broker was lost."""
 
@@ -124,6 +131,7 @@ class Consumer(Protocol):
     pool: Pool
     hostname: str
     connection: object | None
+    qos: PrefetchCount
     connection_errors: tuple[type[BaseException], ...]
     blueprint: Blueprint
     strategies: MutableMapping[str, Callable[..., object]]

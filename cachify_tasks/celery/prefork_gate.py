@@ -16,7 +16,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from celery.bootsteps import RUN  # type: ignore[attr-defined]
@@ -38,6 +37,7 @@ from ..errors import CachifyStoreError
 from .accepted_jobs import await_accepted
 from .gate import Gate
 from .loop_waker import LoopWaker
+from .process_queue import ProcessQueue
 from .request import CeleryDelivery
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 logger = get_logger("cachify_tasks.celery")
 
 SOON: Final = 0.01  # seconds within which the store hears that an heir has started
+KEPT: Final = 1000  # deliveries that are kept above the prefetch count while the store is out of reach
 CHECK_EVERY: Final = 0.5  # seconds between two looks at replies that are overdue and reports that failed
 
 
@@ -71,11 +72,12 @@ class PreforkGate(Gate):
         self._asked: deque[_Asked] = deque()  # the batch of this loop iteration
         self._looking: list[tuple[CeleryDelivery, Look]] = []  # in the batch, too: arrived, and every process is busy
         self._calls: deque[Callable[[], None]] = deque()
+        self._kept = 0  # deliveries that wait for the store and do not count as prefetched
         self._loop_starts = 0  # each start of the loop is a new connection to the broker
         self._flush_scheduled = False
         self._flush_soon = False  # a timer will flush: an heir has started without asking
         self._urgent = False  # a report must not wait for another event
-        self._ahead_of_next_heir: object = None  # the delivered request that must run before the next heir (fairness)
+        self._queue = ProcessQueue(worker)
         self._waker = LoopWaker(self._make_calls)
         if connection is None:
             assert isinstance(runtime.store, RedisStore), "`InstallGate` refuses memory for a worker of processes"
@@ -95,10 +97,16 @@ class PreforkGate(Gate):
 
     # Deliveries
 
+    def on_task_request(self, request: Request) -> None:
+        semaphore = self.worker.semaphore
+        if semaphore is not None and semaphore.value > 0:  # the usual course, without a detour
+            self.worker.process_task(request)
+        else:
+            super().on_task_request(request)
+
     @property
     def is_busy(self) -> bool:
-        semaphore = self.worker.semaphore
-        return semaphore is not None and self._uses_semaphore and semaphore.value <= 0
+        return self._queue.is_busy
 
     def look(self, delivery: CeleryDelivery, command: Look) -> None:
         self._looking.append((delivery, command))
@@ -110,14 +118,7 @@ class PreforkGate(Gate):
             if isinstance(room, Room):
                 self.core.arrivals.on_room(delivery, room)
                 if delivery.state.refused:
-                    self._take_from_waiting(delivery.request)
-
-    def _take_from_waiting(self, request: Request) -> None:
-        waiting = self.worker.semaphore._waiting if self.worker.semaphore is not None else []
-        for position, (_, args, _) in enumerate(waiting):
-            if args and args[0] is request:
-                del waiting[position]
-                return
+                    self._queue.remove(delivery.request)
 
     def on_capacity(self, delivery: CeleryDelivery, cls: type, dispatch: Dispatch) -> None:
         if delivery.request.revoked():
@@ -138,7 +139,7 @@ class PreforkGate(Gate):
             self._dispatch(delivery, dispatch)
         else:
             asked = _Asked(delivery, command, dispatch)
-            if self.core.outage.failing and self.store_down:
+            if self.core.outage.failing and not self.core.outage.may_ask():
                 self._on_reply(asked, CachifyStoreError("the store is out of reach"))
             else:
                 self._asked.append(asked)
@@ -167,49 +168,29 @@ class PreforkGate(Gate):
 
     def _free_capacity(self) -> None:
         """Release the semaphore in the next iteration: done here, a thousand refusals in a row would nest too deep."""
-        release = getattr(self.worker, "_quick_release", None)
-        if release is not None and self._uses_semaphore:
-            self.hub.call_soon(release)
-
-    @property
-    def _uses_semaphore(self) -> bool:
-        return self.worker.process_task == self.worker._process_task_sem
+        self.hub.call_soon(self._queue.free)
 
     def ask_again(self, delivery: CeleryDelivery) -> None:
+        """Meanwhile it does not count as prefetched, so that tasks without a pool go on; of many, the rest does."""
         if self.accepting:
             delay = max(self.core.outage.left, FIRST)
-            self.hub.call_later(delay, self._process_again, delivery, self._loop_starts)
+            extra = self._kept < KEPT
+            if extra:
+                self._kept += 1
+                self.consumer.qos.increment_eventually()
+            self.hub.call_later(delay, self._process_again, delivery, self._loop_starts, extra)
 
-    def _process_again(self, delivery: CeleryDelivery, loop_starts: int) -> None:
+    def _process_again(self, delivery: CeleryDelivery, loop_starts: int, extra: bool) -> None:
         if self.accepting and loop_starts == self._loop_starts:
+            if extra:
+                self._kept -= 1
+                self.consumer.qos.decrement_eventually()
             self.on_task_request(delivery.request)
 
     # Heirs
 
     def launch(self, delivery: CeleryDelivery) -> None:
-        """Heirs hold a reserved, idle slot, so they run before messages that the broker has delivered.
-
-        The two alternate, so that a steady stream of heirs cannot starve other pools.
-        """
-        request, semaphore = delivery.request, self.worker.semaphore
-        if semaphore is None or not self._uses_semaphore:
-            self.worker.process_task(request)
-        elif semaphore.value > 0:
-            semaphore.acquire(self.worker._process_task, request)
-        else:
-            waiting = semaphore._waiting
-            index = 1 if waiting and waiting[0] is self._ahead_of_next_heir else 0
-            for position, (callback, *_) in enumerate(islice(waiting, 2 * len(self.core.handovers) + 1)):
-                if callback == self._start_heir:
-                    index = position + 2
-            waiting.insert(index, (self._start_heir, (request,), {}))
-
-    def _start_heir(self, request: Request) -> None:
-        """The turn of an heir that had to wait for a process."""
-        assert self.worker.semaphore is not None
-        waiting = self.worker.semaphore._waiting
-        self._ahead_of_next_heir = waiting[0] if waiting else None
-        self.worker._process_task(request)
+        self._queue.launch(delivery.request, len(self.core.handovers))
 
     def call_in_worker(self, call: Callable[[], None]) -> None:
         if threading.get_ident() == self._thread:
@@ -340,6 +321,7 @@ class PreforkGate(Gate):
         self._checks = hub.call_repeatedly(CHECK_EVERY, self._check)
         hub.on_tick.add(self._on_tick)
         self._loop_starts += 1
+        self._kept = 0  # so is the prefetch count
         self._flush_scheduled = self._flush_soon = False
         self._abandon_dropped_jobs()
         self._forget_asked()

@@ -21,6 +21,7 @@ from celery.worker import request as requests
 from celery.worker import state
 from kombu import Connection, Message
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
+from kombu.common import QoS
 
 from cachify_tasks._core.commands import Acquire, Command, Inspect, Release
 from cachify_tasks._core.replies import Heir
@@ -258,7 +259,7 @@ class HandWorker:
         self.consumer: Any = SimpleNamespace(
             app=self.app, hub=self.hub, pool=self.pool, hostname="w@hand", connection=object(), connection_errors=(),
             blueprint=SimpleNamespace(state=RUN), strategies={}, event_dispatcher=None, disable_rate_limits=True,
-            on_task_message=(), task_buckets={}, task_consumer=SimpleNamespace(
+            on_task_message=(), task_buckets={}, qos=QoS(lambda **_: None, 8), task_consumer=SimpleNamespace(
                 queues=[], accept=None, _active_tags={QUEUE: "tag"}, consuming_from=lambda queue: queue == QUEUE,
             ),
         )  # fmt: skip

@@ -202,6 +202,7 @@ def test_a_message_that_went_back_is_taken_for_a_copy_when_it_comes_again(bench)
     bench.receive("park", "p", task_id="t")
     bench.pool.jobs[0].run()
     bench.store.down = False
+    bench.gate.resume()
     with bench.app.connection_for_write() as connection:
         queue = connection.SimpleQueue("celery")
         message = queue.get()

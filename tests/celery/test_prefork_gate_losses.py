@@ -28,6 +28,7 @@ def test_a_request_that_comes_while_the_store_is_down_waits_and_asks_again(bench
     bench.turn(2)
     assert len(bench.connection.sent) == 1  # the loop does not stand still while it connects
     assert bench.semaphore.value == 2
+    assert bench.consumer.qos.value == 8 + 2  # tasks without a pool go on
 
     bench.store.down = False
     bench.gate.resume()
@@ -38,6 +39,7 @@ def test_a_request_that_comes_while_the_store_is_down_waits_and_asks_again(bench
     bench.turn()
     bench.answer()
     assert bench.pool.ids() == ["t", "meanwhile"]
+    assert bench.consumer.qos.value == 8
     (first, again) = [c for commands in bench.connection.sent for c in commands if plain(c.holder) == "t:0"]
     assert (again.request_id, again.first_delivery) == (first.request_id, False)
 

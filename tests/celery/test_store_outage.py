@@ -2,7 +2,9 @@
 
 import pytest
 
+from tests.support.proxy import FaultProxy
 from tests.support.waiting import PATIENCE_S, wait_until
+from tests.support.workers import write_app
 
 POOLS = ["prefork", "threads", "solo", "gevent"]
 
@@ -101,6 +103,24 @@ def test_a_release_is_sent_again_as_soon_as_the_reaper_finds_the_store(make_shop
         end_while_the_store_is_away(shop, store, worker)
 
         wait_until(lambda: shop.size("one", "held") == 0)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_tasks_without_a_pool_go_on_while_the_store_hangs(make_shop, private_server, pool):
+    store = private_server()
+    with FaultProxy(store.port) as proxy:
+        shop = make_shop(store_url=store.url)
+        write_app(shop.folder, **shop.options | {"store": proxy.url})
+        with shop.worker(pool=pool, concurrency=2):  # eight messages are prefetched
+            assert shop.send("echo", 0).get() == 0
+            proxy.blackhole()
+            pooled = [shop.send("echo", number) for number in range(1, 40)]
+            plain = [shop.send("plain", f"plain-{number}") for number in range(5)]
+
+            assert [one.get() for one in plain] == ["ok done"] * 5
+            assert {one.state for one in pooled} <= {"PENDING", "RETRY"}
+            proxy.heal()
+            assert [one.get() for one in pooled] == list(range(1, 40))
 
 
 def test_1500_messages_that_wait_for_a_process_survive_the_loss_of_the_store(make_shop, store):

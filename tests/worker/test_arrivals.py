@@ -177,17 +177,17 @@ def test_turn_and_refusal_at_the_same_moment_end_in_one_of_them():
     bench = Arriving(Drop())
     delivery = bench.message("a")
     bench.wait(delivery)
-    waiting = bench.worker.arrivals._waiting
+    waiting = bench.worker.arrivals.waiting
 
     class Taken(dict[int, Any]):
         """In the moment in which it is refused, its thread takes it."""
 
         def pop(self, key: int, default: Any = None) -> Any:
-            bench.worker.arrivals._waiting = waiting
+            bench.worker.arrivals.waiting = waiting
             assert bench.worker.on_turn(delivery)
             return waiting.pop(key, default)
 
-    bench.worker.arrivals._waiting = Taken(waiting)
+    bench.worker.arrivals.waiting = Taken(waiting)
     bench.worker.arrivals.on_room(delivery, Room(1, 0))
 
     assert refused(delivery) == [False]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachify_tasks._worker.outage import FIRST, LONGEST, StoreOutage
+from cachify_tasks._worker.outage import FIRST, LONGEST, WHILE_PROBING, StoreOutage
 from tests.worker.fakes import Clock
 
 
@@ -63,3 +63,37 @@ def test_the_end_of_a_pause_is_no_answer_yet(outage):
     outage.end_pause()
 
     assert outage.next_pause() == 2 * FIRST
+
+
+def test_after_the_pause_one_request_at_a_time_finds_out_whether_the_store_answers(outage, clock):
+    assert [outage.may_ask(), outage.may_ask()] == [True, True]
+    outage.begin()
+    assert not outage.may_ask()
+    clock.advance(FIRST)
+
+    assert [outage.may_ask(), outage.may_ask()] == [True, False]
+    assert not outage.is_on  # what is sent now goes behind it
+    assert outage.left == WHILE_PROBING
+    outage.on_answer()
+    assert outage.may_ask()
+
+
+def test_a_request_that_never_gets_an_answer_does_not_keep_the_others_for_ever(outage, clock):
+    outage.begin()
+    clock.advance(FIRST)
+    assert outage.may_ask()
+
+    clock.advance(WHILE_PROBING)
+
+    assert outage.may_ask()
+
+
+def test_another_failure_begins_the_next_pause(outage, clock):
+    outage.begin()
+    clock.advance(FIRST)
+    assert outage.may_ask()
+
+    outage.begin()
+
+    assert outage.left == 2 * FIRST
+    assert not outage.may_ask()

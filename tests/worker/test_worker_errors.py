@@ -4,6 +4,7 @@ import pytest
 
 from cachify_tasks import Reschedule
 from cachify_tasks._core.commands import Acquire
+from cachify_tasks._worker.outage import FIRST
 from cachify_tasks._worker.verdicts import (
     AskAgain,
     Fail,
@@ -47,6 +48,7 @@ def test_a_delivery_that_asks_again_is_the_same_arrival_and_may_be_a_late_copy_b
     bench.store.down = True
     delivery = bench.arrive("t")
     bench.store.down = False
+    bench.clock.advance(FIRST)
 
     bench.worker.ask_now(delivery)
 

@@ -7,6 +7,7 @@ import pytest
 from cachify_tasks import Drop, Park, Raise, Reschedule
 from cachify_tasks._core.commands import Release, StartReserved
 from cachify_tasks._worker.attempt import Attempt
+from cachify_tasks._worker.outage import FIRST
 from cachify_tasks._worker.verdicts import (
     AskAgain,
     Leave,
@@ -123,6 +124,7 @@ def test_a_hint_that_the_store_did_not_answer_is_not_acknowledged_and_asks_again
     assert bench.port.applied == [AskAgain()]
     assert bench.port.taken_over == []
     bench.store.down = False
+    bench.clock.advance(FIRST)
     bench.worker.ask_now(hint)
     assert isinstance(bench.port.applied[-1], Start)
 
