@@ -121,7 +121,7 @@ class Strategy(Protocol):
     """What `on_full` takes."""
 
     def decide(self, full: FullPool) -> Decision:
-        """What to do with this call."""
+        """What to do with this call. A worker may ask twice, in two processes: by `full` alone, the same each time."""
 
     def keeps(self) -> Recall | None:
         """How good results are kept for later calls; None: they are not."""

@@ -14,7 +14,7 @@ from .scripts import script, text
 A = TypeVar("A")
 Call: TypeAlias = tuple[Any, ...]
 
-TOGETHER: Final = 99  # pools, less one, that a reaper is told of at once
+TOGETHER: Final = 99  # pools, less one, in one answer to a reaper
 MARKER_TTL_MS: Final = 90 * 86_400_000  # each process that uses the store renews it, a worker every minute
 
 

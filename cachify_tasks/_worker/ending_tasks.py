@@ -20,7 +20,7 @@ from .port import HandOver, M, Refusal, WorkerPort
 logger = logging.getLogger("cachify_tasks")
 
 LONGEST: Final = 30.0  # seconds between two tries
-CLAIM_MS: Final = 30_000  # all workers are told of a revoked task; one acts
+CLAIM_MS: Final = 30_000  # all workers get a revoke; one acts
 TOGETHER: Final = 50  # tasks that are looked for, and ended, in one step
 TRIES: Final = 20  # while the store is out of reach: about nine minutes
 

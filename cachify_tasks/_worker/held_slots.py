@@ -65,7 +65,7 @@ class HeldSlots:
         return list(self._holding.values())
 
     def hold(self, delivery: Delivery, command: SlotRequest, token: int) -> None:
-        """The store has granted a slot to this delivery."""
+        """This delivery holds a slot: granted to it, or reserved for it."""
         now = self._now()
         delivery.state.slot = Slot(self._runtime.store, command, token, TOMB_MS, now, now)
         self._holding[id(delivery)] = delivery

@@ -136,7 +136,7 @@ def next_header(delivery: Delivery, deferrals: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandOver(Generic[M]):
-    """A parked task with a slot reserved for it, for this worker to start or to hint at.
+    """A parked task with a slot reserved for it, for this worker to start or to hint at; or one to end as revoked.
 
     Attributes:
         message: what `WorkerPort.open` made of the heir's envelope.

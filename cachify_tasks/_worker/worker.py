@@ -3,7 +3,7 @@
     request(delivery)    the command by which it asks for a slot
     on_reply(...)        the verdict on it, and the slot if there is one; the adapter acts (`WorkerPort.apply`)
     on_run_end(...)      the run has ended: free the slot; the store names an heir
-    on_freed(...)        start the heir here, or hint at it
+    on_report_reply(...) a command such as the release was answered: start the heir here, or hint at it
 
 An adapter calls these; how commands reach the store is its choice. `ask_now` and `send_now` block; an adapter with an
 event loop batches the commands of one iteration instead.
@@ -205,7 +205,7 @@ class Worker(Generic[M]):
     # Heirs that start without asking
 
     def begin_reserved(self, delivery: Delivery, command: TaskRequest) -> bool:
-        """Start an heir at once if its reserved slot is certainly its own; the store hears of it with the next batch.
+        """Start an heir at once if its reserved slot is certainly its own; that is reported with the next batch.
 
         Returns:
             bool: the delivery holds its slot. False: ask the store.
@@ -338,7 +338,7 @@ class Worker(Generic[M]):
                 Renew() | Withdraw() | PutBack()
             ):  # a lost lease is the lease renewer's business; or the run has ended since
                 pass
-            case _ if reply.status != "granted":  # an heir has started, and the store heard of it too late
+            case _ if reply.status != "granted":  # an heir has started, and its report came too late
                 slot = self.slots.granted_to(command)
                 if slot is not None:
                     self.runtime.keeper.on_lost(slot)
@@ -351,8 +351,8 @@ class Worker(Generic[M]):
     def _on_lost(self, command: Release) -> None:
         """The slot of a run that has ended is not its own any more.
 
-        If it was the run of an heir that started without asking, its reservation may have ended before the store heard
-        of the start. The store has granted it another slot then: free that one, by the request id of the start.
+        If it was the run of an heir that started without asking, its reservation may have ended before the start
+        was reported. The store has granted it another slot then: free that one, by the request id of the start.
         """
         if command.token:
             logger.warning("the lease of %s on pool %r was lost before its run ended", command.holder, command.pool)

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 logger = get_logger("cachify_tasks.celery")
 
-SOON: Final = 2.0  # seconds after which it is looked whether another worker has ended a revoked task
+LOOK_AGAIN: Final = 2.0  # seconds after which it is looked whether another worker has ended a revoked task
 
 
 class Gate(ABC):
@@ -284,11 +284,11 @@ class Gate(ABC):
         return None if self.is_revoked(delivery) else delivery
 
     def _may_end(self, handover: HandOver[Envelope]) -> bool:
-        """Of a revoked task whose turn has come: or has another worker told of its end, and not reached the store?"""
+        """Of a revoked task whose turn has come. Not if another worker announces its end, and has not reached the store."""
         heir = handover.heir
         if claim_revoked(self.runtime, heir.holder):
             return True
-        why = PutAside(SOON, "another worker is ending it as revoked")
+        why = PutAside(LOOK_AGAIN, "another worker is ending it as revoked")
         self.core.handovers.put_aside(handover.pool, heir.holder, heir.token, why)
         return False
 

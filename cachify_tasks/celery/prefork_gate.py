@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 logger = get_logger("cachify_tasks.celery")
 
-SOON: Final = 0.01  # seconds within which the store hears that an heir has started
+SOON: Final = 0.01  # seconds within which it is reported that an heir has started
 KEPT: Final = 1000  # deliveries that are kept above the prefetch count while the store is out of reach
 CHECK_EVERY: Final = 0.5  # seconds between two looks at replies that are overdue and reports that failed
 
