@@ -284,7 +284,7 @@ class Gate(ABC):
         return None if self.is_revoked(delivery) else delivery
 
     def _may_end(self, handover: HandOver[Envelope]) -> bool:
-        """Of a revoked task whose turn has come. Not if another worker announces its end, and has not reached the store."""
+        """Of a revoked task whose turn has come; not if another worker announces its end, and is late."""
         heir = handover.heir
         if claim_revoked(self.runtime, heir.holder):
             return True
