@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 FIRST: Final = 0.5  # seconds: the pause after the first failure; each further one doubles it
+PROBE: Final = 10.0  # seconds: a request that has no answer by then is not waited for
 WHILE_PROBING: Final = 2.0  # seconds until one that may not ask meanwhile is worth another try
 LONGEST: Final = 10.0  # seconds
 
@@ -41,13 +42,14 @@ class StoreOutage:
         if self._clock() < self._until:
             return False
         self.probing = True  # two threads may both do it, or it gets no answer: one request more
-        self._until = self._clock() + WHILE_PROBING
+        self._until = self._clock() + PROBE
         return True
 
     @property
     def left(self) -> float:
         """Seconds until the store is tried again."""
-        return max(0.0, self._until - self._clock())
+        left = max(0.0, self._until - self._clock())
+        return min(left, WHILE_PROBING) if self.probing else left
 
     def next_pause(self) -> float:
         """The store failed: seconds until it is worth another try."""

@@ -61,11 +61,11 @@ class KeyScan:
         return "" if any(self._schema.base(rest[:end]) == base for end in ends) else None
 
     def _index(self, key: str) -> None:
-        kind = text(self._client.type(key))
-        if kind not in ("zset", "none"):
+        kind, due = text(self._client.type(key)), "hash" if key.endswith(":tasks") else "zset"
+        if kind not in (due, "none"):
             self.found.append(Problem("wrong-type", "", f"{key} is a {kind}"))
             return
-        for name in map(text, self._client.zrange(key, 0, -1)):
+        for name in map(text, self._client.hvals(key) if due == "hash" else self._client.zrange(key, 0, -1)):
             if key.startswith(self._schema.base(name) + ":"):
                 self.pools.add(name)
             else:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachify_tasks._worker.outage import FIRST, LONGEST, WHILE_PROBING, StoreOutage
+from cachify_tasks._worker.outage import FIRST, LONGEST, PROBE, WHILE_PROBING, StoreOutage
 from tests.worker.fakes import Clock
 
 
@@ -83,7 +83,7 @@ def test_a_request_that_never_gets_an_answer_does_not_keep_the_others_for_ever(o
     clock.advance(FIRST)
     assert outage.may_ask()
 
-    clock.advance(WHILE_PROBING)
+    clock.advance(PROBE)
 
     assert outage.may_ask()
 
