@@ -32,8 +32,10 @@ def await_accepted(hub: Hub, pool: BilliardPool) -> None:
         asked = _not_accepted(pool)
         if not asked:
             return
-        readable, _, _ = select.select([process.outqR_fd for process in asked], [], [], LOOK)
-        for fd in readable:
+        reports = select.poll()  # not `select.select`, which takes no descriptor above 1023
+        for process in asked:
+            reports.register(process.outqR_fd, select.POLLIN)
+        for fd, _ in reports.poll(LOOK * 1000):
             _handle(hub, fd)
 
 
@@ -46,8 +48,8 @@ def _not_accepted(pool: BilliardPool) -> list[PoolProcess]:
 def _handle(hub: Hub, fd: int) -> None:
     """As the hub does that stands still now: the reader of a message that has come in part is a generator."""
     read, args = hub.readers.get(fd, (None, ()))
-    if isinstance(read, Generator):
-        with suppress(StopIteration):
+    with suppress(StopIteration, OSError, EOFError):  # its process has just died; the shutdown goes on
+        if isinstance(read, Generator):
             next(read)
-    elif read is not None:
-        read(*args)
+        elif read is not None:
+            read(*args)

@@ -39,19 +39,21 @@ def pools(state: PanelState, match: str = "*") -> dict[str, object]:
                 raise view
     except CachifyError as error:
         return {"error": str(error)}
-    told: dict[str, object] = {view.name: _told(view) for view in views if isinstance(view, PoolView) and _used(view)}
+    answer: dict[str, object] = {
+        view.name: _shown(view) for view in views if isinstance(view, PoolView) and _used(view)
+    }
     if len(names) > AT_MOST:
-        told["..."] = (
+        answer["..."] = (
             f"and {len(names) - AT_MOST} more pools: name those you look for, as in: inspect pools 'tenant-a*'"
         )
-    return told
+    return answer
 
 
 def _used(view: PoolView) -> bool:
     return bool(view.holders or view.waiting)
 
 
-def _told(view: PoolView) -> dict[str, object]:
+def _shown(view: PoolView) -> dict[str, object]:
     return {
         "limit": view.limit,
         "held": len(view.holders),

@@ -102,6 +102,7 @@ def test_a_task_that_runs_once_more_reads_that_it_was_redelivered(make_shop, how
         shop.wait_parked(1)
     with shop.worker(name="second", concurrency=1):
         assert parked.get() is True
+        shop.wait_quiet()
     assert [line["redelivered"] for line in shop.runs.begun(how)] == [False, True]
 
 
