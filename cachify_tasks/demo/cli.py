@@ -58,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _index(files: Sequence[SourceFile], concurrency: int) -> Report:
     with EmbeddedServer() as server:
         print(f"{Path(server.executable).name} on port {server.port}; a Celery worker with {concurrency} processes;")
-        print(f'@pooled(key="package-{{package}}", max_size={LIMIT}); a task that finds its pool full is parked.')
+        print(
+            f'@pooled(key="package-{{package}}", max_size={LIMIT}); a task that finds its pool full is parked.',
+            flush=True,
+        )
         app.conf.update(broker_url=server.url, result_backend=server.url)
         with Worker(app.main, server.url, concurrency=concurrency, folder=PACKAGE_ROOT) as worker:
             runs: list[Run] = []
