@@ -62,6 +62,40 @@ async def test_commands_at_once_share_one_connection_and_get_their_own_answers(s
     assert proxy.connections == 1
 
 
+async def test_what_one_loop_iteration_asks_goes_out_in_two_writes(store):
+    await store.aexecute(Size("p"))
+    sender: Any = store._loops.current().sender
+    transport, written = sender._connection._transport, list[bytes]()
+    write = transport.write
+
+    def recorded(data):
+        written.append(data)
+        write(data)
+
+    transport.write = recorded
+
+    first = await store.begin(Size("p"))
+    assert len(written) == 1  # at once: nothing was under way
+    rest = await asyncio.gather(*(store.begin(Size("p")) for _ in range(50)))
+
+    assert (first, *rest) == (0,) * 51
+    assert [data.count(b"EVALSHA") for data in written] == [1, 1, 49]
+
+
+async def test_what_was_not_written_yet_when_the_connection_broke_is_sent_on_the_next_one(store, proxy):
+    await store.aexecute(Size("p"))
+    connections = proxy.connections
+    sender: Any = store._loops.current().sender
+    broken = sender._connection
+    answers = [store.begin(ask(str(n))) for n in range(5)]
+    broken.fail(redis.ConnectionError("broken"))
+
+    replies = await asyncio.gather(*answers)
+
+    assert [reply.status for reply in replies] == ["granted"] * 5
+    assert proxy.connections == connections + 1
+
+
 @pytest.mark.parametrize("fault", ["drop", "cut", "reset"])
 async def test_commands_whose_replies_are_lost_are_sent_again_and_answered_once(store, proxy, fault):
     await store.aexecute(Size("p"))
@@ -217,6 +251,38 @@ def test_wherever_a_signal_strikes_nobody_gets_the_answer_of_another(redis_url, 
     loop.run_until_complete(afterwards())
 
     assert [answer.result() for answer in answers] in ([0, 1, 0], [1, 0])
+    loop.run_until_complete(store.aclose())
+    loop.close()
+    store.close()
+
+
+def test_a_signal_while_several_commands_are_written_loses_no_answer(redis_url):
+    def strike(data):
+        raise KeyboardInterrupt
+
+    async def struck():
+        answers.append(store.begin(Size("q")))
+        sender: Any = store._loops.current().sender
+        connection = sender._connection
+        transport = connection._transport
+        connection._transport = SimpleNamespace(write=strike, abort=transport.abort)
+        answers.extend([store.begin(ask("b", "p", 2)), store.begin(ask("c", "p", 2))])
+        await asyncio.wait(answers)
+
+    async def afterwards():
+        answers.append(store.begin(ask("d", "q", 3)))
+        await asyncio.wait(answers, timeout=5)
+
+    store, loop, answers = RedisStore("line", redis_url), asyncio.new_event_loop(), list[Any]()
+    loop.run_until_complete(store.aexecute(Size("q")))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(struck())
+
+    loop.run_until_complete(afterwards())
+
+    size, *granted = [answer.result() for answer in answers]
+    assert size == 0
+    assert [(reply.limit, reply.held) for reply in granted] == [(2, 1), (2, 2), (3, 1)]
     loop.run_until_complete(store.aclose())
     loop.close()
     store.close()
