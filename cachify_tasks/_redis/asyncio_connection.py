@@ -23,15 +23,32 @@ OnReply = Callable[[Any], None]  # takes the reply; an error, the server's or th
 
 
 class Answer(asyncio.Future[T]):
-    """A future that cannot be cancelled: its command was sent. The waiter gets the cancellation after the answer."""
+    """A future whose value comes though its waiter is cancelled: the command was sent. Then another one gets it.
+
+    Attributes:
+        successor: gets the value in its place; None: it was not cancelled.
+    """
+
+    successor: Answer[T] | None = None
 
     def cancel(self, msg: object = None) -> bool:
-        return False
+        if self.done():
+            return False
+        self.successor = Answer(loop=self.get_loop())
+        return super().cancel(msg)
+
+    def newest(self) -> Answer[T]:
+        """The one that gets the value."""
+        answer = self
+        while answer.successor is not None:
+            answer = answer.successor
+        return answer
 
     def settle(self, value: T) -> None:
         """Set the result, unless a signal struck just after it had been set."""
-        if not self.done():
-            self.set_result(value)
+        newest = self.newest()
+        if not newest.done():
+            newest.set_result(value)
 
 
 class _Command(NamedTuple):

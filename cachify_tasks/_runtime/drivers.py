@@ -6,15 +6,16 @@ import asyncio
 import inspect
 import time
 from types import GeneratorType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .._core.flows import Abandoned, Await, Checkpoint, Effect, Flow, Run, Sleep
+from .._core.flows import CHECKPOINT, Abandoned, Await, Checkpoint, Effect, Flow, Run, Sleep
 from .._redis.asyncio_connection import Answer
 
 if TYPE_CHECKING:
     from .._store.interface import Store
 
 T = TypeVar("T")
+_going_on: Final[set[asyncio.Future[Any]]] = set()  # flows that go on without their callers
 
 
 class Carried(BaseException):
@@ -69,19 +70,43 @@ def drive(flow: Flow[T], store: Store) -> T:
     raise carried  # here, so that it keeps its own context
 
 
-async def adrive(flow: Flow[T], store: Store) -> T:
+class _Left(BaseException):
+    """The caller was cancelled again before the reply came: the flow goes on without it."""
+
+    def __init__(self, work: asyncio.Future[Any], error: asyncio.CancelledError) -> None:
+        super().__init__()
+        self.work = work
+        self.error = error
+
+
+async def adrive(
+    flow: Flow[T],
+    store: Store,
+    begun: asyncio.Future[Any] | None = None,
+    due: list[asyncio.CancelledError] | None = None,
+) -> T:
     """Do a flow in the running event loop, and return what it returns.
 
     A cancellation that arrives while the store works is kept until the reply has been sent into the flow: a reply that
     is lost would be a slot that nobody frees. It is delivered at the next step that is no command, or at the end.
+
+    A caller that is cancelled once more meanwhile waits no longer. Then the flow goes on in a task of its own, which
+    delivers the cancellation and so frees what the reply has granted.
+
+    Args:
+        begun: the answer to the flow's present step, for one that goes on.
+        due: the cancellations that it has not got yet.
     """
-    due: list[asyncio.CancelledError] = []
+    due = [] if due is None else due
     value: object
     try:
-        step = next(flow)
+        step = next(flow) if begun is None else CHECKPOINT
         while True:
             try:
-                if not isinstance(step, Effect):
+                if begun is not None:
+                    work, begun = begun, None
+                    value = await _finished(work, due)
+                elif not isinstance(step, Effect):
                     value = store.execute(step) if store.local else await _finished(store.begin(step), due)
                 elif due:
                     raise _taken(due)
@@ -98,6 +123,11 @@ async def adrive(flow: Flow[T], store: Store) -> T:
                             await asyncio.sleep(seconds)
                         case Await(wakeup, seconds):
                             await wakeup.await_notified(seconds)
+            except _Left as left:
+                rest = asyncio.ensure_future(adrive(flow, store, left.work, due))
+                _going_on.add(rest)
+                rest.add_done_callback(_going_on.discard)
+                raise left.error from None
             except GeneratorExit:  # the coroutine is thrown away: nothing can be awaited any more
                 _abandon(flow)
                 raise
@@ -117,16 +147,25 @@ async def adrive(flow: Flow[T], store: Store) -> T:
 
 
 async def _finished(work: asyncio.Future[T], due: list[asyncio.CancelledError]) -> T:
-    """The result of the work, however often its caller is cancelled in the meantime; that is kept in `due`."""
+    """The result of the work, though its caller is cancelled in the meantime; that is kept in `due`.
+
+    Raises:
+        _Left: the caller was cancelled twice.
+    """
+    before = len(due)
     while True:
         try:
             return await (work if isinstance(work, Answer) else asyncio.shield(work))
         except asyncio.CancelledError as error:
-            if work.cancelled():
+            if isinstance(work, Answer) and work.successor is not None:
+                work = work.successor
+            elif work.cancelled():
                 raise
             due.append(error)
             if work.done():
                 return work.result()
+            if len(due) > before + 1:
+                raise _Left(work, error) from None
 
 
 def _taken(due: list[asyncio.CancelledError]) -> asyncio.CancelledError:

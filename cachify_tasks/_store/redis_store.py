@@ -248,7 +248,7 @@ class RedisStore:
         def then(reply: Any) -> None:
             if not isinstance(reply, Exception):
                 answer.settle(decoded(command, reply))
-            elif not answer.done():  # sent again, slowly, as often as it is worth
+            elif not answer.newest().done():  # sent again, slowly, as often as it is worth
                 again = self._aexecute(own, command, timed_out=isinstance(reply, RedisTimeoutError))
                 loop.create_task(again).add_done_callback(partial(_copy, answer))
 
@@ -335,7 +335,8 @@ class RedisStore:
         return f"<RedisStore {self.shown}>"
 
 
-def _copy(answer: asyncio.Future[Any], done: asyncio.Future[Any]) -> None:
+def _copy(first: Answer[Any], done: asyncio.Future[Any]) -> None:
+    answer = first.newest()
     if done.cancelled():
         answer.set_exception(CachifyStoreError("the event loop ended before the store had answered"))
     elif (error := done.exception()) is not None:

@@ -3,15 +3,17 @@
 import asyncio
 import random
 
+import anyio
 import pytest
 
-from cachify_tasks import CachifyStoreError, pool, pooled
+from cachify_tasks import CachifyStoreError, init_cachify, pool, pooled
 from cachify_tasks._core.commands import Size
 from cachify_tasks._core.flows import CHECKPOINT
 from cachify_tasks._runtime.drivers import adrive
 from cachify_tasks._runtime.lease_renewer import lease_renewer
 from cachify_tasks._store.memory_store import MemoryStore
 from tests.support.meddling import interrupting, meddled
+from tests.support.waiting import await_until
 
 COMMAND = Size("any")
 
@@ -71,6 +73,57 @@ async def test_a_cancellation_in_a_command_waits_for_the_answer():
     assert seen == [0, "cancelled"]
 
 
+async def test_a_caller_that_is_cancelled_twice_waits_no_longer_and_the_flow_goes_on():
+    store, seen = SlowStore(), []
+
+    def flow():
+        try:
+            seen.append((yield COMMAND))
+            yield CHECKPOINT
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            seen.append((yield COMMAND))
+            raise
+
+    task = asyncio.create_task(adrive(flow(), store))
+    await store.entered.wait()
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == []
+
+    store.answer.set()
+
+    await await_until(lambda: len(seen) == 3)
+    assert seen == [0, "cancelled", 0]
+
+
+@pytest.mark.parametrize("step", ["acquire", "release"])
+async def test_a_cancel_scope_of_anyio_is_left_at_once_and_the_slot_is_freed_later(proxy, step):
+    loop, cachify = asyncio.get_running_loop(), init_cachify(url=f"{proxy.url}?socket_timeout=20", is_global=False)
+    held = cachify.pool("p", max_size=1)
+    async with held:
+        pass
+
+    with anyio.CancelScope() as scope:
+        if step == "release":
+            await held.__aenter__()
+        proxy.blackhole()
+        late = loop.call_later(5, proxy.heal)
+        loop.call_soon(scope.cancel)
+        await (held.__aenter__() if step == "acquire" else held.__aexit__(None, None, None))
+
+    assert scope.cancelled_caught
+    assert late.when() > loop.time()
+    late.cancel()
+    proxy.heal()
+    await await_until(lambda: held.size() == 0)
+    cachify.close()
+    await cachify.aclose()
+
+
 async def test_a_cancellation_is_not_undone_by_an_error_that_comes_with_it():
     store = SlowStore(error=CachifyStoreError("out of reach"))
 
@@ -110,12 +163,13 @@ async def test_a_timeout_around_a_slow_store_is_a_timeout():
         yield CHECKPOINT
 
     async def answer_late():
-        await asyncio.sleep(0.03)
+        await await_until(limit.expired)
         store.answer.set()
 
+    limit = asyncio.timeout(0.01)
     answering = asyncio.create_task(answer_late())
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
+        async with limit:
             await adrive(flow(), store)
     await answering
 
