@@ -34,14 +34,17 @@ def end_unrun(
         Exception: its end could not be recorded. The store still has it, and it is tried again at its next turn.
     """
     task_id = task_id_of(holder)
-    port.end(task_id, message, why)
-    runtime.emit(TaskEnded(pool=pool, holder=holder, task_id=task_id, why=str(why)))
-    port.send(
-        Withdraw(
-            pool=pool, holder=holder, start_ms=runtime.start_ms, tomb_ms=TOMB_MS, can_start_heirs=port.accepting
-        ),
-        at_once=False,
-    )  # fmt: skip
+
+    def recorded() -> None:
+        runtime.emit(TaskEnded(pool=pool, holder=holder, task_id=task_id, why=str(why)))
+        port.send(
+            Withdraw(
+                pool=pool, holder=holder, start_ms=runtime.start_ms, tomb_ms=TOMB_MS, can_start_heirs=port.accepting
+            ),
+            at_once=False,
+        )  # fmt: skip
+
+    port.end(task_id, message, why, recorded)
 
 
 def end_revoked(runtime: Runtime, port: WorkerPort[M], ids: Iterable[str], *, tries: int = 0) -> None:

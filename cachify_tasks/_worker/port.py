@@ -232,13 +232,14 @@ class WorkerPort(Protocol[M]):
             UnreadableError: its content cannot be read.
         """
 
-    def end(self, task_id: str, message: M | None, why: Ending) -> None:
+    def end(self, task_id: str, message: M | None, why: Ending, recorded: Callable[[], None]) -> None:
         """End a parked task as the framework ends a message of which this is true, so that its sender can see it.
 
-        The store still has the message; the caller takes it out.
+        The store still has the message.
 
         Args:
             message: None: it cannot be read.
+            recorded: to be called then, now or later; it takes the message out of the store.
 
         Raises:
             Exception: it could not be recorded. It is tried again at the task's next turn.

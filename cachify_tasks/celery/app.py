@@ -145,11 +145,6 @@ def runtime_for_direct_call(app: Celery, policy: Policy) -> Runtime:
     return policy.runtime or chosen_runtime() or runtime_of(app)
 
 
-def place(runtime: Runtime) -> tuple[str, str]:
-    """Where its slots are; two engines of one place share their limits."""
-    return runtime.store.shown, runtime.settings.prefix
-
-
 def policy_of(function: object) -> Policy | None:
     """The policy of what `pooled` made, if it is one; also through a bound method or functools.wraps."""
     policy = getattr(function, "__cachify__", None)

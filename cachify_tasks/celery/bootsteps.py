@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import atexit
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from celery import bootsteps, signals
 from celery.exceptions import ImproperlyConfigured
 from celery.utils.log import get_logger
 
-from .._core.commands import Ping
-from .._core.decisions import Waiting, waiting_of
 from .._runtime.runtime import Runtime
-from .._store.redis_store import denied
 from .._worker.attempt import hint_of
-from .._worker.limits import default_on_full
+from .._worker.greeting import check_default, check_limit, greet
 from .._worker.reaper import Reaper
-from ..errors import CachifyError, CachifyStoreError
-from ..settings import Unset
-from .app import join_global, mark_tasks, place, task_policy
+from ..errors import CachifyError, CachifyInitError
+from .app import PREFIX, join_global, mark_tasks, runtime_of, task_policy
 from .envelope import HEADER, attempt_of
 from .gate import Gate
 from .inline_gate import BlockingGate, InlineGate
@@ -39,8 +36,6 @@ if TYPE_CHECKING:
 
 logger = get_logger("cachify_tasks.celery")
 
-_UNTIL_IT_ANSWERS: Final = {"retry": "wait", "run": "run without a limit", "raise": "fail"}  # by on_store_error
-
 
 class InstallGate(bootsteps.StartStopStep):
     """Put a gate on the worker, and on every task with a policy."""
@@ -54,9 +49,10 @@ class InstallGate(bootsteps.StartStopStep):
         self.reaper: Reaper | None = None
 
     def start(self, worker: Worker) -> None:
-        runtime = _runtime(worker)
-        _refuse_waiting(waiting_of(default_on_full(runtime)), "default_on_full")
-        _greet(runtime)
+        with _improper():
+            runtime = _runtime(worker)
+            check_default(runtime)
+            greet(runtime, setting=f"{PREFIX}url")
         self.gate = worker.pool.cachify_gate = _gate_class(worker)(runtime, worker)
         signals.worker_shutdown.connect(self._on_shutdown, sender=worker, weak=False)  # after the pool has stopped,
         atexit.register(self._on_shutdown)  # but not after a cold shutdown
@@ -92,69 +88,29 @@ class InstallGate(bootsteps.StartStopStep):
 
 def _runtime(worker: Worker) -> Runtime:
     """The app's runtime, if this kind of worker can use its store."""
-    try:
-        runtime = join_global(worker.app)
-    except CachifyError as error:
-        raise ImproperlyConfigured(str(error)) from None
+    runtime = join_global(worker.app)
     if runtime.store.local and worker.pool_cls.uses_semaphore:
-        raise ImproperlyConfigured(
+        raise CachifyInitError(
             "cachify_url memory:// is for tests: it is the memory of one process, and this worker has several; use "
             "a redis:// URL, or the pools solo, threads or gevent"
         )
     return runtime
 
 
-def _greet(runtime: Runtime) -> None:
-    """Wrong credentials end the worker now; a store that is out of reach does not."""
-    store = runtime.store
+@contextmanager
+def _improper() -> Iterator[None]:
+    """Celery shows this error alone, without a traceback."""
     try:
-        store.execute(Ping())
-    except CachifyStoreError as error:
-        if denied(error.__cause__):
-            raise ImproperlyConfigured(f"cachify_url: {error}") from None
-        choice = runtime.settings.on_store_error
-        meanwhile = _UNTIL_IT_ANSWERS["retry" if isinstance(choice, Unset) else choice]
-        logger.error("%s; until it answers, tasks with a pool %s", error, meanwhile)
-        return
-    logger.info("cachify: slots in %s, lease %g s", store.shown, runtime.lease_ms / 1000)
-    try:
-        facts = store.server()
-    except CachifyStoreError as error:
-        raise ImproperlyConfigured(f"cachify_url: {error}") from None
-    if facts.eviction not in ("", "noeviction"):
-        logger.warning(
-            "the store %s evicts keys when its memory is full (maxmemory-policy %s): slots would be forgotten, "
-            "limits exceeded; set noeviction",
-            store.shown,
-            facts.eviction,
-        )
-    if facts.persistent is False:
-        logger.warning(
-            "the store %s has no persistence (appendonly no, save empty): a restart of it loses parked tasks, whose "
-            "messages are nowhere else",
-            store.shown,
-        )
+        yield
+    except CachifyError as error:
+        raise ImproperlyConfigured(str(error)) from None
 
 
 def _check_task(task: Task, runtime: Runtime) -> None:
     policy = task_policy(task)
     assert policy is not None
-    if policy.runtime is not None and place(policy.runtime) != place(runtime):
-        raise ImproperlyConfigured(
-            f"{task.name} is under `pooled` of a Cachify on {policy.runtime.store.shown}, and its app's slots "
-            f"are in {runtime.store.shown}: use the function `pooled`, or give both one url and prefix"
-        )
-    _refuse_waiting(policy.waits(), f"on_full of {task.name}")
-    if policy.on_full is None:
-        logger.warning("%s has on_full=None: when its pool is full it is dropped, with the result None", task.name)
-
-
-def _refuse_waiting(waiting: Waiting | None, what: str) -> None:
-    if waiting is not None:
-        raise ImproperlyConfigured(
-            f"{what} is Wait(), which is for functions: the task would keep its worker waiting. Give Park(): it waits "
-            "in the same queue, at no cost"
-        )
+    with _improper():
+        check_limit(task.name, policy, runtime)
 
 
 def _gate_class(worker: Worker) -> type[Gate]:
@@ -172,8 +128,7 @@ class CheckGates(bootsteps.StartStopStep):
         tasks = limited_tasks(consumer.app)
         late = [task for task in tasks if not is_gated(task)]  # made after this worker began to start
         for task in late:
-            policy = task_policy(task)
-            _refuse_waiting(policy.waits() if policy else None, f"on_full of {task.name}")
+            _check_task(task, runtime_of(consumer.app))
             gate_task(task)
         if late:
             consumer.update_strategies()

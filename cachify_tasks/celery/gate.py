@@ -292,12 +292,13 @@ class Gate(ABC):
         self.core.handovers.put_aside(handover.pool, heir.holder, heir.token, why)
         return False
 
-    def end(self, task_id: str, message: Envelope | None, why: Ending) -> None:
+    def end(self, task_id: str, message: Envelope | None, why: Ending, recorded: Callable[[], None]) -> None:
         context = None
         if message is not None and self.knows(message):  # then its chord and its errbacks learn it, too
             with suppress(DecodeError, ContentDisallowed, InvalidTaskError):
                 context = self.delivery_of(message).request._context
         end_unrun(self.consumer, task_id, message, why, context)
+        recorded()
 
     def delivery_of(self, envelope: Envelope) -> CeleryDelivery:
         """A request as the worker makes it of a message, and its delivery."""

@@ -63,7 +63,7 @@ class ToyWorker:
         self.run: Any = self.heirs.append
         self.open: Any = json.loads
         self.knows: Any = lambda message: message["task"] in toy.tasks
-        self.end: Any = lambda task_id, message, why: toy.ends.update({task_id: ("FAILURE", ValueError(str(why)))})
+        self.end: Any = lambda key, _, why, done: (toy.ends.update({key: ("FAILURE", ValueError(str(why)))}), done())
         self.take_over: Any = lambda delivery: None  # a message is out of the list as soon as it is delivered
         self.call_in_worker: Any = lambda call: call()
         self.call_later: Any = lambda seconds, call: threading.Timer(seconds, call).start()

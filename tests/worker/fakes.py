@@ -168,8 +168,9 @@ class FakePort:
         delivery.state.stored = handover.stored()
         return delivery
 
-    def end(self, task_id: str, message: str | None, why: Ending) -> None:
+    def end(self, task_id: str, message: str | None, why: Ending, recorded: Callable[[], None]) -> None:
         self.ended.append((task_id, message, why))
+        recorded()
 
     def run(self, delivery: Delivery) -> None:
         self.ran.append(fake(delivery))
