@@ -145,10 +145,11 @@ def same_store(one: Runtime, other: Runtime) -> bool:
     """Do two runtimes share their limits? Each memory is a store of its own."""
     if one.store is other.store:
         return True
-    return not one.store.local and _place(one) == _place(other)
+    return not one.store.local and place(one) == place(other)
 
 
-def _place(runtime: Runtime) -> tuple[str, str]:
+def place(runtime: Runtime) -> tuple[str, str]:
+    """Where its slots are; two runtimes of one place share their limits, unless it is memory."""
     return runtime.store.shown, runtime.settings.prefix
 
 

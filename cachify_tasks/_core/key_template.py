@@ -52,6 +52,11 @@ class KeyTemplate:
             f"are: {', '.join(self._signature.parameters) or 'none'}"
         )
 
+    @property
+    def takes_arguments(self) -> bool:
+        """Do the arguments of a call matter?"""
+        return bool(self._fields)
+
     def resolve(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
         """The key of one call.
 

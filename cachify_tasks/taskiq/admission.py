@@ -1,0 +1,123 @@
+"""Where the task runs: what the gate has decided is handed to the gated function, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._adapters import Admission, place
+from .._core.commands import SlotRequest
+from .._core.policy import Policy
+from .._runtime.instances import global_runtime
+from .._runtime.runtime import Runtime, runtimes
+from .._runtime.slot import Slot
+from .._worker.held_slots import TOMB_MS
+from .._worker.limits import TaskLimit, default_on_full
+from .._worker.verdicts import Fail, StartWith, Verdict
+from ..errors import CachifyStoreError
+from .decorator_order import policy_of
+
+if TYPE_CHECKING:
+    from .delivery import TaskiqDelivery
+
+
+@dataclass(slots=True)
+class _Run:
+    """used: the function was called; it may call itself, and that is a direct call."""
+
+    policy: Policy
+    decided: Callable[[], Admission]
+    delivery: TaskiqDelivery | None
+    used: bool = False
+
+
+_run: ContextVar[_Run | None] = ContextVar("cachify_taskiq_run", default=None)
+
+
+def probe(policy: Policy) -> Admission | None:
+    """What was decided about the call of this policy's function that is being made; None: it is another call."""
+    run = _run.get()
+    if run is None or run.used or run.policy is not policy:
+        return None
+    run.used = True
+    return run.decided()
+
+
+@contextmanager
+def admitted(delivery: TaskiqDelivery) -> Iterator[None]:
+    """Taskiq runs the task of this delivery in here."""
+    policy = delivery.facts.policy
+    if policy is None:  # its pool was taken away while it was parked
+        yield
+        return
+    gate = delivery.gate
+    decided = partial(_decided, gate.runtime, policy, delivery.state.slot, delivery.verdict)
+    before = _run.set(_Run(policy, decided, delivery))
+    try:
+        yield
+    finally:
+        _run.reset(before)
+
+
+def _decided(runtime: Runtime, policy: Policy, slot: Slot | None, verdict: Verdict) -> Admission:
+    match verdict:
+        case StartWith(full):
+            return Admission(runtime, full=full, decision=TaskLimit.of(policy, runtime).decide(full))
+        case Fail("store", message):
+            raise CachifyStoreError(message)
+        case Fail(_, message):
+            return Admission(runtime, key_error=ValueError(message))
+        case _:
+            return Admission(runtime, slot, default=default_on_full(runtime))
+
+
+def running() -> TaskiqDelivery | None:
+    """The delivery whose task is about to be run."""
+    run = _run.get()
+    return None if run is None or run.used else run.delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A task's function on its way to a process of a process pool, with what was decided about its run."""
+
+    function: Callable[..., Any]
+    place: tuple[str, str]
+    command: SlotRequest | None
+    token: int
+    verdict: Verdict
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        policy = policy_of(self.function)
+        assert policy is not None, "it was found where it comes from"
+        runtime = _runtime_at(self.place)
+        slot = None if self.command is None else Slot(runtime.store, self.command, self.token, TOMB_MS)
+        before = _run.set(_Run(policy, partial(_decided, runtime, policy, slot, self.verdict), None))
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            _run.reset(before)
+
+
+def _runtime_at(where: tuple[str, str]) -> Runtime:
+    """A runtime of this process that has its slots there."""
+    for runtime in runtimes():
+        if place(runtime) == where:
+            return runtime
+    return global_runtime()
+
+
+def carried(function: Callable[..., Any], delivery: TaskiqDelivery) -> Carried:
+    """For the process in which it is called, where nothing else is known of this run."""
+    slot = delivery.state.slot
+    return Carried(
+        function,
+        place(delivery.gate.runtime),
+        None if slot is None else slot.request,
+        0 if slot is None else slot.token,
+        delivery.verdict,
+    )

@@ -1,0 +1,180 @@
+"""`CachifyMiddleware`: what a broker is given, so that its tasks under `@pooled` run inside slots."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+from weakref import WeakSet
+
+from redis.asyncio import ConnectionPool, Redis
+from taskiq.abc.broker import AsyncBroker
+from taskiq.brokers.inmemory_broker import InMemoryBroker
+from taskiq.message import TaskiqMessage
+
+from .._adapters import App, register_apps, register_probe
+from .._redis.clients import check_url
+from .._runtime.instances import join_global
+from .._runtime.runtime import Runtime
+from .._worker.attempt import Header
+from .._worker.greeting import check_default, check_limit, greet
+from .._worker.limits import TaskLimit
+from ..errors import CachifyInitError
+from ..instance import make_runtime
+from ..settings import Settings
+from ..strategies import as_strategy
+from .admission import probe
+from .decorator_order import check_one_policy, policy_of
+from .delivery import TaskFacts
+from .envelope import LABEL, attempt_of
+from .gate import Gate
+from .receiver import HasGates, install
+
+if TYPE_CHECKING:
+    from taskiq.receiver import Receiver
+
+ENVIRONMENT: Final = "CACHIFY_URL"
+NO_POOL: Final = TaskFacts(None, None)
+_middlewares: Final[WeakSet[CachifyMiddleware]] = WeakSet()
+
+
+class CachifyMiddleware(HasGates):
+    """Run the tasks of a broker that are under `@pooled` inside slots.
+
+    One that finds its pool full and names no strategy is parked: see `Park`. It connects to nothing before the broker
+    is started. A program that does not call `init_cachify` uses its store for plain calls too.
+
+    Args:
+        **settings: `url`, `prefix`, `lease_ttl`, `start_timeout`, `on_store_error`, `default_on_full` and the others of
+            `Settings`. `url` falls back to the environment variable CACHIFY_URL, then to the broker's, when that is one
+            plain Redis.
+
+    Raises:
+        CachifySettingError: a setting is unknown or has a value it cannot take.
+        CachifyInitError: the broker has such a middleware already, or this one has another broker.
+
+    Example:
+        >>> from taskiq import InMemoryBroker
+        >>> from cachify_tasks.taskiq import CachifyMiddleware
+        >>> broker = InMemoryBroker().with_middlewares(CachifyMiddleware(url="memory://"))
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        given = Settings.checked(settings)
+        if given.url is not None:
+            check_url(given.url)
+        as_strategy(given.default_on_full, called="default_on_full")
+        self._given = settings
+        self._runtime: Runtime | None = None
+        self._facts: dict[str, tuple[object, TaskFacts]] = {}
+        self._gates: dict[int, Gate] = {}  # by the identity of their receivers, which live as long as their brokers
+
+    def set_broker(self, broker: AsyncBroker) -> None:
+        if self.broker not in (None, broker):
+            raise CachifyInitError(f"this CachifyMiddleware serves {self.broker!r} already: make one for each broker")
+        if any(isinstance(other, CachifyMiddleware) for other in broker.middlewares):
+            raise CachifyInitError(f"{broker!r} has a CachifyMiddleware already: two would ask for two slots each time")
+        super().set_broker(broker)
+        install()
+        register_probe(probe)
+        register_apps(_apps)
+        _middlewares.add(self)
+
+    @property
+    def runtime(self) -> Runtime:
+        """Made when it is first needed.
+
+        Raises:
+            CachifyInitError: no URL was given, and the broker is not one plain Redis.
+        """
+        if self._runtime is None:
+            url = self._given.get("url") or os.environ.get(ENVIRONMENT)
+            client = None if url else _client_of(self.broker)
+            self._runtime = make_runtime(Settings.checked({**self._given, "url": url}), async_client=client)
+        return self._runtime
+
+    @property
+    def app(self) -> App:
+        """As the registry of adapters knows it."""
+        return App(f"the broker {type(self.broker).__name__} of CachifyMiddleware", lambda: self.runtime)
+
+    async def startup(self) -> None:
+        if isinstance(self.broker, InMemoryBroker):
+            self.cachify_gate(self.broker.receiver)
+
+    async def shutdown(self) -> None:
+        gates, self._gates = list(self._gates.values()), {}
+        for gate in gates:
+            await gate.close()
+        if self._runtime is not None:
+            await self._runtime.store.aclose()
+
+    def cachify_gate(self, of: Receiver) -> Gate:
+        """The gate of a receiver in the running event loop; made when it is first asked."""
+        known = self._gates.get(id(of))
+        if known is None or known.loop is not asyncio.get_running_loop():
+            self._check()
+            known = self._gates[id(of)] = Gate(self.runtime, of, self._facts_of)
+        return known
+
+    def _check(self) -> None:
+        """What a worker looks at when it starts."""
+        join_global(self.app)
+        check_default(self.runtime)
+        greet(self.runtime, setting="url")
+        for task in self.broker.get_all_tasks().values():
+            self._facts_of(task.task_name)
+
+    def _facts_of(self, name: str) -> TaskFacts:
+        task = self.broker.find_task(name)
+        function = None if task is None else task.original_func
+        known = self._facts.get(name)
+        if known is None or known[0] is not function:
+            known = self._facts[name] = function, self._found(name, function)
+        return known[1]
+
+    def _found(self, name: str, function: object) -> TaskFacts:
+        policy = policy_of(function)
+        if policy is None:
+            return NO_POOL
+        check_one_policy(name, function)
+        check_limit(name, policy, self.runtime)
+        return TaskFacts(policy, TaskLimit.of(policy, self.runtime))
+
+    # Hooks of messages
+
+    def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
+        """Mark it, so that two messages that a program sends under one id are told from copies of one."""
+        task = self.broker.find_task(message.task_name)
+        if task is not None and policy_of(task.original_func) is not None:
+            attempt, _ = attempt_of(message, None)
+            message.labels[LABEL] = Header(sending=uuid4().hex[:8]).encode(attempt)
+        return message
+
+    def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
+        """The mark is not for the task's eyes, nor for the message of its retry."""
+        message.labels.pop(LABEL, None)
+        return message
+
+
+def _apps() -> list[App]:
+    """For direct calls in a program that has not called `init_cachify`."""
+    return [middleware.app for middleware in list(_middlewares)]
+
+
+def _client_of(broker: AsyncBroker) -> Redis:
+    """A client of the Redis that a broker is on.
+
+    Raises:
+        CachifyInitError: it is not on one plain Redis.
+    """
+    pool = getattr(broker, "connection_pool", None)
+    if not isinstance(pool, ConnectionPool):
+        raise CachifyInitError(
+            f"CachifyMiddleware has no url, and its broker ({type(broker).__name__}) is not on one plain Redis that "
+            f"could serve: give CachifyMiddleware(url=...), or set the environment variable {ENVIRONMENT}"
+        )
+    own = ConnectionPool(connection_class=pool.connection_class, **pool.connection_kwargs)
+    return Redis(connection_pool=own)

@@ -1,0 +1,77 @@
+"""Taskiq's receivers ask a gate around their `callback`, if their broker has a `CachifyMiddleware`."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from taskiq import TaskiqMiddleware
+from taskiq.acks import AckableMessage
+from taskiq.receiver import Receiver
+
+if TYPE_CHECKING:
+    from .gate import Gate
+
+
+class HasGates(TaskiqMiddleware, ABC):
+    """The middleware that has the gates of its broker's receivers."""
+
+    @abstractmethod
+    def cachify_gate(self, of: Receiver) -> Gate:
+        """Made when it is first asked for."""
+
+
+_callback: Final = Receiver.callback
+_listen: Final = Receiver.listen
+
+
+def gate_of(receiver: Receiver) -> Gate | None:
+    """The gate of a receiver; None: its broker has no `CachifyMiddleware`."""
+    for middleware in receiver.broker.middlewares:
+        if isinstance(middleware, HasGates):
+            return middleware.cachify_gate(receiver)
+    return None
+
+
+@functools.wraps(_callback)
+async def callback(self: Receiver, message: bytes | AckableMessage, raise_err: bool = False) -> None:
+    gate = gate_of(self)
+    if gate is None:
+        await _callback(self, message, raise_err)
+    else:
+        await gate.on_message(message, functools.partial(_callback, self, raise_err=raise_err))
+
+
+@functools.wraps(_listen)
+async def listen(self: Receiver, finish_event: asyncio.Event) -> None:
+    gate = gate_of(self)
+    if gate is None:
+        await _listen(self, finish_event)
+        return
+    gate.finish = finish_event
+    try:
+        await _listen(self, finish_event)
+    finally:
+        await gate.close()
+
+
+def install() -> None:
+    """Let all receivers of this process ask their gates."""
+    Receiver.callback = callback  # type: ignore[method-assign]
+    Receiver.listen = listen  # type: ignore[method-assign]
+
+
+class CachifyReceiver(Receiver):
+    """For `taskiq worker --receiver cachify_tasks.taskiq:CachifyReceiver`, where classes may not be changed.
+
+    Example:
+        >>> from cachify_tasks.taskiq import CachifyReceiver
+    """
+
+    async def callback(self, message: bytes | AckableMessage, raise_err: bool = False) -> None:
+        await callback(self, message, raise_err)
+
+    async def listen(self, finish_event: asyncio.Event) -> None:
+        await listen(self, finish_event)
