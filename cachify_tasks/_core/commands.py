@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Generic, TypeAlias, TypeVar
 
-from .replies import DuePools, Found, PoolView, Reply, Room
+from .replies import DuePools, Found, PoolView, Postponed, Reply, Room
 
 A_co = TypeVar("A_co", covariant=True)
 
@@ -346,7 +346,48 @@ class Delete(StoreCommand[None]):
     key: str
 
 
-KeyCommand: TypeAlias = Ping | Pools | Locate | Due | Claim | Get | Put | Delete
+@dataclass(frozen=True, slots=True)
+class Postpone(StoreCommand[None]):
+    """Keep a message until it is due: for a framework whose brokers deliver at once.
+
+    Attributes:
+        queue: names the queue to which it is to be sent then.
+        name: of the message: the same for all copies of it.
+        message: its bytes.
+        delay_ms: until it is due.
+    """
+
+    queue: str
+    name: str
+    message: bytes
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakePostponed(StoreCommand[Postponed]):
+    """The messages of a queue that are due. For a while no other worker gets them: then the caller has died.
+
+    Attributes:
+        limit: at most so many.
+        hide_ms: for how long no other worker gets them.
+    """
+
+    queue: str
+    limit: int
+    hide_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetPostponed(StoreCommand[None]):
+    """These messages were sent."""
+
+    queue: str
+    names: tuple[str, ...]
+
+
+KeyCommand: TypeAlias = (
+    Ping | Pools | Locate | Due | Claim | Get | Put | Delete | Postpone | TakePostponed | ForgetPostponed
+)
 Command: TypeAlias = ScriptCommand | KeyCommand
 
 C = TypeVar("C", bound=StoreCommand[object])

@@ -101,6 +101,11 @@ class Schema:
     def claim(self, name: str) -> str:
         return f"{self._other()}:claim:{name}"
 
+    def postponed(self, queue: str) -> tuple[str, str]:
+        """The messages of a queue that are sent later: when they are due, and their bytes."""
+        base = f"{self._tagged('' if self.layout == 'single' else ':later')}:later:{queue}:"
+        return f"{base}due", f"{base}messages"
+
     def _other(self) -> str:
         """How keys begin that belong to no pool. On a cluster they have no tag, so that they are spread."""
         return self._tagged("") if self.layout == "single" else f"{self.prefix}:{VERSION}"

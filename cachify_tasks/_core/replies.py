@@ -101,6 +101,13 @@ class Found(NamedTuple):
     kind: str = ""
 
 
+class Postponed(NamedTuple):
+    """Messages that are due, by their names; and in how many ms the next one is, None: there is none."""
+
+    messages: dict[str, bytes]
+    next_ms: int | None
+
+
 class DuePools(NamedTuple):
     """What a reaper has to do.
 

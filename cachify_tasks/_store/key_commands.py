@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, TypeVar, assert_never, cast
 
-from .._core.commands import Claim, Delete, Due, Get, KeyCommand, Locate, Ping, Pools, Put, StoreCommand
+from .._core.commands import (
+    Claim,
+    Delete,
+    Due,
+    ForgetPostponed,
+    Get,
+    KeyCommand,
+    Locate,
+    Ping,
+    Pools,
+    Postpone,
+    Put,
+    StoreCommand,
+    TakePostponed,
+)
 from .._core.keys import Schema
-from .._core.replies import DuePools
+from .._core.replies import DuePools, Postponed
 from ..errors import CachifyInitError
 from .scripts import script, text
 
@@ -65,8 +79,19 @@ def calls_of(command: KeyCommand, schema: Schema, now: str = "") -> list[Call]:
             return [("HMGET", index.tasks, *tasks) for index in schema.indexes()]
         case Due():
             return [("TIME",), *(("ZRANGE", index.waiting, 0, TOGETHER, "WITHSCORES") for index in schema.indexes())]
+        case Postpone(queue, name, message, delay_ms):
+            return [_script("postpone", schema.postponed(queue), now, name, message, delay_ms)]
+        case TakePostponed(queue, limit, hide_ms):
+            return [_script("take_postponed", schema.postponed(queue), now, limit, hide_ms)]
+        case ForgetPostponed(queue, names):
+            due, messages = schema.postponed(queue)
+            return [("ZREM", due, *names), ("HDEL", messages, *names)]
         case _:
             assert_never(command)
+
+
+def _script(name: str, keys: Sequence[str], *args: Any) -> Call:
+    return ("EVAL", script(name).text, len(keys), *keys, *args)
 
 
 def answer_of(command: StoreCommand[A], replies: Sequence[Any], now: str = "") -> A:
@@ -86,6 +111,10 @@ def answer_of(command: StoreCommand[A], replies: Sequence[Any], now: str = "") -
         case Due():
             clock, *indexes = replies
             value = _due(indexes, int(now) if now else int(clock[0]) * 1_000_000 + int(clock[1]))
+        case TakePostponed():
+            next_ms, *pairs = replies[0]
+            messages = {text(name): bytes(message) for name, message in zip(pairs[::2], pairs[1::2], strict=True)}
+            value = Postponed(messages, None if next_ms < 0 else next_ms)
         case Pools():
             value = sorted({text(name) for reply in replies for name in reply})
         case _:
@@ -102,7 +131,7 @@ def _due(indexes: Sequence[Sequence[Any]], now: int) -> DuePools:
 
 def ping(schema: Schema) -> Call:
     """The call that asks for the version of the store's keys, and writes it down where there is none."""
-    return "EVAL", script("ping").text, 1, schema.marker, schema.version, MARKER_TTL_MS
+    return _script("ping", (schema.marker,), schema.version, MARKER_TTL_MS)
 
 
 def check_version(schema: Schema, found: str) -> None:

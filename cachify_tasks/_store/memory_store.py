@@ -15,20 +15,24 @@ from .._core.commands import (
     Delete,
     Due,
     Find,
+    ForgetPostponed,
     Get,
     Inspect,
     Locate,
     Look,
     Ping,
     Pools,
+    Postpone,
     Put,
     Size,
     StoreCommand,
+    TakePostponed,
 )
 from .._core.replies import DuePools
 from ..errors import CachifyStoreError
 from .interface import ServerFacts
 from .memory_pool import Pool
+from .memory_postponed import take_postponed
 from .memory_scripts import Notification, Script
 from .memory_views import find, inspect, look, size
 from .wakeups import Wakeups
@@ -67,6 +71,7 @@ class MemoryStore:
         self._pools: dict[str, Pool] = {}
         self._values: dict[str, tuple[bytes, int | None]] = {}
         self._claims: dict[str, int] = {}
+        self._postponed: dict[str, dict[str, tuple[int, bytes]]] = {}  # by queue and name: when due, and the message
         self._listeners: dict[str, Callable[[str, int], None]] = {}
         self._notifications: list[Notification] = []
         self._until_purge = PURGE_EVERY
@@ -159,6 +164,15 @@ class MemoryStore:
                 if free:
                     self._claims[name] = now + ttl_ms * 1000
                 return free
+            case Postpone(queue, name, message, delay_ms):
+                self._postponed.setdefault(queue, {})[name] = now + delay_ms * 1000, message
+                return None
+            case TakePostponed(queue, limit, hide_ms):
+                return take_postponed(self._postponed.get(queue, {}), limit, hide_ms, now)
+            case ForgetPostponed(queue, names):
+                for name in names:
+                    self._postponed.get(queue, {}).pop(name, None)
+                return None
             case Find(name):
                 return find(self._pool(name), command)
             case Size(name):

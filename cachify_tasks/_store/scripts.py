@@ -39,7 +39,7 @@ AfterError: TypeAlias = Callable[[Sequence[ScriptCommand], Sequence[Any]], list[
 
 NAMES: Final = (
     "acquire", "start_reserved", "wait_in_queue", "renew", "release", "withdraw", "put_back", "sweep", "configure",
-    "size", "look", "inspect", "find", "ping",
+    "size", "look", "inspect", "find", "ping", "postpone", "take_postponed",
 )  # fmt: skip
 _INCLUDE: Final = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
 
@@ -59,7 +59,7 @@ def _sources() -> dict[str, str]:
 
 def included(name: str, sources: Mapping[str, str]) -> str:
     """The script of that name, with the files that it includes in their places."""
-    return _INCLUDE.sub(lambda found: sources[found[1]], sources[name])
+    return _INCLUDE.sub(lambda found: included(found[1], sources), sources[name])
 
 
 @cache

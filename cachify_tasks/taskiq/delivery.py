@@ -34,6 +34,10 @@ class TaskFacts:
     limit: TaskLimit | None
 
 
+class HandedOver(AckableMessage):
+    """A message that the gate has let in, on its way through the receiver's own `callback`."""
+
+
 class TaskiqDelivery:
     """What is not said here is in `Delivery` (`_worker/port.py`).
 
@@ -101,7 +105,7 @@ class TaskiqDelivery:
         """The message as Taskiq's receiver is to get it: we see when it acknowledges."""
         if self.state.stored is None and not isinstance(self.raw, AckableMessage):
             return self.raw
-        return AckableMessage(data=self.data, ack=self.acknowledge)
+        return HandedOver(data=self.data, ack=self.acknowledge)
 
     async def acknowledge(self) -> None:
         """Be done with the message: the broker's, or the one that the store keeps."""

@@ -50,9 +50,10 @@ from .._worker.verdicts import (
 from .._worker.worker import Worker
 from ..errors import CachifyStoreError
 from .admission import admitted
-from .delivery import TaskFacts, TaskiqDelivery
+from .delivery import HandedOver, TaskFacts, TaskiqDelivery
 from .envelope import KIND, LABEL, Envelope, attempt_of, opened, queue_of
 from .executor import TrackingExecutor
+from .postponed import PostponedMessages
 
 if TYPE_CHECKING:
     from taskiq.receiver import Receiver
@@ -84,7 +85,6 @@ class Gate:
         self.core: Worker[Envelope] = Worker(runtime, self)
         self._facts_of = facts_of
         self._thread = threading.get_ident()
-        self._callback: Callback | None = None  # the receiver's; known when the first message has come
         self._heirs: deque[TaskiqDelivery] = deque()  # they wait for capacity
         self._ending = 0  # callbacks that wait for the answer to their release, and can run an heir then
         self._reports: set[asyncio.Future[Reply]] = set()  # commands that were sent, and are not answered
@@ -92,6 +92,8 @@ class Gate:
         self._closed = False
         if receiver.executor is not None and not isinstance(receiver.executor, TrackingExecutor):
             receiver.executor = TrackingExecutor(receiver.executor)
+        self.postponed = PostponedMessages(runtime, self.broker, self.queue)
+        self._spawn(self.postponed.send_due_ones())
         self.reaper = Reaper(runtime, self)
         self.reaper.start()
 
@@ -104,7 +106,7 @@ class Gate:
     @property
     def has_capacity(self) -> bool:
         sem = self.receiver.sem
-        return self.accepting and self._callback is not None and (sem is None or not sem.locked())
+        return self.accepting and (sem is None or not sem.locked())
 
     def knows(self, message: Envelope) -> bool:
         return self.broker.find_task(message.message.task_name) is not None
@@ -161,7 +163,9 @@ class Gate:
 
     async def on_message(self, raw: bytes | AckableMessage, callback: Callback) -> None:
         """A message has arrived, and has capacity here: Taskiq's own `callback` runs its task, if it may run."""
-        self._callback = callback
+        if isinstance(raw, HandedOver):
+            await callback(raw)
+            return
         delivery = self.delivery_of(raw)
         if delivery is None:
             await callback(raw)
@@ -169,27 +173,24 @@ class Gate:
             await delivery.acknowledge_to_broker()
             self.core.handovers.on_unknown_hint(delivery.header.hint, delivery.attempt.holder)
         else:
-            await self._handle(delivery)
+            await self._handle(delivery, callback)
         await self._run_heirs()
 
     async def _run_heirs(self) -> None:
         """Heirs go before messages that the broker has delivered: they get the capacity that is free now."""
         while self._heirs and self.accepting:
-            await self._handle(self._heirs.popleft())
+            await self._handle(self._heirs.popleft(), self.receiver.callback)
 
-    async def _handle(self, delivery: TaskiqDelivery) -> None:
+    async def _handle(self, delivery: TaskiqDelivery, callback: Callback) -> None:
         while True:
             await self._decide(delivery)
             if not isinstance(delivery.verdict, AskAgain):
                 break
-            if not self.accepting or self._heirs_own(delivery):
+            if not self.accepting or delivery.state.stored is not None:
                 return  # unacknowledged: the broker, or the store, delivers it again
             await asyncio.sleep(max(self.core.outage.left, FIRST))
             delivery.is_copy = True
-        await self._act(delivery)
-
-    def _heirs_own(self, delivery: TaskiqDelivery) -> bool:
-        return delivery.state.stored is not None
+        await self._act(delivery, callback)
 
     async def _decide(self, delivery: TaskiqDelivery) -> None:
         core = self.core
@@ -221,11 +222,11 @@ class Gate:
         _taskiq(delivery).verdict = verdict  # `_act` does it: it awaits
         return True
 
-    async def _act(self, delivery: TaskiqDelivery) -> None:
+    async def _act(self, delivery: TaskiqDelivery, callback: Callback) -> None:
         verdict = delivery.verdict
         match verdict:
             case Start() | StartWith() | StartWithoutSlot() | Fail():
-                await self._run(delivery)
+                await self._run(delivery, callback)
             case Done() | Discard():
                 await delivery.acknowledge()
             case Leave() | AskAgain():
@@ -234,17 +235,15 @@ class Gate:
                 await self._save_error(delivery.attempt.task_id, full.as_error("the task was dropped"), delivery)
                 await delivery.acknowledge()
             case SendLater(seconds, deferrals):
-                await asyncio.sleep(seconds)
-                await self._send_again(delivery, deferrals)
+                await self._send_later(delivery, seconds, deferrals)
                 await delivery.acknowledge()
             case _:
                 assert_never(verdict)
 
-    async def _run(self, delivery: TaskiqDelivery) -> None:
-        assert self._callback is not None, "a message has come, or an heir of one"
+    async def _run(self, delivery: TaskiqDelivery, callback: Callback) -> None:
         try:
             with admitted(delivery):
-                await self._callback(delivery.for_taskiq())
+                await callback(delivery.for_taskiq())
         finally:
             self._on_callback_end(delivery)
         await self._released()
@@ -276,10 +275,15 @@ class Gate:
         )
         await self.broker.result_backend.set_result(task_id, result)
 
-    async def _send_again(self, delivery: TaskiqDelivery, deferrals: int) -> None:
+    async def _send_later(self, delivery: TaskiqDelivery, seconds: float, deferrals: int) -> None:
         message = self.broker.formatter.loads(message=delivery.data)
+        delivery.is_copy = True  # it may be sent twice, by a worker that dies in between
         message.labels[LABEL] = next_header(delivery, deferrals)
-        await self.broker.kick(self.broker.formatter.dumps(message))
+        try:
+            await self.postponed.add(message, seconds)
+        except CachifyStoreError:  # then it waits here; a broker that can deliver it again has it meanwhile
+            await asyncio.sleep(seconds)
+            await self.broker.kick(self.broker.formatter.dumps(message))
 
     # Parked tasks
 
@@ -394,6 +398,7 @@ class Gate:
         """The receiver has ended, or its program: give back what waits here, and wait for what runs."""
         self._closed = True
         self.reaper.stop()
+        self.postponed.stop()
         self._heirs.clear()
         self.core.handovers.pass_on(self.core.give_back)
         if self._tasks:

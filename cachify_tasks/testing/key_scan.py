@@ -28,7 +28,7 @@ class KeyScan:
         indexes, mortal = list[str](), list[str]()
         prefix = re.escape(schema.prefix)
         pool_key = re.compile(rf"(\{{{prefix}(?::b\d+)?\}}:{VERSION}):pool:(.*)", re.DOTALL)
-        cached, claim = schema.cache(""), schema.claim("")
+        cached, claim, later = schema.cache(""), schema.claim(""), schema.postponed("")[0].partition(":later:")[0]
         for key in self._scan():
             parted = pool_key.fullmatch(key)
             pool = parted and self._pool(parted[1], parted[2])
@@ -41,7 +41,7 @@ class KeyScan:
             elif key == schema.marker:
                 mortal.append(key)
                 self._marker()
-            elif not key.startswith(cached):
+            elif not key.startswith((cached, f"{later}:later:")):
                 self.found.append(Problem("unknown-key", "", f"{key} is no key of this version and layout"))
         for key in indexes:
             self._index(key)

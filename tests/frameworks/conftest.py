@@ -11,10 +11,11 @@ import pytest
 from cachify_tasks.testing.server import EmbeddedServer
 from tests.frameworks.celery_driver import CeleryDriver
 from tests.frameworks.driver import Driver
+from tests.frameworks.taskiq_driver import TaskiqDriver
 from tests.frameworks.toy_driver import ToyDriver
 from tests.support.apps import forgotten_apps
 
-SHORT_LEASE_S = {"toy": 0.5, "celery-prefork": 3.0, "celery-spawn": 3.0, "celery-threads": 3.0}
+SHORT_LEASE_S = {"toy": 0.5, "celery-prefork": 3.0, "celery-spawn": 3.0, "celery-threads": 3.0, "taskiq": 3.0}
 DRIVERS = list(SHORT_LEASE_S)
 LONG_LEASE_S = 300.0  # longer than a test waits for anything: a slot is free because it was freed
 
@@ -28,6 +29,10 @@ def opened(name: str, folder: Path, lease_ttl: float) -> Iterator[Driver]:
         environment.setenv("SUITE_RUNS", str(folder / "runs.jsonl"))
         if name == "toy":
             yield ToyDriver(folder, lease_ttl)
+        elif name == "taskiq":
+            taskiq = TaskiqDriver(folder, lease_ttl, stack.enter_context(EmbeddedServer()).url)
+            stack.callback(taskiq.close)
+            yield taskiq
         else:
             server = stack.enter_context(EmbeddedServer())
             driver = CeleryDriver(folder, lease_ttl, name.removeprefix("celery-"), server.url)

@@ -44,6 +44,9 @@ class Driver(ABC):
     folder: Path
     store: Any
     lease_s: float
+    dropped = "REVOKED"  # what `result` says of a task that was dropped
+    shows_retries = True  # is a rescheduled task in the state RETRY?
+    revokes = True  # can a task be revoked?
 
     @abstractmethod
     def worker(self, size: int = 3) -> AbstractContextManager[RunningWorker]:
@@ -61,9 +64,9 @@ class Driver(ABC):
     def end(self, task_id: str) -> tuple[str, Any]:
         """The task's state (one of ENDED, "RETRY", or another) and its result or error."""
 
-    @abstractmethod
     def revoke(self, task_id: str) -> None:
         """Ask all workers not to run it."""
+        raise NotImplementedError("the framework has nothing of the kind")
 
     @property
     def runs(self) -> Runs:
@@ -82,6 +85,11 @@ class Driver(ABC):
     def wait_state(self, task_id: str, *states: str) -> str:
         wait_until(lambda: self.state(task_id) in states, PATIENCE_S, f"{states} of {task_id}")
         return self.state(task_id)
+
+    def wait_deferred(self, task_id: str) -> None:
+        """Until it has found its pool full and is to come again, where the framework shows that."""
+        if self.shows_retries:
+            self.wait_state(task_id, "RETRY")
 
     def result(self, task_id: str) -> Any:
         """Its result, or the name of its error's type, when it has ended; its state if it was revoked."""

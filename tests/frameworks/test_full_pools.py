@@ -8,13 +8,13 @@ import pytest
 from tests.support.waiting import wait_until
 
 ANSWERS = {
-    "raise": "CachifyPoolFullError", "drop": "REVOKED", "drop_with": 7, "again": "ok done", "cached": -1,
+    "raise": "CachifyPoolFullError", "drop": None, "drop_with": 7, "again": "ok done", "cached": -1,
     "called": ["called", "key", "ok"], "none": None,
 }  # fmt: skip
 
 
-def expected(strategy, key):
-    answer = ANSWERS[strategy]
+def expected(running, strategy, key):
+    answer = running.dropped if strategy == "drop" else ANSWERS[strategy]
     return ["called", key, "ok"] if isinstance(answer, list) else answer
 
 
@@ -34,10 +34,10 @@ def test_a_task_that_finds_its_pool_full_does_what_its_strategy_says(running, st
 
     sent = running.send(strategy, key)
     if strategy == "again":
-        running.wait_state(sent, "RETRY")
+        running.wait_deferred(sent)
         running.open(gate)
 
-    assert running.result(sent) == expected(strategy, key)
+    assert running.result(sent) == expected(running, strategy, key)
     running.open(gate)
     assert running.result(held) == "ok done"
     assert running.ids(key) == ([held, sent] if strategy == "again" else [held])
@@ -63,10 +63,10 @@ def test_a_task_beyond_max_parked_meets_the_other_strategy(running, then):
 
     beyond = running.send(f"few_{then}", key)
     if then == "again":
-        running.wait_state(beyond, "RETRY")
+        running.wait_deferred(beyond)
         running.open(gate)
 
-    assert running.result(beyond) == expected(then, key)
+    assert running.result(beyond) == expected(running, then, key)
     running.open(gate)
     assert running.result(waits) == "ok done"
     running.wait_quiet(key)
@@ -82,7 +82,7 @@ def test_a_task_that_waited_longer_than_max_age_meets_the_other_strategy(running
 
     running.open(gate)
 
-    assert running.result(old) == expected(then, key)
+    assert running.result(old) == expected(running, then, key)
     assert running.ids(key) == ([held, old] if then == "again" else [held])
     running.wait_quiet(key)
 
@@ -117,6 +117,8 @@ def test_a_second_delivery_stands_by_and_does_not_run(running):
 
 
 def test_a_parked_task_that_is_revoked_does_not_run_and_the_next_one_does(running):
+    if not running.revokes:
+        pytest.skip("the framework revokes nothing")
     held, gate = running.hold("revoke")
     revoked, following = running.park("revoke"), running.park("revoke")
 

@@ -21,17 +21,19 @@ from cachify_tasks._core.commands import (
     Inspect,
     Locate,
     Pools,
+    Postpone,
     PutBack,
     Release,
     Renew,
     Size,
     StartReserved,
     Sweep,
+    TakePostponed,
     Ticket,
     WaitInQueue,
     Withdraw,
 )
-from cachify_tasks._core.replies import DuePools, Found, PoolView, Reply
+from cachify_tasks._core.replies import DuePools, Found, PoolView, Postponed, Reply
 from cachify_tasks._store.memory_store import MemoryStore
 from cachify_tasks._store.records import CHANNEL, ENVELOPE, TICKET, TicketRecord
 from cachify_tasks._store.redis_store import RedisStore
@@ -173,6 +175,13 @@ class Store:
     def due(self) -> list[str]:
         due: DuePools = self.send(Due())
         return due.pools
+
+    def postpone(self, name: str, message: bytes, seconds: float, *, queue: str = "q") -> None:
+        self.send(Postpone(queue, name, message, round(seconds * 1000)))
+
+    def take_postponed(self, *, limit: int = 10, hide: float = 30.0, queue: str = "q") -> Postponed:
+        taken: Postponed = self.send(TakePostponed(queue, limit, round(hide * 1000)))
+        return taken
 
     def claim(self, name: str, seconds: float) -> bool:
         claimed: bool = self.send(Claim(name, round(seconds * 1000)))

@@ -39,6 +39,8 @@ def ended_by_celery(log: str) -> bool:
 class Worker:
     """A worker whose code is in `folder`, module `app`; all its processes end with the `with` block."""
 
+    ready_line = " ready."  # in its log
+
     def __init__(
         self, folder: Path, *, pool: str = "prefork", concurrency: int = 2, name: str = "w", args: Iterable[str] = ()
     ) -> None:
@@ -66,7 +68,7 @@ class Worker:
     def _is_ready(self) -> bool:
         if self.exit_code is not None:
             raise AssertionError(f"the worker ended with {self.exit_code}:\n{self.logs()}")
-        return " ready." in self.logs()
+        return self.ready_line in self.logs()
 
     @property
     def pid(self) -> int:

@@ -1,24 +1,20 @@
 -- pool: the beginning of every script about a pool. It reads the pool's state, and writes and drops slots.
 -- KEYS 1 slots, 2 state, 3 queue, 4 tickets, 5 waiting, 6 leased, 7 tasks
--- ARGV 1 now (µs; empty: the server's clock), 2 pool
+-- ARGV 2 pool
 -- It takes holder: whom the script is about; empty: it is about none.
 -- Times are µs. A call takes 0.3 to 1 µs, and so does turning a large number into text. So what is read together is kept
 -- together, and numbers that are only passed on (tokens, the counter, limits) stay texts. A function costs 30 ns for
 -- each variable that it takes from outside, each time a script runs: what runs once is no function but a part that is
 -- included at its place.
 local SLOTS, STATE, QUEUE, TICKETS, WAITING, LEASED, TASKS = unpack(KEYS, 1, 7)
-local now_text, POOL = ARGV[1], ARGV[2]
+local POOL = ARGV[2]
 local BATCH = 64 -- slots that one script reserves at most
 local LEVEL = 1099511627776 -- 2^40 µs: a ticket of the next higher priority counts as that much older
 local DOUBLINGS = 3 -- each unused reservation makes the next one twice as long, at most so many times
 local MARGIN = 86400000 -- ms that keys outlive the last deadline in them; half of it at least
 local call = redis.call
 
-if now_text == '' then
-  local clock = call('TIME') -- seconds, microseconds
-  now_text = clock[1] .. string.sub('00000' .. clock[2], -6)
-end
-local now = now_text + 0
+-- include clock
 
 -- counter: the last token or rank. given_limit: the last acquire's; override: the one set at run time. keep_until: until
 -- when the pool's keys live at least, in ms; -1: there are tickets, so they have no TTL. record: the holder's slot.
