@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias, overload
 
 from ._checks import Seconds, milliseconds
-from ._core.commands import Delete, Get, Put
 from ._core.flows import Flow, Run
+from ._core.key_commands import Delete, Get, Put
 from ._core.key_template import KeyTemplate, signature_of
 from ._core.typing import AsyncCachedF, CachedFunction, P, R, SyncCachedF
 from ._runtime.events import ResultNotKept, StoreUnreachable

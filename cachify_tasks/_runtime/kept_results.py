@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._core.commands import Get, Put
 from .._core.decisions import FullPool, Recall
 from .._core.flows import Flow
+from .._core.key_commands import Get, Put
 from .._core.key_template import signature_of
 from .._core.policy import Policy
 from ..errors import CachifyStoreError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from .._core.commands import StoreCommand
+from .._core.store_command import StoreCommand
 from ..errors import CachifyStoreError
 from .wakeups import Wakeups
 

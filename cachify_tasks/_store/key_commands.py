@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, TypeVar, assert_never, cast
 
-from .._core.commands import (
+from .._core.key_commands import (
     Claim,
     Delete,
     Due,
@@ -17,11 +17,11 @@ from .._core.commands import (
     Pools,
     Postpone,
     Put,
-    StoreCommand,
     TakePostponed,
 )
 from .._core.keys import Schema
 from .._core.replies import DuePools, Postponed
+from .._core.store_command import StoreCommand
 from ..errors import CachifyInitError
 from .scripts import script, text
 

@@ -9,26 +9,22 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, cast
 
-from .._core.commands import (
+from .._core.commands import Command, Find, Inspect, Look, Size
+from .._core.key_commands import (
     Claim,
-    Command,
     Delete,
     Due,
-    Find,
     ForgetPostponed,
     Get,
-    Inspect,
     Locate,
-    Look,
     Ping,
     Pools,
     Postpone,
     Put,
-    Size,
-    StoreCommand,
     TakePostponed,
 )
 from .._core.replies import DuePools
+from .._core.store_command import StoreCommand
 from ..errors import CachifyStoreError
 from .interface import ServerFacts
 from .memory_pool import Pool

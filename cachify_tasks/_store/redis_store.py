@@ -20,8 +20,10 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .._core.commands import Command, KeyCommand, Ping, ScriptCommand, SlotRequest, StoreCommand, resent
+from .._core.commands import Command, ScriptCommand, SlotRequest, resent
+from .._core.key_commands import KeyCommand, Ping
 from .._core.keys import Schema
+from .._core.store_command import StoreCommand
 from .._redis import clients
 from .._redis.asyncio_connection import Answer, AsyncSender
 from .._redis.loop_clients import LoopClient, LoopClients

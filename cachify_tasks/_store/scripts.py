@@ -24,7 +24,6 @@ from .._core.commands import (
     ScriptCommand,
     Size,
     StartReserved,
-    StoreCommand,
     Sweep,
     Ticket,
     WaitInQueue,
@@ -32,6 +31,7 @@ from .._core.commands import (
 )
 from .._core.keys import Schema
 from .._core.replies import Found, Heir, HolderView, PoolView, Reply, Room, Status
+from .._core.store_command import StoreCommand
 from .records import SlotRecord
 
 A = TypeVar("A")

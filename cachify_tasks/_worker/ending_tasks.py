@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
-from .._core.commands import Claim, Find, Locate, Withdraw
+from .._core.commands import Find, Withdraw
+from .._core.key_commands import Claim, Locate
 from .._core.replies import Found, Heir
 from .._runtime.events import TaskEnded
 from .._runtime.runtime import Runtime

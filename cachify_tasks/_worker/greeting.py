@@ -6,8 +6,8 @@ import logging
 from typing import Final
 
 from .._adapters import same_store
-from .._core.commands import Ping
 from .._core.decisions import Waiting, waiting_of
+from .._core.key_commands import Ping
 from .._core.policy import Policy
 from .._runtime.runtime import Runtime
 from .._store.redis_store import denied

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from .._core.commands import Claim, Due, Ping, Sweep
+from .._core.commands import Sweep
+from .._core.key_commands import Claim, Due, Ping
 from .._core.replies import Heir
 from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime

@@ -8,7 +8,8 @@ from typing import Final, Protocol
 from celery import Celery
 from celery.worker.control import inspect_command
 
-from .._core.commands import Inspect, Pools
+from .._core.commands import Inspect
+from .._core.key_commands import Pools
 from .._core.replies import PoolView
 from ..errors import CachifyError, CachifyStoreError
 from .app import runtime_of

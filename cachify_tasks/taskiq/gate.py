@@ -60,6 +60,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("cachify_tasks")
 
+KEPT: Final = 1000  # deliveries that wait for the store, besides those that the receiver may have
+ANSWERED_BY: Final = 0.5  # seconds that a callback waits for the answer to its release: the store may hang
+
 Callback: TypeAlias = Callable[["bytes | AckableMessage"], Awaitable[None]]  # Taskiq's own
 
 
@@ -89,6 +92,7 @@ class Gate:
         self._ending = 0  # callbacks that wait for the answer to their release, and can run an heir then
         self._reports: set[asyncio.Future[Reply]] = set()  # commands that were sent, and are not answered
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._pausing = 0  # deliveries that wait for the store
         self._closed = False
         if receiver.executor is not None and not isinstance(receiver.executor, TrackingExecutor):
             receiver.executor = TrackingExecutor(receiver.executor)
@@ -188,9 +192,26 @@ class Gate:
                 break
             if not self.accepting or delivery.state.stored is not None:
                 return  # unacknowledged: the broker, or the store, delivers it again
-            await asyncio.sleep(max(self.core.outage.left, FIRST))
-            delivery.is_copy = True
+            await self._pause(max(self.core.outage.left, FIRST))
+            delivery.is_copy = True  # an arrival whose reply was lost may have been parked, and may run elsewhere
         await self._act(delivery, callback)
+
+    async def _pause(self, seconds: float) -> None:
+        """Until the store is worth another try; tasks without a pool go on meanwhile.
+
+        So it gives back what a callback has taken, to a limit, and takes it again as Taskiq does, in the same order.
+        """
+        receiver = self.receiver
+        if receiver.sem is None or isinstance(self.broker, InMemoryBroker) or self._pausing >= KEPT:
+            await asyncio.sleep(seconds)
+            return
+        self._pausing += 1
+        receiver.sem.release()
+        receiver.sem_prefetch.release()
+        await asyncio.sleep(seconds)
+        self._pausing -= 1
+        await receiver.sem_prefetch.acquire()
+        await receiver.sem.acquire()
 
     async def _decide(self, delivery: TaskiqDelivery) -> None:
         core = self.core
@@ -264,7 +285,7 @@ class Gate:
         if self._reports and self.accepting:
             self._ending += 1
             try:
-                await asyncio.wait(list(self._reports))
+                await asyncio.wait(list(self._reports), timeout=ANSWERED_BY)
             finally:
                 self._ending -= 1
 

@@ -10,7 +10,7 @@ from typing import Final
 from taskiq.abc.broker import AsyncBroker
 from taskiq.message import TaskiqMessage
 
-from .._core.commands import ForgetPostponed, Postpone, TakePostponed
+from .._core.key_commands import ForgetPostponed, Postpone, TakePostponed
 from .._runtime.runtime import Runtime
 from ..errors import CachifyStoreError
 

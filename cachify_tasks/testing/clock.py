@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from .._checks import Seconds, milliseconds
-from .._core.commands import Pools, Sweep
+from .._core.commands import Sweep
+from .._core.key_commands import Pools
 from .._runtime.instances import chosen_runtime, global_runtime, peek_global_runtime, set_global_runtime
 from .._runtime.lease_renewer import lease_renewer
 from .._runtime.runtime import Runtime, runtime_created_hooks, runtimes

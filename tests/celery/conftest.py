@@ -14,7 +14,8 @@ from celery import Celery
 from celery.states import READY_STATES
 
 from cachify_tasks import testing
-from cachify_tasks._core.commands import Inspect, Pools
+from cachify_tasks._core.commands import Inspect
+from cachify_tasks._core.key_commands import Pools
 from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks.celery.app import _states, runtime_of
 from cachify_tasks.testing.server import EmbeddedServer

@@ -8,7 +8,8 @@ import pytest
 from celery import Celery
 
 from cachify_tasks import pool
-from cachify_tasks._core.commands import Inspect, Pools
+from cachify_tasks._core.commands import Inspect
+from cachify_tasks._core.key_commands import Pools
 from cachify_tasks.celery.app import _states, runtime_of
 from cachify_tasks.celery.gate import Gate
 from tests.celery.conftest import Sent

@@ -7,7 +7,8 @@ import redis
 from redis import exceptions
 
 from cachify_tasks import CachifyStoreError
-from cachify_tasks._core.commands import Acquire, Claim, Get, Put, Release, Size
+from cachify_tasks._core.commands import Acquire, Release, Size
+from cachify_tasks._core.key_commands import Claim, Get, Put
 from cachify_tasks._redis.retry import means_another_server
 from cachify_tasks._store.redis_store import RedisStore
 from tests.redis.test_hub_connection import Loop

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from cachify_tasks import CachedFallback, CachifyPoolFullError, CachifyStoreError, Drop, pool, pooled, testing
-from cachify_tasks._core.commands import Put
+from cachify_tasks._core.key_commands import Put
 from cachify_tasks._runtime.event_log import EventLog
 from cachify_tasks._runtime.events import Emitter, add_listener, remove_listener
 from cachify_tasks._runtime.lease_renewer import LeaseRenewer

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachify_tasks._core.commands import ForgetPostponed
+from cachify_tasks._core.key_commands import ForgetPostponed
 from cachify_tasks._core.replies import Postponed
 
 pytestmark = pytest.mark.leaks("keys", reason="messages stay until they are sent")

@@ -8,19 +8,8 @@ import redis
 from redis.exceptions import MovedError
 
 from cachify_tasks import init_cachify
-from cachify_tasks._core.commands import (
-    Acquire,
-    Claim,
-    Due,
-    Find,
-    Locate,
-    Pools,
-    Release,
-    Renew,
-    Sweep,
-    Ticket,
-    Withdraw,
-)
+from cachify_tasks._core.commands import Acquire, Find, Release, Renew, Sweep, Ticket, Withdraw
+from cachify_tasks._core.key_commands import Claim, Due, Locate, Pools
 from cachify_tasks._store.interface import ServerFacts
 from cachify_tasks._store.redis_store import RedisStore
 from cachify_tasks.errors import CachifyPoolFullError, CachifyStoreError

@@ -7,7 +7,8 @@ import pytest
 import redis
 
 from cachify_tasks import CachifyInitError, CachifyStoreError, init_cachify
-from cachify_tasks._core.commands import Claim, Get, Ping, Size
+from cachify_tasks._core.commands import Size
+from cachify_tasks._core.key_commands import Claim, Get, Ping
 from cachify_tasks._core.keys import Schema
 from cachify_tasks._store import redis_store as store_module
 from cachify_tasks._store.key_commands import MARKER_TTL_MS

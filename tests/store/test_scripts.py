@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from cachify_tasks import init_cachify
-from cachify_tasks._core import commands
+from cachify_tasks._core import commands, key_commands
 from cachify_tasks._core.keys import PoolKeys, Schema
 from cachify_tasks._core.replies import Status
 from cachify_tasks._store import records, scripts
@@ -198,9 +198,9 @@ def test_all_keys_of_a_pool_and_its_indexes_are_in_one_cluster_slot():
 
 
 def test_commands_about_all_pools_are_one_call_on_a_single_server():
-    for command in (commands.Pools(), commands.Locate(("a", "b"))):
+    for command in (key_commands.Pools(), key_commands.Locate(("a", "b"))):
         assert len(calls_of(command, SCHEMA)) == 1
-    assert len(calls_of(commands.Due(), SCHEMA)) == 2  # with the server's time
+    assert len(calls_of(key_commands.Due(), SCHEMA)) == 2  # with the server's time
 
 
 def test_a_server_that_has_forgotten_the_scripts_learns_them_again(redis_store):

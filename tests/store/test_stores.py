@@ -2,7 +2,8 @@
 
 import pytest
 
-from cachify_tasks._core.commands import Delete, Get, Look, Put
+from cachify_tasks._core.commands import Look
+from cachify_tasks._core.key_commands import Delete, Get, Put
 from cachify_tasks._core.replies import Reply, Room
 from tests.support.stores import BEGIN, LEASE, POOL, START, TOMB
 

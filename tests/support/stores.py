@@ -13,26 +13,21 @@ import redis
 
 from cachify_tasks._core.commands import (
     Acquire,
-    Claim,
     Command,
     Configure,
-    Due,
     Find,
     Inspect,
-    Locate,
-    Pools,
-    Postpone,
     PutBack,
     Release,
     Renew,
     Size,
     StartReserved,
     Sweep,
-    TakePostponed,
     Ticket,
     WaitInQueue,
     Withdraw,
 )
+from cachify_tasks._core.key_commands import Claim, Due, Locate, Pools, Postpone, TakePostponed
 from cachify_tasks._core.replies import DuePools, Found, PoolView, Postponed, Reply
 from cachify_tasks._store.memory_store import MemoryStore
 from cachify_tasks._store.records import CHANNEL, ENVELOPE, TICKET, TicketRecord

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cachify_tasks._core.commands import Acquire, Claim, Ticket
+from cachify_tasks._core.commands import Acquire, Ticket
+from cachify_tasks._core.key_commands import Claim
 from cachify_tasks._worker.ending_tasks import TOGETHER, TRIES, end_revoked
 from cachify_tasks._worker.endings import Revoked
 from cachify_tasks._worker.port import HandOver, Refusal

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from cachify_tasks._core.commands import Claim, Due, Ping, Sweep
+from cachify_tasks._core.commands import Sweep
+from cachify_tasks._core.key_commands import Claim, Due, Ping
 from cachify_tasks._core.replies import Heir, Reply
 from cachify_tasks._worker import reaper as reapers
 from cachify_tasks._worker.reaper import EVERY, RARELY, SPREAD, Reaper
