@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -63,3 +63,29 @@ class Policy:
         if template is None:
             template = self._result_keys[key] = KeyTemplate(key, signature_of(self.function))
         return template
+
+
+def policy_of(function: object) -> Policy | None:
+    """The policy of what `pooled` made, if it is one; also through a bound method or functools.wraps."""
+    policy = getattr(function, "__cachify__", None)
+    return policy if isinstance(policy, Policy) else None
+
+
+def policies_of(function: object) -> list[Policy]:
+    """Of a function and of those that it wraps, the outermost first."""
+    found: list[Policy] = []
+    while function is not None:
+        policy = policy_of(function)
+        if policy is not None and all(policy is not other for other in found):
+            found.append(policy)
+        function = getattr(function, "__wrapped__", None)
+    return found
+
+
+def why_not_two(name: str, policies: Iterable[Policy]) -> str:
+    """Why a task cannot be under `pooled` twice: a worker asks for one slot, and the other limit would be ignored."""
+    keys = " and ".join(repr(policy.key.text) for policy in policies)
+    return (
+        f"the task {name} is under `pooled` twice, with the keys {keys}: its worker could ask for one slot alone. Give "
+        "it one of them, and enter the other pool inside the task: with pool(key, max_size=...): ..."
+    )

@@ -17,7 +17,7 @@ from celery.app import base
 from celery.exceptions import ImproperlyConfigured
 
 from .._adapters import App, same_store
-from .._core.policy import Policy
+from .._core.policy import Policy, policies_of, policy_of, why_not_two
 from .._redis.clients import SCHEMES, check_url
 from .._runtime.instances import chosen_runtime
 from .._runtime.instances import join_global as join
@@ -145,12 +145,6 @@ def runtime_for_direct_call(app: Celery, policy: Policy) -> Runtime:
     return policy.runtime or chosen_runtime() or runtime_of(app)
 
 
-def policy_of(function: object) -> Policy | None:
-    """The policy of what `pooled` made, if it is one; also through a bound method or functools.wraps."""
-    policy = getattr(function, "__cachify__", None)
-    return policy if isinstance(policy, Policy) else None
-
-
 def task_policy(task: object) -> Policy | None:
     """The policy of a task, found on its `run`."""
     return policy_of(getattr(task, "run", None)) or policy_of(getattr(task, "_orig_run", None))
@@ -163,22 +157,13 @@ def check_one_policy(task: Any) -> None:
         ImproperlyConfigured: there are two.
     """
     found: list[Policy] = list(getattr(task, "cachify_refused", ()))
-    function = getattr(task, "_orig_run", None) or task.run
-    while function is not None:
-        policy = policy_of(function)
-        if policy is not None and all(policy is not other for other in found):
-            found.append(policy)
-        function = getattr(function, "__wrapped__", None)
+    found += [policy for policy in policies_of(getattr(task, "_orig_run", None) or task.run) if policy not in found]
     if len(found) > 1:
         refuse_two_policies(task.name, found)
 
 
 def refuse_two_policies(name: str, policies: Iterable[Policy]) -> NoReturn:
-    keys = " and ".join(repr(policy.key.text) for policy in policies)
-    raise ImproperlyConfigured(
-        f"the task {name} is under `pooled` twice, with the keys {keys}: its worker could ask for one slot alone. Give "
-        "it one of them, and enter the other pool inside the task: with pool(key, max_size=...): ..."
-    )
+    raise ImproperlyConfigured(why_not_two(name, policies))
 
 
 def takes_task(task: Any, policy: Policy) -> bool:

@@ -11,7 +11,8 @@ from celery import Celery
 from celery._state import _get_active_apps, connect_on_app_finalize  # type: ignore[attr-defined]
 from celery.local import PromiseProxy, Proxy
 
-from .app import mark, policy_of, refuse_two_policies
+from .._core.policy import policy_of
+from .app import mark, refuse_two_policies
 
 
 def adopt(task: Any, decorate: Callable[[object], object]) -> object:

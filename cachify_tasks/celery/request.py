@@ -18,12 +18,12 @@ from celery.app.task import Task as CeleryTask
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celery.utils.imports import symbol_by_name
 
-from .._core.policy import Policy
+from .._core.policy import Policy, policy_of
 from .._worker.attempt import Attempt, Header
 from .._worker.limits import TaskLimit
 from .._worker.port import DeliveryState, Stored
 from .._worker.verdicts import Fail, Start, StartWith, StartWithoutSlot
-from .app import policy_of, runtime_of, takes_task, task_policy
+from .app import runtime_of, takes_task, task_policy
 from .envelope import HEADER, queue_of, sealed, sending_of
 
 if TYPE_CHECKING:

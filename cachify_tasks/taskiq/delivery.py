@@ -18,7 +18,7 @@ from .._core.policy import Policy
 from .._worker.limits import TaskLimit
 from .._worker.port import DeliveryState, Stored
 from .._worker.verdicts import AskAgain, Verdict
-from .envelope import attempt_of, sealed
+from .envelope import Envelope, attempt_of
 
 if TYPE_CHECKING:
     from .gate import Gate
@@ -46,7 +46,6 @@ class TaskiqDelivery:
         verdict: what was decided last.
         acked: its message was acknowledged, or cannot be.
         work: of a task that runs in a thread or process: it may go on when Taskiq has given it up.
-        called: the function of the task has been called.
     """
 
     def __init__(
@@ -62,9 +61,12 @@ class TaskiqDelivery:
         self.is_copy = self.header.is_copy or isinstance(raw, AckableMessage)  # none says that it was delivered before
         self.acked = not isinstance(raw, AckableMessage)
         self.work: Future[Any] | None = None
-        self.called = False
         if self.header.hint is not None:
             self.state.stored = Stored.of_hint(self.header.hint)
+
+    @property
+    def policy(self) -> Policy | None:
+        return self.facts.policy
 
     @property
     def limit(self) -> TaskLimit | None:
@@ -81,9 +83,9 @@ class TaskiqDelivery:
     def arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """As the function will get them: parsed by its annotations, where the receiver does that."""
         receiver, message, name = self.gate.receiver, self.message, self.message.task_name
-        if receiver.validate_params and self.limit is not None and self.limit.key.takes_arguments:
+        if receiver.validate_params and self.policy is not None and self.policy.key.takes_arguments:
             if name not in receiver.known_tasks:
-                receiver._prepare_task(name, self.gate.function_of(name))
+                receiver._prepare_task(name, self.policy.function)
             parse_params(receiver.task_signatures.get(name), receiver.task_hints.get(name) or {}, message)
         return tuple(message.args), message.kwargs
 
@@ -96,7 +98,7 @@ class TaskiqDelivery:
 
     def envelope(self) -> bytes:
         header = replace(self.header, sending=self.attempt.sending, hint=None).encode(self.attempt)
-        return sealed(self.gate.queue, header, self.data)
+        return Envelope.sealed(self.gate.queue, header, self.data)
 
     def message_priority(self) -> int:
         return int(self.message.labels.get("priority", 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 from taskiq.abc.broker import AsyncBroker
 from taskiq.message import TaskiqMessage
@@ -31,21 +31,36 @@ class Envelope:
     data: bytes
     message: TaskiqMessage
 
+    @property
+    def task_name(self) -> str:
+        return self.message.task_name
 
-def sealed(queue: str, header: str, data: bytes) -> bytes:
-    """The envelope of a delivered message."""
-    return json.dumps([queue, header]).encode() + b"\n" + data
+    @staticmethod
+    def sealed(queue: str, header: str, data: bytes) -> bytes:
+        """As the store keeps it."""
+        return json.dumps([queue, header]).encode() + b"\n" + data
+
+    @classmethod
+    def opened(cls, envelope: bytes, broker: AsyncBroker) -> Self:
+        """What `sealed` made.
+
+        Raises:
+            Exception: this is no envelope, or the broker cannot read the message.
+        """
+        head, _, data = envelope.partition(b"\n")
+        queue, header = json.loads(head)
+        return cls(queue, header, data, broker.formatter.loads(message=data))
 
 
-def opened(envelope: bytes, broker: AsyncBroker) -> Envelope:
-    """What `sealed` made.
+def read(broker: AsyncBroker, data: bytes) -> TaskiqMessage:
+    """A message, its labels as they were given.
 
     Raises:
-        Exception: this is no envelope, or the broker cannot read the message.
+        Exception: it cannot be read.
     """
-    head, _, data = envelope.partition(b"\n")
-    queue, header = json.loads(head)
-    return Envelope(queue, header, data, broker.formatter.loads(message=data))
+    message = broker.formatter.loads(message=data)
+    message.parse_labels()
+    return message
 
 
 def attempt_of(message: TaskiqMessage, text: str | None) -> tuple[Attempt, Header]:

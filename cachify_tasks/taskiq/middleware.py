@@ -14,9 +14,11 @@ from taskiq.brokers.inmemory_broker import InMemoryBroker
 from taskiq.message import TaskiqMessage
 
 from .._adapters import App, register_apps, register_probe
+from .._core.policy import policies_of, policy_of, why_not_two
 from .._redis.clients import check_url
 from .._runtime.instances import join_global
 from .._runtime.runtime import Runtime
+from .._worker.admissions import probe
 from .._worker.attempt import Header
 from .._worker.greeting import check_default, check_limit, greet
 from .._worker.limits import TaskLimit
@@ -24,8 +26,6 @@ from ..errors import CachifyInitError
 from ..instance import make_runtime
 from ..settings import Settings
 from ..strategies import as_strategy
-from .admission import probe
-from .decorator_order import check_one_policy, policy_of
 from .delivery import TaskFacts
 from .envelope import LABEL, attempt_of
 from .gate import Gate
@@ -107,7 +107,7 @@ class CachifyMiddleware(HasGates):
     async def shutdown(self) -> None:
         gates, self._gates = list(self._gates.values()), {}
         for gate in gates:
-            await gate.close()
+            await gate.close(gate.receiver.wait_tasks_timeout)
         if self._runtime is not None:
             await self._runtime.store.aclose()
 
@@ -139,7 +139,9 @@ class CachifyMiddleware(HasGates):
         policy = policy_of(function)
         if policy is None:
             return NO_POOL
-        check_one_policy(name, function)
+        policies = policies_of(function)
+        if len(policies) > 1:
+            raise CachifyInitError(why_not_two(name, policies))
         check_limit(name, policy, self.runtime)
         return TaskFacts(policy, TaskLimit.of(policy, self.runtime))
 

@@ -54,7 +54,7 @@ async def listen(self: Receiver, finish_event: asyncio.Event) -> None:
     try:
         await _listen(self, finish_event)
     finally:
-        await gate.close()
+        await gate.close(self.wait_tasks_timeout)
 
 
 def install() -> None:

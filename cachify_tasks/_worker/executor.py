@@ -1,4 +1,4 @@
-"""Where Taskiq runs synchronous tasks: their slots are held until the thread, or process, has ended them."""
+"""Where an event loop runs synchronous tasks: their slots are held until the thread, or process, has ended them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any, TypeVar
 
-from .admission import carried, running
+from .admissions import carried, running
 
 T = TypeVar("T")
 
 
 class TrackingExecutor(Executor):
-    """Hands work to a receiver's executor, and lets the delivery that it is of know."""
+    """Hands work to an executor, and lets the delivery that it is of know."""
 
     def __init__(self, inner: Executor) -> None:
         self._inner = inner
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         delivery = running()
-        if delivery is not None and isinstance(self._inner, ProcessPoolExecutor):  # (function, args, kwargs)
-            args = (carried(args[0], delivery), *args[1:])
+        if delivery is not None and isinstance(self._inner, ProcessPoolExecutor):
+            fn, args = carried(fn, args)
         work = self._inner.submit(fn, *args, **kwargs)
         if delivery is not None:
             delivery.work = work

@@ -1,4 +1,4 @@
-"""Where the task runs: what the gate has decided is handed to the gated function, once."""
+"""Where a task runs in its worker's process or in one of a pool: what was decided is handed to its function, once."""
 
 from __future__ import annotations
 
@@ -7,35 +7,43 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._adapters import Admission, place
 from .._core.commands import SlotRequest
-from .._core.policy import Policy
+from .._core.policy import Policy, policy_of
 from .._runtime.instances import global_runtime
 from .._runtime.runtime import Runtime, runtimes
 from .._runtime.slot import Slot
-from .._worker.held_slots import TOMB_MS
-from .._worker.limits import TaskLimit, default_on_full
-from .._worker.verdicts import Fail, StartWith, Verdict
 from ..errors import CachifyStoreError
-from .decorator_order import policy_of
+from .held_slots import TOMB_MS
+from .limits import TaskLimit, default_on_full
+from .verdicts import Fail, StartWith, Verdict
 
 if TYPE_CHECKING:
-    from .delivery import TaskiqDelivery
+    from .loop_gate import LoopDelivery
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Run:
-    """used: the function was called; it may call itself, and that is a direct call."""
+    """A run that may begin.
+
+    Attributes:
+        delivery: None: it is run in a process of a process pool.
+        place: where its slots are.
+        used: the function was called; it may call itself, and that is a direct call.
+    """
 
     policy: Policy
     decided: Callable[[], Admission]
-    delivery: TaskiqDelivery | None
+    delivery: LoopDelivery | None = None
+    place: tuple[str, str] = ("", "")
     used: bool = False
 
 
-_run: ContextVar[_Run | None] = ContextVar("cachify_taskiq_run", default=None)
+_run: ContextVar[_Run | None] = ContextVar("cachify_run", default=None)
 
 
 def probe(policy: Policy) -> Admission | None:
@@ -48,15 +56,14 @@ def probe(policy: Policy) -> Admission | None:
 
 
 @contextmanager
-def admitted(delivery: TaskiqDelivery) -> Iterator[None]:
-    """Taskiq runs the task of this delivery in here."""
-    policy = delivery.facts.policy
+def admitted(runtime: Runtime, delivery: LoopDelivery) -> Iterator[None]:
+    """The framework runs the task of this delivery in here."""
+    policy = delivery.policy
     if policy is None:  # its pool was taken away while it was parked
         yield
         return
-    gate = delivery.gate
-    decided = partial(_decided, gate.runtime, policy, delivery.state.slot, delivery.verdict)
-    before = _run.set(_Run(policy, decided, delivery))
+    decided = partial(_decided, runtime, policy, delivery.state.slot, delivery.verdict)
+    before = _run.set(_Run(policy, decided, delivery, place(runtime)))
     try:
         yield
     finally:
@@ -75,7 +82,7 @@ def _decided(runtime: Runtime, policy: Policy, slot: Slot | None, verdict: Verdi
             return Admission(runtime, slot, default=default_on_full(runtime))
 
 
-def running() -> TaskiqDelivery | None:
+def running() -> LoopDelivery | None:
     """The delivery whose task is about to be run."""
     run = _run.get()
     return None if run is None or run.used else run.delivery
@@ -96,7 +103,7 @@ class Carried:
         assert policy is not None, "it was found where it comes from"
         runtime = _runtime_at(self.place)
         slot = None if self.command is None else Slot(runtime.store, self.command, self.token, TOMB_MS)
-        before = _run.set(_Run(policy, partial(_decided, runtime, policy, slot, self.verdict), None))
+        before = _run.set(_Run(policy, partial(_decided, runtime, policy, slot, self.verdict)))
         try:
             return self.function(*args, **kwargs)
         finally:
@@ -111,13 +118,15 @@ def _runtime_at(where: tuple[str, str]) -> Runtime:
     return global_runtime()
 
 
-def carried(function: Callable[..., Any], delivery: TaskiqDelivery) -> Carried:
-    """For the process in which it is called, where nothing else is known of this run."""
-    slot = delivery.state.slot
-    return Carried(
-        function,
-        place(delivery.gate.runtime),
-        None if slot is None else slot.request,
-        0 if slot is None else slot.token,
-        delivery.verdict,
-    )
+def carried(function: Callable[..., T], args: tuple[Any, ...]) -> tuple[Callable[..., T], tuple[Any, ...]]:
+    """A call for another process, in which nothing is known of this run: what was decided goes along."""
+    run = _run.get()
+    if run is None or run.delivery is None:
+        return function, args
+    slot, verdict = run.delivery.state.slot, run.delivery.verdict
+    command, token = (None, 0) if slot is None else (slot.request, slot.token)
+    call = [
+        Carried(part, run.place, command, token, verdict) if policy_of(part) is run.policy else part
+        for part in (function, *args)
+    ]
+    return call[0], tuple(call[1:])

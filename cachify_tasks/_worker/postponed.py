@@ -1,14 +1,12 @@
-"""Messages that are sent again later: Taskiq's brokers deliver at once, whatever delay they are given."""
+"""Messages that are sent again later, for frameworks whose brokers deliver at once whatever delay they are given."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
-
-from taskiq.abc.broker import AsyncBroker
-from taskiq.message import TaskiqMessage
 
 from .._core.key_commands import ForgetPostponed, Postpone, TakePostponed
 from .._runtime.runtime import Runtime
@@ -25,24 +23,25 @@ class PostponedMessages:
     """Those of one queue, kept in the store. Each worker of the queue sends those that are due.
 
     It belongs to one event loop.
+
+    Args:
+        publish: sends a message to the queue.
     """
 
-    def __init__(self, runtime: Runtime, broker: AsyncBroker, queue: str) -> None:
+    def __init__(self, runtime: Runtime, queue: str, publish: Callable[[bytes], Awaitable[None]]) -> None:
         self._runtime = runtime
-        self._broker = broker
         self._queue = queue
+        self._publish = publish
         self._look_at = 0.0  # by the loop's clock
         self._sooner = asyncio.Event()
         self._stopped = False
 
-    async def add(self, message: TaskiqMessage, seconds: float) -> None:
-        """Keep it for so long.
+    async def add(self, name: str, data: bytes, seconds: float) -> None:
+        """Keep a message for so long. name: the same for all copies of it.
 
         Raises:
             CachifyStoreError: the store is out of reach.
         """
-        data = self._broker.formatter.dumps(message).message
-        name = f"{message.task_id}:{message.labels.get('_retries', 0)}:{message.labels.get('X-Taskiq-requeue', 0)}"
         await self._runtime.store.begin(Postpone(self._queue, name, data, round(seconds * 1000)))
         self._look_by(asyncio.get_running_loop().time() + seconds)
 
@@ -84,8 +83,7 @@ class PostponedMessages:
         store = self._runtime.store
         taken = await store.begin(TakePostponed(self._queue, TOGETHER, HIDE_MS))
         for name, data in taken.messages.items():
-            message = self._broker.formatter.loads(message=data)
-            await self._broker.kick(self._broker.formatter.dumps(message))
+            await self._publish(data)
             await store.begin(ForgetPostponed(self._queue, (name,)))
         if len(taken.messages) == TOGETHER:
             return 0.0
