@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 Seconds: TypeAlias = float | timedelta
 TEN_YEARS: Final = 315_360_000  # seconds; beyond it, microseconds since the epoch are no longer exact in Redis
+MOST: Final = 1_000_000_000  # of what the store counts: more than anything holds, and exact in each of its numbers
 
 
 def seconds(name: str, value: object, *, least: float = 0.0, exclusive: bool = False, infinite: bool = False) -> float:
@@ -47,18 +48,27 @@ def milliseconds(name: str, value: object, *, minimum: int = 1) -> int:
     return round(given * 1000)
 
 
-def count(name: str, value: object, *, least: int = 1) -> int:
+def count(name: str, value: object, *, least: int = 1, most: int | None = None) -> int:
     """A whole number as a plain int: an IntEnum cannot be sent to the store.
 
     Raises:
         TypeError: it is not an int.
-        ValueError: it is less than `least`.
+        ValueError: it is less than `least`, or more than `most`.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int of at least {least}, not {value!r}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be an int from {least:,} to {most:,}, not {_shown(value)}")
     if value < least:
-        raise ValueError(f"{name} must be an int of at least {least}, not {value!r}")
+        raise ValueError(f"{name} must be an int of at least {least}, not {_shown(value)}")
     return int(value)
+
+
+def _shown(value: int) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes out no more than some thousand digits
+        return f"an int of {value.bit_length()} bits"
 
 
 def number(name: str, value: object, *, least: float) -> float:
@@ -84,6 +94,31 @@ def flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {value!r}")
     return value
+
+
+def text(name: str, value: object) -> str:
+    """Text that can be sent to the store.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it has a lone surrogate, half of a character, which UTF-8 cannot encode.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, not {value!r}")
+    if has_lone_surrogate(value):
+        raise ValueError(f"{name} must be text that UTF-8 can encode, not {value!r}: it has a lone surrogate")
+    return value
+
+
+def has_lone_surrogate(value: str) -> bool:
+    """Is there a half of a character in it, which UTF-8 cannot encode?"""
+    if value.isascii():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def function(name: str, value: object) -> Callable[..., object]:

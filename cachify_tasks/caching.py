@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, overload
 from ._checks import Seconds, milliseconds
 from ._core.flows import Flow, Run
 from ._core.key_commands import Delete, Get, Put
-from ._core.key_template import KeyTemplate, signature_of
+from ._core.key_template import KeyTemplate, check_key, signature_of
 from ._core.typing import AsyncCachedF, CachedFunction, P, R, SyncCachedF
 from ._runtime.events import ResultNotKept, StoreUnreachable
 from ._runtime.instances import global_runtime
@@ -67,10 +67,9 @@ class CachedDecorator:
         enc_dec: tuple[Encoder, Decoder] | None,
         runtime: Runtime | None = None,
     ) -> None:
-        self._key = key
+        self._key = check_key(key)
         self._ttl_ms = ttl if ttl is None or isinstance(ttl, Unset) else milliseconds("ttl", ttl)
-        self._encode = enc_dec[0] if enc_dec else None
-        self._decode = enc_dec[1] if enc_dec else None
+        self._enc_dec = None if enc_dec is None else _checked_pair(enc_dec)
         self._bound = runtime
 
     @overload
@@ -79,7 +78,12 @@ class CachedDecorator:
     ) -> AsyncCachedF[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncCachedF[P, R]: ...
-    def __call__(self, function: Callable[..., object], /) -> object:
+    def __call__(self, function: object, /) -> object:
+        if not callable(function) or isinstance(function, staticmethod | classmethod):
+            raise TypeError(
+                f"@cached (key {self._key!r}) decorates functions, not {function!r}; put it below @classmethod, "
+                "@staticmethod and @property"
+            )
         template = KeyTemplate(self._key, signature_of(function))
         is_async = is_coroutine_function(function)
         wrapper = flow_function(is_async, functools.partial(self._calling, function, template))
@@ -128,14 +132,21 @@ class CachedDecorator:
         return self._bound or global_runtime()
 
     def _dump(self, value: object) -> bytes:
-        return pickle.dumps(self._encode(value) if self._encode else value)
+        return pickle.dumps(value if self._enc_dec is None else self._enc_dec[0](value))
 
     def _load(self, data: object) -> object:
         if data is None:
             return None
         assert isinstance(data, bytes)
         value: object = pickle.loads(data)
-        return value if value is None or self._decode is None else self._decode(value)
+        return value if value is None or self._enc_dec is None else self._enc_dec[1](value)
+
+
+def _checked_pair(enc_dec: object) -> tuple[Encoder, Decoder]:
+    match enc_dec:
+        case (encode, decode) if callable(encode) and callable(decode):
+            return encode, decode
+    raise TypeError(f"enc_dec must be two functions (encode, decode) or None, not {enc_dec!r}")
 
 
 def _forget(name: str) -> Flow[None]:

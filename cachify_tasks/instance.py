@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, TypedDict, Unpack
 
-from ._checks import Seconds, milliseconds
+from ._checks import Seconds, flag, milliseconds
 from ._redis.clients import MEMORY, check_client, check_url
 from ._runtime.instances import set_global_runtime
 from ._runtime.runtime import Runtime
@@ -68,13 +68,14 @@ def init_cachify(
 
     Raises:
         CachifySettingError: a setting is unknown or has a value that it cannot have.
-        TypeError, ValueError: a client is none, or both a client and a url are given.
+        TypeError, ValueError: a client is none, both a client and a url are given, or `is_global` is no bool.
 
     Example:
         >>> from cachify_tasks import init_cachify
         >>> init_cachify(is_global=False)
         <Cachify on memory>
     """
+    flag("is_global", is_global)
     runtime = make_runtime(
         Settings.checked({"prefix": prefix, **settings}),
         sync_client=sync_client,

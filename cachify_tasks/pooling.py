@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal, TypeAlias, overload
 
 from ._adapters import adopter
-from ._checks import Seconds, count, milliseconds
+from ._checks import MOST, Seconds, count, flag, milliseconds
 from ._core.decisions import Strategy, Waiting
 from ._core.flows import Flow, size
 from ._core.key_template import KeyTemplate, check_key, signature_of
@@ -73,7 +73,7 @@ def pooled(
     Args:
         key: the pool's name; fields such as `{user_id}` are filled from the call's arguments, `{user.id}` from their
             attributes or items, `{}` and `{0}` from `*args`.
-        max_size: the most calls at once, an int of at least 1.
+        max_size: the most calls at once, an int from 1 to a billion.
         on_full: the strategy when all slots are taken, or its name (`"drop"`), or a callable that gets the call's own
             arguments and whose result is returned. None: return None. Not given: a direct call returns None, a task
             does what the setting `default_on_full` says: it is parked, if that is not given either.
@@ -108,8 +108,8 @@ class Pool:
 
     Args:
         key: the pool's name, used as it is. Pools of one name are one pool wherever they are made.
-        max_size: the most holders at once, an int of at least 1. Where two are given for one name, a worker's counts,
-            else the last one.
+        max_size: the most holders at once, an int from 1 to a billion. Where two are given for one name, a worker's
+            counts, else the last one.
         slot_exp: seconds after which a slot no longer counts, renewed or not; None: no such limit. Not given: the
             default of `init_cachify`. Without it a slot is renewed as long as its process lives.
 
@@ -253,7 +253,7 @@ class PooledDecorator:
         self._key = check_key(key)
         self._max_size = _checked_size(max_size, key)
         try:
-            self._on_full = Raise() if raise_on_full else as_strategy(on_full)
+            self._on_full = Raise() if flag("raise_on_full", raise_on_full) else as_strategy(on_full)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{error} (pool {key!r})") from None
         self._slot_exp_ms = slot_exp_ms
@@ -307,6 +307,6 @@ def _waiting(timeout: Seconds | None) -> Waiting:
 
 def _checked_size(max_size: object, key: str) -> int:
     try:
-        return count("max_size", max_size)
+        return count("max_size", max_size, most=MOST)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{error} (pool {key!r})") from None

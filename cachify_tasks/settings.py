@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
 
-from ._checks import Seconds, count, milliseconds
+from ._checks import Seconds, count, milliseconds, text
 from .errors import CachifySettingError
 
 __all__ = ["UNSET", "Seconds", "Settings", "Unset", "hide_password"]
@@ -78,6 +78,7 @@ class Settings:
         if not isinstance(prefix, str) or set("{}") & set(prefix):
             raise CachifySettingError(f"prefix must be text without braces, not {self.prefix!r}")
         try:
+            text("prefix", prefix)
             for name, minimum in (("lease_ttl", 100), ("start_timeout", 100), ("unknown_task_grace", 0)):
                 milliseconds(name, getattr(self, name), minimum=minimum)
             if self.max_deaths is not None:

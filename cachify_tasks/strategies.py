@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from ._checks import Seconds, count, flag, milliseconds, number
+from ._checks import MOST, Seconds, count, flag, milliseconds, number
 from ._core.decisions import (
     Decision,
     Defer,
@@ -186,7 +186,7 @@ class Park:
             )
         self.parking = Parking(
             following,
-            max_parked=0 if max_parked is None else count("max_parked", max_parked),
+            max_parked=0 if max_parked is None else count("max_parked", max_parked, most=MOST),
             max_age_ms=0 if max_age is None else milliseconds("max_age", max_age),
             priority=priority,
         )

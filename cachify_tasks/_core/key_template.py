@@ -7,7 +7,11 @@ from collections.abc import Callable, Mapping
 from string import Formatter
 from typing import Any, Final, NamedTuple
 
+from .._checks import has_lone_surrogate
+from .._checks import text as checked_text
+
 _FORMATTER: Final = Formatter()
+_CONVERSIONS: Final = ("s", "r", "a")
 _VAR: Final = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 
 
@@ -26,7 +30,8 @@ class KeyTemplate:
     too, so that raw JSON and the model made of it give one key), `{}` and `{0}` the function's `*args`.
 
     Raises:
-        TypeError, ValueError: the key is not text, is empty, cannot be parsed, or names no argument of the function.
+        TypeError, ValueError: the key is not text, is empty, cannot be parsed or sent to the store, or names no
+            argument of the function.
     """
 
     __slots__ = ("_defaults", "_fields", "_named", "_places", "_signature", "_tail", "_var_names", "text")
@@ -62,7 +67,7 @@ class KeyTemplate:
 
         Raises:
             TypeError: the arguments do not fit the function.
-            ValueError: a field finds no value.
+            ValueError: a field finds no value, or one that cannot be sent to the store: it has a lone surrogate.
         """
         if not self._fields:
             return self._tail
@@ -83,7 +88,10 @@ class KeyTemplate:
             parts.append(field.literal)
             parts.append(self._shown(field, value))
         parts.append(self._tail)
-        return "".join(parts)
+        key = "".join(parts)
+        if has_lone_surrogate(key):
+            raise self._unsendable(parts)
+        return key
 
     def fits(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> bool:
         """Could the function be called with these arguments?"""
@@ -101,6 +109,16 @@ class KeyTemplate:
             return bound.arguments.get(keywords or "", {})[name]
         except (IndexError, KeyError):
             raise self._mismatch() from None
+
+    def _unsendable(self, parts: list[str]) -> ValueError:
+        name, value = next(
+            (field.name, value)
+            for field, value in zip(self._fields, parts[1::2], strict=False)
+            if has_lone_surrogate(value)
+        )
+        return ValueError(
+            f"the key {self.text!r} cannot be sent to the store: {name!r} is {value!r}: it has a lone surrogate"
+        )
 
     def _shown(self, field: _Field, value: Any) -> str:
         try:
@@ -123,13 +141,12 @@ def check_key(key: object) -> str:
 
     Raises:
         TypeError: it is not text.
-        ValueError: it is empty.
+        ValueError: it is empty, or has a lone surrogate.
     """
-    if not isinstance(key, str):
-        raise TypeError(f"key must be text, not {key!r}")
-    if not key:
+    checked = checked_text("key", key)
+    if not checked:
         raise ValueError("key must not be empty, not ''")
-    return key
+    return checked
 
 
 def _parsed(text: str) -> tuple[tuple[_Field, ...], str]:
@@ -140,6 +157,7 @@ def _parsed(text: str) -> tuple[tuple[_Field, ...], str]:
             if name is None:
                 continue
             first, path = _split(name)
+            _check_field(first, conversion, spec or "")
             if first == "":
                 first, automatic = str(automatic), automatic + 1
             fields.append(_Field(literal, first, path, conversion, spec or ""))
@@ -147,6 +165,15 @@ def _parsed(text: str) -> tuple[tuple[_Field, ...], str]:
     except ValueError as error:
         raise ValueError(f"key {text!r} cannot be parsed: {error}") from None
     return tuple(fields), literal
+
+
+def _check_field(name: str, conversion: str | None, spec: str) -> None:
+    """Refuse now what would make each call an error."""
+    if conversion and conversion not in _CONVERSIONS:
+        valid = ", ".join(f"!{one}" for one in _CONVERSIONS)
+        raise ValueError(f"'!{conversion}' is no conversion; valid are {valid}")
+    if "{" in spec:
+        raise ValueError(f"the format of {name!r} has a field of its own; write the format out")
 
 
 def _split(name: str) -> tuple[str, tuple[tuple[bool, str | int], ...]]:

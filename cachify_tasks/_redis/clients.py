@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from .._checks import has_lone_surrogate
 from .._core.keys import Layout
 from ..errors import CachifyInitError, CachifySettingError
 from ..settings import hide_password
@@ -49,6 +50,8 @@ def check_url(url: Any, *, called: str = "url") -> str:
     """
     if url == MEMORY:
         return MEMORY
+    if isinstance(url, str) and has_lone_surrogate(url):
+        raise CachifySettingError(f"{called} must be text that UTF-8 can encode: it has a lone surrogate")
     if not isinstance(url, str) or not url.startswith(SCHEMES) or ";" in url:
         shown = hide_password(url) if isinstance(url, str) else repr(url)
         raise CachifySettingError(

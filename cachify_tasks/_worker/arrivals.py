@@ -48,7 +48,6 @@ class Arrivals(Generic[M]):
             return None
         try:
             look = Look(limit.key.resolve(*delivery.arguments()))
-            look.pool.encode()
         except Exception:  # noqa: BLE001  # whatever formatting an argument raises fails the task at its turn
             return None
         delivery.state.refused = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from .._checks import text
 from .._core.commands import Acquire, StartReserved, Ticket
 from .._core.decisions import Parking
 from .._runtime.direct_calls import names
@@ -24,7 +25,7 @@ def acquire(runtime: Runtime, limit: TaskLimit, delivery: Delivery, kind: str) -
     args, kwargs = delivery.arguments()
     pool = limit.key.resolve(args, kwargs)
     holder, label, is_copy = delivery.attempt.holder, delivery.label, delivery.is_copy
-    _check_text(pool, holder, label)
+    _check_text(id=holder, name=label)
     return Acquire(
         pool=pool, holder=holder, request_id=names.next(), limit=limit.max_size,
         lease_ms=runtime.lease_ms, start_ms=runtime.start_ms, slot_exp_ms=limit.slot_exp_ms, label=label,
@@ -43,7 +44,7 @@ def start_reserved(runtime: Runtime, limit: TaskLimit | None, delivery: Delivery
         ValueError: a name cannot be sent: it is not valid Unicode.
     """
     holder, label = delivery.attempt.holder, delivery.label
-    _check_text(stored.pool, holder, label, stored.starter)
+    _check_text(pool=stored.pool, id=holder, name=label, starter=stored.starter)
     hard = limit.slot_exp_ms if limit else runtime.slot_exp_ms or 0
     return StartReserved(
         pool=stored.pool, holder=holder, request_id=names.next(), limit=limit.max_size if limit else 0,
@@ -79,7 +80,7 @@ def _checked_priority(value: object) -> int:
     return int(value)  # an IntEnum cannot be sent
 
 
-def _check_text(*names: str) -> None:
+def _check_text(**names: str) -> None:
     """Fail now, for this delivery alone, if a name cannot be sent: not later, for a whole batch."""
-    for name in names:
-        name.encode()
+    for what, name in names.items():
+        text(f"the {what} of a task", name)
