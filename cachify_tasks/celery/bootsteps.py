@@ -27,6 +27,7 @@ from .inline_gate import BlockingGate, InlineGate
 from .prefork_gate import PreforkGate
 from .request import gate_task, is_gated
 from .revoke import listen
+from .time_limits import warn_of_unenforced_limits
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -60,7 +61,9 @@ class InstallGate(bootsteps.StartStopStep):
             worker.consumer.on_task_request = self.gate.on_task_request
         self.reaper = Reaper(runtime, self.gate)
         self.reaper.start()
-        for task in limited_tasks(worker.app):
+        tasks = limited_tasks(worker.app)
+        warn_of_unenforced_limits(worker, tasks)
+        for task in tasks:
             _check_task(task, runtime)
             gate_task(task)
 

@@ -1,6 +1,8 @@
 """What the adapter relies on in Celery, kombu and billiard without their promise: a release without it fails here."""
 
+import importlib.util
 import inspect
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +23,7 @@ from kombu.asynchronous import hub as hubs
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from cachify_tasks.celery.request import gated_class
+from cachify_tasks.celery.time_limits import NOT_ENFORCED
 
 # The stubs know the promised part of them.
 REQUEST: Any = request
@@ -279,3 +282,20 @@ def test_a_shared_task_is_a_proxy_whose_function_and_name_can_be_seen():
     found = inspect.getclosurevars(object.__getattribute__(shared, "_Proxy__local")).nonlocals
     assert found["fun"].__name__ == "shared"
     assert found["name"] == "internals.shared"
+
+
+@pytest.mark.parametrize("module", sorted(NOT_ENFORCED))
+def test_the_pools_without_time_limits_still_drop_them(module):
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).read_text("utf-8")
+
+    assert "soft_time" not in source
+    assert ("timeout=timeout" in source) is ("hard" not in NOT_ENFORCED[module][1])
+
+
+def test_a_worker_and_a_task_have_their_time_limits_by_these_names():
+    assert {"time_limit", "soft_time_limit"} <= set(inspect.signature(WORKER.WorkController.setup_defaults).parameters)
+    assert Task.time_limit is None
+    assert Task.soft_time_limit is None
