@@ -30,13 +30,18 @@ class LogThrottle:
 
     def once(self, subject: Hashable, message: str, *args: object) -> None:
         """Log a warning, if there was none about this subject."""
+        if self.first(subject):
+            logger.warning(message, *args)
+
+    def first(self, subject: Hashable) -> bool:
+        """Is a line about this subject the first one? Then say it: the next answer is no."""
         with self._lock:
             if subject in self._said:
-                return
+                return False
             if len(self._said) >= SUBJECTS:
                 self._said.clear()
             self._said.add(subject)
-        logger.warning(message, *args)
+        return True
 
     def throttled(self, subject: Hashable, message: str, *args: object, level: int = logging.WARNING) -> bool:
         """Log a line, if there was none about this subject in the last ten seconds. Was it logged?"""

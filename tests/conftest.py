@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 import redis
 
 from cachify_tasks import Cachify, init_cachify
+from cachify_tasks._runtime import policies
 from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks._runtime.slot import current
 from cachify_tasks.testing.server import EmbeddedServer
@@ -120,6 +122,12 @@ def proxy(redis_server: EmbeddedServer, redis_url: str) -> Iterator[FaultProxy]:
     """A network with faults between the test and that database."""
     with FaultProxy(redis_server.port) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def no_other_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody remembers the functions in pools of other modules, which a warning might name."""
+    monkeypatch.setattr(policies, "_known", WeakValueDictionary())
 
 
 @pytest.fixture

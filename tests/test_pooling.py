@@ -18,7 +18,7 @@ from cachify_tasks import (
     pooled,
 )
 from cachify_tasks import _log_throttle as log_throttle
-from cachify_tasks._runtime.event_log import EventLog
+from cachify_tasks._runtime.event_log import UNKNOWN, EventLog
 from cachify_tasks._runtime.events import Emitter
 from cachify_tasks._runtime.instances import set_global_runtime
 from tests.support.programs import run
@@ -129,6 +129,7 @@ def test_a_pool_bound_to_an_instance_needs_no_global_one():
     assert work() == 1
 
 
+@pytest.mark.usefixtures("no_other_functions")
 def test_two_limits_for_one_name_are_warned_about_once_and_the_last_one_counts(cachify, caplog):
     for _ in range(3):
         with pool("p", max_size=1), pytest.raises(CachifyPoolFullError), pool("p", max_size=1):
@@ -140,9 +141,75 @@ def test_two_limits_for_one_name_are_warned_about_once_and_the_last_one_counts(c
 
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == [
-        "pool 'p' is given two limits, 1 and 2; 2 counts",
-        "pool 'q' is given two limits, 1 and 3; 3 counts",
+        f"pool 'p' is given two limits, 1 by {UNKNOWN} and 2 by {UNKNOWN}; 2 counts",
+        f"pool 'q' is given two limits, 1 by {UNKNOWN} and 3 by {UNKNOWN}; 3 counts",
     ]
+
+
+@pytest.mark.usefixtures("no_other_functions")
+def test_two_functions_that_give_one_pool_two_limits_are_both_named(cachify, caplog):
+    @pooled("tenant-{t}", max_size=1)
+    def sync(t): ...
+
+    @pooled("{kind}-{name}", max_size=2)
+    def bill(kind, name): ...
+
+    @pooled("tenant-b", max_size=1)
+    def elsewhere(): ...
+
+    sync("a")
+    bill("tenant", "a")
+
+    names = [f"{function.__module__}.{function.__qualname__}" for function in (sync, bill)]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"pool 'tenant-a' is given two limits, 1 by {names[0]} and 2 by {names[1]}; 2 counts"
+    ]
+
+
+@pytest.mark.usefixtures("no_other_functions")
+def test_a_generator_that_gives_another_limit_is_named(cachify, caplog):
+    @pooled("tenant-{t}", max_size=3)
+    def rows(t):
+        yield t
+
+    with pool("tenant-a", max_size=1):
+        assert list(rows("a")) == ["a"]
+
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith(f"and 3 by {rows.__module__}.{rows.__qualname__}; 3 counts")
+
+
+@pytest.mark.usefixtures("no_other_functions")
+def test_of_many_functions_with_one_limit_three_are_named(cachify, caplog):
+    @pooled("p", max_size=2)
+    def other(): ...
+
+    def work(): ...
+
+    kept = []
+    for n in range(5):
+        work.__qualname__ = f"work{n}"
+        kept.append(pooled("p", max_size=1)(work))
+    kept[0]()
+    other()
+
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert f"1 by {', '.join(f'{work.__module__}.work{n}' for n in range(3))} and 2 more and 2 by" in line
+
+
+@pytest.mark.usefixtures("no_other_functions")
+def test_a_function_that_is_gone_is_not_named(cachify, caplog):
+    @pooled("p", max_size=1)
+    def gone(): ...
+
+    gone()
+    del gone
+    gc.collect()
+    with pool("p", max_size=2):
+        pass
+
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert f"1 by {UNKNOWN} and 2" in line
 
 
 def test_a_full_pool_is_logged_once_in_ten_seconds_with_a_count(cachify, caplog, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from string import Formatter
 from typing import Any, Final, NamedTuple
@@ -100,6 +101,11 @@ class KeyTemplate:
         except TypeError:
             return False
         return True
+
+    def may_make(self, key: str) -> bool:
+        """Can some call have this key?"""
+        pattern = "".join(f"{re.escape(field.literal)}.*" for field in self._fields) + re.escape(self._tail)
+        return re.fullmatch(pattern, key, re.DOTALL) is not None
 
     def _variadic(self, bound: inspect.BoundArguments, name: str) -> object:
         positional, keywords = self._var_names

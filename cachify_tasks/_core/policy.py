@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .._runtime.runtime import Runtime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Policy:
     """The limit on a function: what `pooled` was given, and the function.
 

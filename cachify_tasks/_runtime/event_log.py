@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import assert_never
+from typing import Final, assert_never
 from weakref import WeakSet
 
 from .._fork import after_in_child
@@ -27,7 +27,9 @@ from .events import (
     TaskParked,
     TaskPutAside,
 )
+from .policies import limit_givers
 
+UNKNOWN: Final = "a pool object or another program"
 logger = logging.getLogger("cachify_tasks")
 
 
@@ -74,10 +76,13 @@ class EventLog:
                 )  # fmt: skip
             case TaskEnded(pool=pool, task_id=task_id, why=why):
                 logger.error("the task %s, parked in pool %r, has ended without a run: %s", task_id, pool, why)
-            case LimitsDiffer(pool=pool, previous_limit=previous, limit=limit, counts=counts):
-                throttle.once(
-                    ("limit", pool), "pool %r is given two limits, %d and %d; %d counts", pool, previous, limit, counts
-                )
+            case LimitsDiffer(pool=pool, previous_limit=previous, limit=limit, label=label, counts=counts):
+                if throttle.first(("limit", pool)):
+                    logger.warning(
+                        "pool %r is given two limits, %d by %s and %d by %s; %d counts",
+                        pool, previous, limit_givers(pool, previous) or UNKNOWN,
+                        limit, limit_givers(pool, limit, label) or label or UNKNOWN, counts,
+                    )  # fmt: skip
             case StoreUnreachable(doing=doing, error=error):
                 throttle.throttled(("store", doing), "%s: %s", doing, error)
             case LeaseWasLost(pool=pool, holder=holder, when=when):

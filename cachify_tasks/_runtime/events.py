@@ -149,12 +149,14 @@ class LimitsDiffer:
     Attributes:
         counts: the one that does: a worker's before a direct call's, else the last one; or one that was set at run
             time.
+        label: the name of the function or task that gives `limit`; empty: a pool object does.
     """
 
     pool: str
     previous_limit: int
     limit: int
     counts: int
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

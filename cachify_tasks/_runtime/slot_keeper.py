@@ -32,9 +32,10 @@ class SlotKeeper:
         if reply.previous_limit:
             runtime.emit(
                 LimitsDiffer(
-                    pool=request.pool, previous_limit=reply.previous_limit, limit=request.limit, counts=reply.limit
+                    pool=request.pool, previous_limit=reply.previous_limit, limit=request.limit, counts=reply.limit,
+                    label=request.label,
                 )
-            )
+            )  # fmt: skip
         if reply.status != "granted":
             return None
         slot = Slot(runtime.store, request, reply.token, FUNCTION_TOMB_MS)

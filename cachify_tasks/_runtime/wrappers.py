@@ -13,6 +13,7 @@ from .._core.policy import Policy
 from .call_flow import call_flow
 from .generators import Steps, unhooked
 from .instances import global_runtime
+from .policies import remember_policy
 from .slot import Slot
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def pooled_wrapper(policy: Policy, signature: inspect.Signature, slot_context: S
     Args:
         slot_context: by policy, args and kwargs of a generator's call, what it enters for its slot.
     """
+    remember_policy(policy)
     function = policy.function
     wrapper: Callable[..., object]
     if inspect.isasyncgenfunction(function):

@@ -158,9 +158,10 @@ class Worker(Generic[M]):
         if reply.previous_limit:
             self.runtime.emit(
                 LimitsDiffer(
-                    pool=command.pool, previous_limit=reply.previous_limit, limit=command.limit, counts=reply.limit
+                    pool=command.pool, previous_limit=reply.previous_limit, limit=command.limit, counts=reply.limit,
+                    label=command.label,
                 )
-            )
+            )  # fmt: skip
         if reply.heirs:
             self.start_heirs(command.pool, reply.heirs)
         stored = delivery.state.stored

@@ -1,10 +1,11 @@
 """What becomes of each delivery of a worker from its arrival on, on the real memory store."""
 
+import dataclasses
 import logging
 
 import pytest
 
-from cachify_tasks import Drop, Park, Raise, Reschedule
+from cachify_tasks import Drop, Park, Raise, Reschedule, pooled
 from cachify_tasks._core.commands import Acquire
 from cachify_tasks._core.decisions import FullPool
 from cachify_tasks._worker.attempt import Attempt, Header
@@ -75,6 +76,20 @@ def test_a_task_that_was_put_off_before_is_put_off_once_more():
     assert bench.port.applied[1:] == [
         SendLater(4, 3, True, FullPool("p", 1, 1, 2)), Revoke(FullPool("p", 1, 1, 3)),
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_other_functions")
+def test_a_limit_that_differs_is_warned_of_with_the_task_that_gives_it_and_its_worker(bench, caplog):
+    @pooled("p", max_size=1)
+    def work(): ...
+
+    bench.arrive("first")
+    bench.limit = dataclasses.replace(bench.limit, max_size=3)
+
+    bench.arrive("second")
+
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert f"1 by {work.__module__}.{work.__qualname__} and 3 by job @fake; 3 counts" in line
 
 
 def test_a_command_names_one_arrival_however_often_it_is_made(bench):
