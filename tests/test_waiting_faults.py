@@ -128,17 +128,18 @@ async def test_a_waiting_coroutine_that_is_thrown_away_leaves_the_queue(cachify)
     @pooled("p", max_size=1, on_full=Wait())
     async def work(): ...
 
-    async with pool("p", max_size=1):
-        coroutine = work()
-        waited_for = coroutine.send(None)
-        while waiting(cachify) == 0:
-            await asyncio.sleep(0.001)
-            if waited_for is None or waited_for.done():
-                waited_for = coroutine.send(None)
+    held = await pool("p", max_size=1).aacquire()
+    coroutine = work()
+    waited_for = coroutine.send(None)
+    while waiting(cachify) == 0:
+        await asyncio.sleep(0.001)
+        if waited_for is None or waited_for.done():
+            waited_for = coroutine.send(None)
 
-        coroutine.close()
+    coroutine.close()
 
-        await await_until(lambda: waiting(cachify) == 0)
+    await await_until(lambda: waiting(cachify) == 0)
+    await held.arelease()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Struck(), ValueError("a soft time limit")])
@@ -206,17 +207,18 @@ def test_a_signal_ends_the_waiting_of_the_main_thread_at_once(cachify):
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, handle)
+    held = pool("p", max_size=1).acquire()
     try:
-        with pool("p", max_size=1):
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
-            began = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        began = time.monotonic()
 
-            with pytest.raises(KeyboardInterrupt):
-                pool("p", max_size=1).acquire()
+        with pytest.raises(KeyboardInterrupt):
+            pool("p", max_size=1).acquire()
 
-            assert time.monotonic() - began < SOON
-            assert waiting(cachify) == 0
+        assert time.monotonic() - began < SOON
+        assert waiting(cachify) == 0
     finally:
+        held.release()
         signal.signal(signal.SIGALRM, before)
 
 

@@ -33,7 +33,11 @@ class Waiters(Protocol):
 
 
 def wait_in_queue(
-    waiters: Waiters, request: Acquire, ask: Callable[[SlotRequest], Flow[S | Reply]], until: float
+    waiters: Waiters,
+    request: Acquire,
+    ask: Callable[[SlotRequest], Flow[S | Reply]],
+    until: float,
+    on_full: Callable[[Reply], float],
 ) -> Flow[S | Reply]:
     """Ask for a slot, and wait for one in the queue; after `until` return the last `Reply`.
 
@@ -48,6 +52,8 @@ def wait_in_queue(
     Args:
         ask: asks once, and tries again where the store is out of reach and the settings say so.
         until: by `time.monotonic`; infinity: wait as long as it takes.
+        on_full: called with each answer that the pool is full; returns the seconds after which to ask again, at the
+            latest. What it raises ends the waiting.
     """
     interval = max(1.0, min(request.lease_ms / 3, request.start_ms) / 1000)
     release = Release(
@@ -60,6 +66,7 @@ def wait_in_queue(
             found = yield from ask(request)
             if not isinstance(found, Reply):
                 return found
+            on_full(found)
         wakeup = waiters.wakeup(request.holder)
         if not wakeup.listening:
             yield Await(wakeup, min(SUBSCRIBED_S, max(0.0, until - time.monotonic())))
@@ -72,11 +79,12 @@ def wait_in_queue(
             found = yield from ask(wait)
             if not isinstance(found, Reply):
                 return found
+            latest = on_full(found)
             left = until - time.monotonic()
             if left <= 0:
                 yield Withdraw(pool=request.pool, holder=request.holder, start_ms=request.start_ms, tomb_ms=TOMB_MS)
                 return found
-            yield Await(wakeup, min(left, interval if wakeup.listening else UNHEARD_S))
+            yield Await(wakeup, min(left, latest, interval if wakeup.listening else UNHEARD_S))
     except (CachifyStoreError, Abandoned, GeneratorExit):
         if wakeup is not None:
             waiters.later(release)

@@ -55,6 +55,8 @@ class AcquiredSlot:
 
     def __enter__(self) -> Slot:
         self._before = current.get()
+        if self.slot is not None:
+            self.slot.outer = self._before
         current.set(self.slot)
         return self.slot  # type: ignore[return-value]  # None where `on_store_error` says "run"
 

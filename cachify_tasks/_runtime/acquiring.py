@@ -13,6 +13,7 @@ from .._core.wait_flow import FOREVER, wait_in_queue
 from ..errors import CachifyPoolFullError, CachifyStoreError
 from . import events
 from .events import PoolFull, StoreUnreachable
+from .own_slots import OwnSlots
 from .slot import Slot
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def _waiting(runtime: Runtime, request: Acquire, waiting: Waiting) -> Flow[Slot 
             return _persistent(runtime, command, until)
         return _once(runtime, command)
 
-    return wait_in_queue(runtime.store.wakeups, request, ask, until)
+    own = OwnSlots(runtime, request, endless=waiting.timeout_ms is None)
+    return wait_in_queue(runtime.store.wakeups, request, ask, until, own.on_full)
 
 
 def _persistent(runtime: Runtime, request: SlotRequest, until: float) -> Flow[Slot | Reply]:

@@ -87,6 +87,8 @@ def _run(policy: Policy, slot: Slot | None, args: tuple[object, ...], kwargs: di
     """Run the function; `current_slot()` in it is this slot."""
     before = current.get()
     try:  # each way out begins with one call, which a signal can strike before or after, not in the middle
+        if slot is not None:
+            slot.outer = before
         current.set(slot)
         result = yield Run(policy.function, args, kwargs)
     except Abandoned:

@@ -51,6 +51,8 @@ class Entry:
         self._before = current.get()
         self._entries.add(self)
         if self._shows:
+            if slot is not None:
+                slot.outer = self._before
             current.set(slot)
 
     def drop(self) -> None:

@@ -26,6 +26,7 @@ from .events import (
     TaskEnded,
     TaskParked,
     TaskPutAside,
+    WaitsForItself,
 )
 from .policies import limit_givers
 
@@ -83,6 +84,12 @@ class EventLog:
                         pool, previous, limit_givers(pool, previous) or UNKNOWN,
                         limit, limit_givers(pool, limit, label) or label or UNKNOWN, counts,
                     )  # fmt: skip
+            case WaitsForItself(pool=pool, label=label, limit=limit, own=own):
+                throttle.once(
+                    ("itself", pool, label),
+                    "%s still waits for a slot of pool %r, of which its own caller holds %d of %d: perhaps for ever",
+                    label or "an acquire", pool, own, limit,
+                )  # fmt: skip
             case StoreUnreachable(doing=doing, error=error):
                 throttle.throttled(("store", doing), "%s: %s", doing, error)
             case LeaseWasLost(pool=pool, holder=holder, when=when):

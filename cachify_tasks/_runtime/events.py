@@ -160,6 +160,21 @@ class LimitsDiffer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitsForItself:
+    """A call has waited for a while, and its own caller holds slots of that pool: it may wait for ever.
+
+    Attributes:
+        label: the name of the function that waits; empty: `acquire` does.
+        own: how many of the pool's `limit` slots the caller holds.
+    """
+
+    pool: str
+    label: str
+    limit: int
+    own: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreUnreachable:
     """The store did not answer, or refused. doing: what was to be done, and what happens instead."""
 
@@ -195,6 +210,7 @@ Event: TypeAlias = (
     | StandbyKept
     | CopyDiscarded
     | LimitsDiffer
+    | WaitsForItself
     | StoreUnreachable
     | RenewalFailed
     | ResultNotKept

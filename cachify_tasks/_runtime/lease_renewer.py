@@ -115,8 +115,8 @@ class LeaseRenewer:
         if slots:
             self._renew(store, slots, self.clock())
 
-    def _held(self) -> list[Slot]:
-        """The slots to renew; those whose leases are known to be lost are not."""
+    def acquired(self) -> list[Slot]:
+        """The slots that were added one by one: those of direct calls."""
         found = []
         for ref in self._slots.copy():
             slot = ref()
@@ -124,6 +124,11 @@ class LeaseRenewer:
                 self._slots.discard(ref)
             else:
                 found.append(slot)
+        return found
+
+    def _held(self) -> list[Slot]:
+        """The slots to renew; those whose leases are known to be lost are not."""
+        found = self.acquired()
         with self._lock:
             sources = list(self._sources)
         for source in sources:

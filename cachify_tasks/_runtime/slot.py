@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +17,13 @@ from .drivers import adrive, drive
 
 if TYPE_CHECKING:
     from .._store.interface import Store
+
+
+def caller() -> int:
+    """Names the running asyncio task, or else the thread; without keeping it alive."""
+    loop = asyncio._get_running_loop()
+    task = None if loop is None else asyncio.current_task(loop)
+    return threading.get_ident() if task is None else id(task)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False, repr=False)
@@ -30,6 +39,8 @@ class Slot:
         tomb_ms: for how long the store recognises late copies of this attempt after the release.
         acquired_at, renewed_at: by the lease renewer's clock.
         pid: a slot belongs to the process that acquired it, and not to what that one forks.
+        owner: the thread or asyncio task that acquired it.
+        outer: while code is in this slot, the one that was the current one before.
     """
 
     store: Store
@@ -39,6 +50,8 @@ class Slot:
     acquired_at: float = 0.0
     renewed_at: float = 0.0
     pid: int = field(default_factory=os.getpid)
+    owner: int = field(default_factory=caller)
+    outer: Slot | None = None
     _lost: bool = False
 
     @property

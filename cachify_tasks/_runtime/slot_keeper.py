@@ -51,6 +51,7 @@ class SlotKeeper:
 
     def stop_renewing(self, slot: Slot) -> Release | None:
         lease_renewer.remove(slot)
+        slot.outer = None  # tasks that start tasks in their slots make no chain of slots that are freed
         return None if slot.inherited else slot.release_command()
 
     def on_released(self, slot: Slot, reply: Reply) -> None:

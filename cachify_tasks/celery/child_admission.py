@@ -14,6 +14,7 @@ from .._runtime.slot import Slot
 from .._worker.held_slots import TOMB_MS
 from .._worker.limits import TaskLimit, default_on_full
 from ..errors import CachifyError, CachifyInitError, CachifyStoreError
+from ..settings import Unset
 from .app import runtime_for_direct_call, runtime_of, state_of, task_policy
 from .request import ADMISSION
 
@@ -53,9 +54,10 @@ def _admission(task: Any, policy: Policy, carried: dict[str, Any]) -> Admission:
     runtime = runtime_of(task.app)
     match carried:
         case {"slot": [key, holder, token, request_id]}:
+            hard = runtime.slot_exp_ms if isinstance(policy.slot_exp_ms, Unset) else policy.slot_exp_ms
             granted = Acquire(
                 pool=key, holder=holder, request_id=request_id, limit=policy.max_size, lease_ms=runtime.lease_ms,
-                start_ms=runtime.start_ms,
+                start_ms=runtime.start_ms, slot_exp_ms=hard or 0,
             )  # fmt: skip
             slot = Slot(runtime.store, granted, token, TOMB_MS)
             return Admission(runtime, slot, default=default_on_full(runtime))

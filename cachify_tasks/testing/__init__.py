@@ -14,6 +14,7 @@ from .._runtime.events import (
     StandbyKept,
     StoreUnreachable,
     TaskParked,
+    WaitsForItself,
 )
 from .checker import assert_sound, check
 from .clock import Clock, memory
@@ -37,6 +38,7 @@ __all__ = [
     "StandbyKept",
     "StoreUnreachable",
     "TaskParked",
+    "WaitsForItself",
     "assert_sound",
     "check",
     "events",

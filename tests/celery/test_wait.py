@@ -1,10 +1,14 @@
-"""A worker does not take tasks that would keep it waiting."""
+"""A worker does not take tasks that would keep it waiting, and none waits for itself."""
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from cachify_tasks import CachifyPoolFullError, pool, pooled
+from tests.support.apps import embedded_worker
+from tests.support.shop import make_app
 from tests.support.waiting import PATIENCE_S
 
 PROGRAM = """
@@ -46,3 +50,18 @@ def test_a_task_that_would_wait_is_refused_when_the_worker_starts(default, on_fu
     assert done.returncode != 0
     assert named in done.stderr
     assert "Give Park()" in done.stderr
+
+
+@pytest.mark.parametrize("worker", ["solo", "threads"])
+def test_a_task_that_waits_for_its_own_slot_fails_at_once(worker):
+    app: Any = make_app("memory://", "cache+memory://", "memory://")
+
+    @app.task(shared=False, name="own")
+    @pooled("own", max_size=1)
+    def own():
+        pool("own", max_size=1).acquire()
+
+    with embedded_worker(app, worker):
+        sent = own.delay()
+        with pytest.raises(CachifyPoolFullError, match="the caller itself holds them until this call returns"):
+            sent.get(timeout=PATIENCE_S)

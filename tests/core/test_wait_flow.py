@@ -37,7 +37,7 @@ def ask(request: SlotRequest) -> Any:
 
 @pytest.mark.parametrize(("listening", "seconds"), [(True, 10.0), (False, UNHEARD_S)])
 def test_a_waiter_that_no_notification_reaches_asks_each_second(listening, seconds):
-    flow = wait_in_queue(Heard(listening), REQUEST, ask, math.inf)
+    flow = wait_in_queue(Heard(listening), REQUEST, ask, math.inf, lambda reply: math.inf)
     pauses: list[float] = []
     step = next(flow)
     while len(pauses) < 3:

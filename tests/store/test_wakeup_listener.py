@@ -238,7 +238,7 @@ def test_a_listener_that_cannot_be_started_leaves_nothing(redis_url, monkeypatch
         with monkeypatch.context() as patch:
             patch.setattr("threading.Thread.start", cannot)
             with pytest.raises(RuntimeError, match="can't start new thread"):
-                pool("p", max_size=1).acquire()
+                pool("p", max_size=1).acquire(timeout=60)
         assert waiting(made) == 0
     nothing_is_left(made)
     made.close()
