@@ -96,3 +96,71 @@ def test_a_message_priority_and_an_expiration_survive(shop):
         assert shop.ids("prio")[1:5] == [by_message[n].id for n in (2, 1, 3, 0)]
         assert expiring.get() == "ok done"
         shop.wait_quiet()
+
+
+DEAD_TASKS = """
+from kombu import Exchange, Queue
+
+from cachify_tasks import pooled
+from shop import behave, stamped
+
+app.conf.task_queues.append(
+    Queue({name!r}, Exchange({exchange!r}), routing_key={name!r}, queue_arguments={arguments!r})
+)
+
+
+@app.task(shared=False, bind=True, name="rejects", acks_late=True)
+@pooled("rejects", max_size=1)
+def rejects(self, gate):
+    with stamped(self, "rejects"):
+        behave(self, "reject", gate)
+
+
+@app.task(shared=False, bind=True, name="publishes", acks_late=True)
+@pooled("publishes", max_size=1)
+def publishes(self, gate):
+    with stamped(self, "publishes"):
+        try:
+            behave(self, "error", gate)
+        except RuntimeError:
+            self.signature_from_request(queue={dead!r}).apply_async()
+            raise
+"""
+
+
+def test_a_parked_task_reaches_the_dead_letters_if_it_publishes_itself(shop):
+    name, dead = f"{shop.queue}.dl", f"{shop.queue}.dead"
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    queue = Queue(name, Exchange(shop.queue), routing_key=name, queue_arguments=arguments)
+    shop.app.amqp.queues.add(queue)
+    app_py = shop.folder / "app.py"
+    tasks = DEAD_TASKS.format(name=name, exchange=shop.queue, arguments=arguments, dead=dead)
+    app_py.write_text(app_py.read_text() + tasks)
+
+    def letters(channel):
+        return [message.headers["id"] for message in iter(lambda: channel.basic_get(dead, no_ack=True), None)]
+
+    with Connection(shop.app.conf.broker_url) as connection:
+        channel: Any = connection.channel()
+        channel.queue_declare(dead, durable=True, auto_delete=False)
+        try:
+            with shop.worker(name=shop.queue[-12:], args=["-Q", name]):
+                found = {}
+                for task in ("rejects", "publishes"):
+                    sent = [shop.sent(shop.app.send_task(task, [f"{task}.go"], queue=name)) for _ in range(3)]
+                    shop.wait_parked(2)
+                    shop.open(f"{task}.go")
+                    for one in sent:
+                        shop.wait_state(one, "FAILURE")
+                    shop.wait_quiet()
+                    started_at_once = shop.ids(task)[0]
+                    wait_until(lambda: channel.queue_declare(dead, passive=True).message_count > 0)
+                    found[task] = [one.id for one in sent], started_at_once, letters(channel)
+        finally:
+            channel.queue_delete(dead)
+            channel.queue_delete(name)
+
+    _, first, dead_letters = found["rejects"]
+    assert dead_letters == [first]  # the parked ones are lost to it
+    ids, _, dead_letters = found["publishes"]
+    assert sorted(dead_letters) == sorted(ids)
