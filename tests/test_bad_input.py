@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from cachify_tasks import CachedFallback, CachifySettingError, Park, cached, init_cachify, pool, pooled
+from cachify_tasks import CachedFallback, CachifySettingError, Park, cached, init_cachify, pool, pooled, testing
+from cachify_tasks.testing.server import EmbeddedServer
 
 LONE = "\ud800"  # half of a surrogate pair: no text in UTF-8 has it
 SURROGATE = r"'.*\\ud800.*'.*lone surrogate"
@@ -95,6 +96,8 @@ def test_a_field_within_a_format_is_refused_when_decorating(make):
         ("raise_on_full", lambda value: pool("p", 1).pooled(raise_on_full=value)),
         ("raise_on_full", lambda value: init_cachify(is_global=False).pooled("p", 1, raise_on_full=value)),
         ("is_global", lambda value: init_cachify(is_global=value)),
+        ("settled", lambda value: testing.check(init_cachify(is_global=False), settled=value)),
+        ("settled", lambda value: testing.assert_sound(init_cachify(is_global=False), settled=value)),
     ],
 )
 def test_a_flag_that_is_no_bool_is_refused_by_name(name, make, flag):
@@ -134,3 +137,9 @@ def test_a_url_with_a_lone_surrogate_is_refused_and_not_shown():
         init_cachify(url=f"redis://:s3cr3t{LONE}@host/0", is_global=False)
 
     assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [1, 0, None, b"folder"])
+def test_an_append_only_that_is_neither_a_flag_nor_a_path_is_refused(value):
+    with pytest.raises(TypeError, match=f"append_only must be True, False or the path of a folder, not {value!r}"):
+        EmbeddedServer(append_only=value)

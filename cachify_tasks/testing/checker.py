@@ -7,6 +7,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from .._checks import flag
 from .._core.keys import Schema
 from .._redis.clients import MEMORY
 from .._runtime.instances import global_runtime
@@ -39,7 +40,7 @@ def check(where: Any = None, *, prefix: str | None = None, settled: bool = False
 
     Raises:
         CachifyStoreError: the store could not be read.
-        TypeError: `where` is something else.
+        TypeError: `where` is something else, or `settled` is no bool.
 
     Example:
         >>> from cachify_tasks import pool, testing
@@ -47,6 +48,7 @@ def check(where: Any = None, *, prefix: str | None = None, settled: bool = False
         ...     testing.check()
         []
     """
+    flag("settled", settled)
     store, keys, ours = _opened(where, prefix)
     if isinstance(store, MemoryStore):
         return _sorted([p for snapshot in from_memory(store) for p in rules.problems(snapshot, settled=settled)])

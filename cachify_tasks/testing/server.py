@@ -66,6 +66,7 @@ class EmbeddedServer:
 
     Raises:
         EmbeddedServerError: No executable was found, or the server did not start.
+        TypeError: `append_only` is something else.
 
     Example:
         >>> from cachify_tasks import init_cachify, pool
@@ -87,6 +88,8 @@ class EmbeddedServer:
         extra_args: Sequence[str] = (),
         start_timeout: float = 10.0,
     ) -> None:
+        if not isinstance(append_only, bool | str | os.PathLike):
+            raise TypeError(f"append_only must be True, False or the path of a folder, not {append_only!r}")
         self._executable = find_executable(executable)
         self._append_only = append_only
         self._fixed_port = port
