@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from .._core.flows import CHECKPOINT, Abandoned, Await, Checkpoint, Effect, Flow, Run, Sleep
 from .._redis.asyncio_connection import Answer
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from .._store.interface import Store
 
 T = TypeVar("T")
-_going_on: Final[set[asyncio.Future[Any]]] = set()  # flows that go on without their callers
+_going_on: Final[set[object]] = set()  # flows that go on without their callers
 
 
 class Carried(BaseException):
@@ -70,19 +72,22 @@ def drive(flow: Flow[T], store: Store) -> T:
     raise carried  # here, so that it keeps its own context
 
 
+Begun: TypeAlias = Callable[[list[asyncio.CancelledError]], Awaitable[object]]  # waits for the answer to a step
+
+
 class _Left(BaseException):
     """The caller was cancelled again before the reply came: the flow goes on without it."""
 
-    def __init__(self, work: asyncio.Future[Any], error: asyncio.CancelledError) -> None:
+    def __init__(self, begun: Begun, error: asyncio.CancelledError) -> None:
         super().__init__()
-        self.work = work
+        self.begun = begun
         self.error = error
 
 
 async def adrive(
     flow: Flow[T],
     store: Store,
-    begun: asyncio.Future[Any] | None = None,
+    begun: Begun | None = None,
     due: list[asyncio.CancelledError] | None = None,
 ) -> T:
     """Do a flow in the running event loop, and return what it returns.
@@ -104,8 +109,8 @@ async def adrive(
         while True:
             try:
                 if begun is not None:
-                    work, begun = begun, None
-                    value = await _finished(work, due)
+                    finished, begun = begun, None
+                    value = await finished(due)
                 elif not isinstance(step, Effect):
                     value = store.execute(step) if store.local else await _finished(store.begin(step), due)
                 elif due:
@@ -124,7 +129,7 @@ async def adrive(
                         case Await(wakeup, seconds):
                             await wakeup.await_notified(seconds)
             except _Left as left:
-                rest = asyncio.ensure_future(adrive(flow, store, left.work, due))
+                rest = asyncio.ensure_future(adrive(flow, store, left.begun, due))
                 _going_on.add(rest)
                 rest.add_done_callback(_going_on.discard)
                 raise left.error from None
@@ -165,7 +170,7 @@ async def _finished(work: asyncio.Future[T], due: list[asyncio.CancelledError]) 
             if work.done():
                 return work.result()
             if len(due) > before + 1:
-                raise _Left(work, error) from None
+                raise _Left(partial(_finished, work), error) from None
 
 
 def _taken(due: list[asyncio.CancelledError]) -> asyncio.CancelledError:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from .._adapters import Admission, place
 from .._core.commands import SlotRequest
@@ -22,8 +22,6 @@ from .verdicts import Fail, StartWith, Verdict
 
 if TYPE_CHECKING:
     from .loop_gate import LoopDelivery
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -92,13 +90,13 @@ def running() -> LoopDelivery | None:
 class Carried:
     """A task's function on its way to a process of a process pool, with what was decided about its run."""
 
-    function: Callable[..., Any]
+    function: Callable[..., object]
     place: tuple[str, str]
     command: SlotRequest | None
     token: int
     verdict: Verdict
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         policy = policy_of(self.function)
         assert policy is not None, "it was found where it comes from"
         runtime = _runtime_at(self.place)
@@ -118,15 +116,17 @@ def _runtime_at(where: tuple[str, str]) -> Runtime:
     return global_runtime()
 
 
-def carried(function: Callable[..., T], args: tuple[Any, ...]) -> tuple[Callable[..., T], tuple[Any, ...]]:
-    """A call for another process, in which nothing is known of this run: what was decided goes along."""
+def carried(args: tuple[object, ...]) -> tuple[object, ...]:
+    """Arguments for another process, in which nothing is known of this run: with its function goes what was decided."""
     run = _run.get()
     if run is None or run.delivery is None:
-        return function, args
+        return args
     slot, verdict = run.delivery.state.slot, run.delivery.verdict
     command, token = (None, 0) if slot is None else (slot.request, slot.token)
-    call = [
-        Carried(part, run.place, command, token, verdict) if policy_of(part) is run.policy else part
-        for part in (function, *args)
-    ]
-    return call[0], tuple(call[1:])
+
+    def with_decision(part: object) -> object:
+        if callable(part) and policy_of(part) is run.policy:
+            return Carried(part, run.place, command, token, verdict)
+        return part
+
+    return tuple(with_decision(part) for part in args)

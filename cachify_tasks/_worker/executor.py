@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .admissions import carried, running
 
@@ -17,10 +17,10 @@ class TrackingExecutor(Executor):
     def __init__(self, inner: Executor) -> None:
         self._inner = inner
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    def submit(self, fn: Callable[..., T], /, *args: object, **kwargs: object) -> Future[T]:
         delivery = running()
         if delivery is not None and isinstance(self._inner, ProcessPoolExecutor):
-            fn, args = carried(fn, args)
+            args = carried(args)
         work = self._inner.submit(fn, *args, **kwargs)
         if delivery is not None:
             delivery.work = work

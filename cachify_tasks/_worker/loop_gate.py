@@ -11,10 +11,9 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeVar, assert_never
+from typing import Final, Generic, Protocol, TypeVar, assert_never
 
 from .._core.policy import Policy
 from .._core.replies import Heir, Reply
@@ -26,7 +25,7 @@ from .endings import Ending
 from .held_slots import slot_of
 from .outage import FIRST
 from .outbox import Entry, Report
-from .port import Delivery, HandOver, M, TaskRequest, next_header
+from .port import Delivery, HandOver, Later, M, Refusal, TaskRequest, next_header
 from .postponed import PostponedMessages
 from .reaper import Reaper
 from .verdicts import (
@@ -50,6 +49,14 @@ logger = logging.getLogger("cachify_tasks")
 ANSWERED_BY: Final = 0.5  # seconds that an ended run waits for the answer to its release: the store may hang
 
 
+class Work(Protocol):
+    """What a thread or process does for a task: a `concurrent.futures.Future`."""
+
+    def done(self) -> bool: ...
+
+    def add_done_callback(self, fn: Callable[..., object], /) -> None: ...
+
+
 class LoopDelivery(Delivery, Protocol):
     """A delivery in an event loop.
 
@@ -63,7 +70,7 @@ class LoopDelivery(Delivery, Protocol):
     verdict: Verdict
     is_copy: bool
     acked: bool
-    work: Future[Any] | None
+    work: Work | None
 
     @property
     def policy(self) -> Policy | None:
@@ -99,7 +106,7 @@ class LoopGate(ABC, Generic[M, D]):
         self._heirs: deque[D] = deque()  # they wait for capacity
         self._ending = 0  # runs that wait for the answer to their release, and make room for an heir then
         self._reports: set[asyncio.Future[Reply]] = set()  # commands that were sent, and are not answered
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._postponed = PostponedMessages(runtime, queue, self.publish)
         self.spawn(self._postponed.send_due_ones())
@@ -169,7 +176,7 @@ class LoopGate(ABC, Generic[M, D]):
     def knows(self, message: M) -> bool: ...
 
     @abstractmethod
-    def can_run(self, message: M, waiting: int) -> Any: ...
+    def can_run(self, message: M, waiting: int) -> Refusal | Later | None: ...
 
     # What the reaper asks
 
@@ -325,7 +332,7 @@ class LoopGate(ABC, Generic[M, D]):
         if len(self._heirs) > self._ending:
             self.on_extra_run(self.spawn(self._run_heirs_when_free()))
 
-    def on_extra_run(self, task: asyncio.Task[Any]) -> None:
+    def on_extra_run(self, task: asyncio.Task[None]) -> None:
         """Heirs run in this task, besides what the framework has started."""
 
     async def _run_heirs_when_free(self) -> None:
@@ -372,13 +379,13 @@ class LoopGate(ABC, Generic[M, D]):
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         self.loop.call_later(seconds, call)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:
+    def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_spawned_end)
         return task
 
-    def _on_spawned_end(self, task: asyncio.Task[Any]) -> None:
+    def _on_spawned_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a step for a parked task failed: %r", error)
@@ -394,7 +401,8 @@ class LoopGate(ABC, Generic[M, D]):
         self._postponed.stop()
         self._heirs.clear()
         self.core.handovers.pass_on(self.core.give_back)
-        for waiting, limit in ((self._tasks, timeout), (self._reports, None)):
-            if waiting:
-                await asyncio.wait(list(waiting), timeout=limit)
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=timeout)
+        if self._reports:
+            await asyncio.wait(list(self._reports))
         self.core.resend()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from taskiq.acks import AckableMessage, AcknowledgeType
 from taskiq.message import TaskiqMessage
@@ -16,6 +15,7 @@ from taskiq.utils import maybe_awaitable
 
 from .._core.policy import Policy
 from .._worker.limits import TaskLimit
+from .._worker.loop_gate import Work
 from .._worker.port import DeliveryState, Stored
 from .._worker.verdicts import AskAgain, Verdict
 from .envelope import Envelope, attempt_of
@@ -60,7 +60,7 @@ class TaskiqDelivery:
         self.attempt, self.header = attempt_of(message, header)
         self.is_copy = self.header.is_copy or isinstance(raw, AckableMessage)  # none says that it was delivered before
         self.acked = not isinstance(raw, AckableMessage)
-        self.work: Future[Any] | None = None
+        self.work: Work | None = None
         if self.header.hint is not None:
             self.state.stored = Stored.of_hint(self.header.hint)
 
@@ -80,7 +80,7 @@ class TaskiqDelivery:
     def label(self) -> str:
         return f"{self.message.task_name} @{HERE}{os.getpid()}"
 
-    def arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    def arguments(self) -> tuple[tuple[object, ...], Mapping[str, object]]:
         """As the function will get them: parsed by its annotations, where the receiver does that."""
         receiver, message, name = self.gate.receiver, self.message, self.message.task_name
         if receiver.validate_params and self.policy is not None and self.policy.key.takes_arguments:
@@ -89,7 +89,7 @@ class TaskiqDelivery:
             parse_params(receiver.task_signatures.get(name), receiver.task_hints.get(name) or {}, message)
         return tuple(message.args), message.kwargs
 
-    def own_arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    def own_arguments(self) -> tuple[tuple[object, ...], Mapping[str, object]]:
         return tuple(self.message.args), self.message.kwargs
 
     @property

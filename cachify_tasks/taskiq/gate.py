@@ -132,7 +132,7 @@ class Gate(LoopGate[Envelope, TaskiqDelivery]):
     async def run_heir(self, delivery: TaskiqDelivery) -> None:
         await self.receiver.callback(delivery.for_taskiq())
 
-    def on_extra_run(self, task: asyncio.Task[Any]) -> None:
+    def on_extra_run(self, task: asyncio.Task[None]) -> None:
         if isinstance(self.broker, InMemoryBroker):  # its `wait_all` waits for them, too
             self.broker._running_tasks.add(task)
             task.add_done_callback(self.broker._running_tasks.discard)
