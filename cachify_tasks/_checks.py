@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 Seconds: TypeAlias = float | timedelta
 TEN_YEARS: Final = 315_360_000  # seconds; beyond it, microseconds since the epoch are no longer exact in Redis
-MOST: Final = 1_000_000_000  # of what the store counts: more than anything holds, and exact in each of its numbers
+MOST: Final = 2**63 - 1  # of what the store counts; some write sys.maxsize, which is that, for "no limit here"
 
 
 def seconds(name: str, value: object, *, least: float = 0.0, exclusive: bool = False, infinite: bool = False) -> float:

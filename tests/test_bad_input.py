@@ -11,27 +11,27 @@ LONE = "\ud800"  # half of a surrogate pair: no text in UTF-8 has it
 SURROGATE = r"'.*\\ud800.*'.*lone surrogate"
 
 
-@pytest.mark.parametrize("size", [1_000_000_001, sys.maxsize, 10**400])
+@pytest.mark.parametrize("size", [sys.maxsize + 1, 10**400])
 @pytest.mark.parametrize("make", [pool, pooled, init_cachify(is_global=False).pool])
 def test_a_max_size_beyond_the_bound_is_refused_and_the_bound_is_named(make, size):
-    message = rf"max_size must be an int from 1 to 1,000,000,000, not {size} \(pool 'p'\)"
+    message = rf"max_size must be an int from 1 to 9,223,372,036,854,775,807, not {size} \(pool 'p'\)"
 
     with pytest.raises(ValueError, match=message):
         make("p", max_size=size)
 
 
 def test_a_number_too_long_to_be_shown_is_refused_by_name_too():
-    with pytest.raises(ValueError, match="max_size must be an int from 1 to 1,000,000,000, not an int of 33220 bits"):
+    with pytest.raises(ValueError, match="max_size .* not an int of 33220 bits"):
         pool("p", max_size=10**10_000)
 
 
 def test_a_queue_length_beyond_the_bound_is_refused():
-    with pytest.raises(ValueError, match="max_parked must be an int from 1 to 1,000,000,000, not 1000000001"):
-        Park(max_parked=1_000_000_001)
+    with pytest.raises(ValueError, match="max_parked .* not 9223372036854775808"):
+        Park(max_parked=sys.maxsize + 1)
 
 
 def test_a_pool_of_the_largest_size_works(cachify):
-    with pool("p", max_size=1_000_000_000), pool("p", max_size=1_000_000_000) as slot:
+    with pool("p", max_size=sys.maxsize), pool("p", max_size=sys.maxsize) as slot:
         assert slot.key == "p"
 
 
