@@ -97,6 +97,11 @@ class Job(PoolFuture[T]):
         self.leave_queue()
         return True
 
+    def cancel_in_queue(self) -> bool:
+        """Cancel the future if no worker has the job: whatever a running call returns is not lost."""
+        scheduler = self.scheduler
+        return scheduler is not None and scheduler.withdraw(self) and super().cancel()
+
     def expire_in(self, seconds: float) -> None:
         """Make it a TimeoutError after that time."""
         timer = self.get_loop().call_later(seconds, self._expire, seconds)

@@ -162,7 +162,7 @@ class AdvancedPool(Maps, Statistics):
 
     def submit_nowait(
         self, f: Callable[..., T], /, *args: object, _priority_: int = 0, _timeout_: Timeout = None, **kwargs: object
-    ) -> asyncio.Future[T]:
+    ) -> Job[T]:
         """`submit` that does not wait.
 
         Raises:

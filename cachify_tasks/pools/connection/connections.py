@@ -3,66 +3,59 @@
 All of it happens in one event loop, between two awaits, so there is no lock. What takes time (the factory, the
 healthchecker, the cleaner) runs in tasks of the pool, never in the caller's: a caller who is cancelled breaks nothing.
 
-A connection counts against `maxsize` from before it is made until it has been cleaned. Whatever frees something ends in
-`serve`, which makes sure that a connection is expected for each acquire that waits, as far as `maxsize` allows.
+A connection counts against `maxsize` from before it is made until it has been cleaned. (One whose function does not
+answer in time, nor to its cancellation, no longer counts; it is cleaned when the function ends.) Whatever frees
+something ends in `serve`, which makes sure that a connection is expected for each acquire that waits, as far as
+`maxsize` allows.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 from ..errors import PoolError, PoolShutDown
 from .options import Options
+from .pool_tasks import PoolTasks, Work, logger
 from .records import NO_ARGUMENTS, Arguments, Counts, Record
-from .user_functions import UserFunctions, accepts, is_async
-from .waiters import Waiters
-
-logger = logging.getLogger("cachify_tasks.pools")
+from .timed_call import Running
+from .waiters import Waiter, Waiters
 
 T = TypeVar("T")
 
 LONGEST: Final = 60.0  # seconds between two attempts to make a connection that nobody waits for
-Work: TypeAlias = asyncio.Task[BaseException | None]  # gives the error that it met
 
 
-class Connections(Generic[T]):
+class Connections(PoolTasks[T]):
     """Everything belongs to the pool's event loop.
 
     Attributes:
         on_limits: called when the limits, or how many connections there are, may have changed.
-        records: all connections by their keys, those that are being cleaned too.
         idle, lent: those that may be lent, and those that are; the same objects for the pool's life.
         retiring: lent, and to be retired when they come back.
         making, checking, cleaning: how often the factory, the healthchecker, the cleaner run now.
-        expected: how many connections the acquires that wait can count on: being made, or being checked.
         planned: arguments for the connections that `minsize` asks for.
     """
 
     def __init__(self, options: Options, minsize: int, maxsize: int, *, lifo: bool) -> None:
-        self.options = options
+        super().__init__(options)
         self.minsize = minsize
         self.maxsize = maxsize
         self.now = monotonic
-        self.loop: asyncio.AbstractEventLoop | None = None
         self.is_open = False
         self.starting = False
-        self.functions = UserFunctions()
-        self.records: dict[int, Record[T]] = {}
         self.idle: deque[Record[T]] = deque()
         self.take: Callable[[], Record[T]] = self.idle.pop if lifo else self.idle.popleft
         self.lent: dict[int, Record[T]] = {}
         self.retiring: dict[int, Record[T]] = {}
         self.waiters: Waiters[T] = Waiters()
         self.planned: deque[Arguments] = deque()
-        self.tasks: set[Work] = set()
         self.making = self.checking = self.cleaning = 0
-        self.expected = 0
         self.counts = Counts()
         self.on_limits: Callable[[], None] = lambda: None
         self._being_served: set[asyncio.Future[Record[T]]] = set()  # a connection is being made with their arguments
@@ -95,56 +88,52 @@ class Connections(Generic[T]):
             self._serving = False
 
     def _start_one(self) -> bool:
-        if self.waiters.live > self.expected:
-            if self.idle and self.options.healthchecker is not None:
-                self.check(self.take())
+        # While one lies idle, nobody waits until another one has been made, or has been checked after its use.
+        if self.idle and self.waiters.live > len(self.previewed) and self.options.healthchecker is not None:
+            record = self.take()
+            self.previewed.add(record)
+            self.check(record)
+            return True
+        if self.waiters.live > len(self.expected) and self.total < self.maxsize:
+            entry = self._first_unserved()
+            if entry is not None:
+                self.make(entry[1], entry[0])
                 return True
-            if self.total < self.maxsize:
-                entry = self._first_unserved()
-                if entry is not None:
-                    self.make(entry[1], entry[0])
-                    return True
         if self.total < self.minsize and self._backoff is None and not self.starting:
             self.make(self.planned.popleft() if self.planned else NO_ARGUMENTS)
             return True
         return False
 
-    def _first_unserved(self) -> tuple[asyncio.Future[Record[T]], Arguments] | None:
+    def _first_unserved(self) -> Waiter[T] | None:
         """The first that waits and for which no connection is being made."""
         for entry in self.waiters.queue:
             if not entry[0].done() and entry[0] not in self._being_served:
                 return entry
         return None
 
-    def _spawn(self, work: Coroutine[object, object, BaseException | None]) -> Work:
-        assert self.loop is not None
-        task = self.loop.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
-
     def make(self, arguments: Arguments, waiter: asyncio.Future[Record[T]] | None = None) -> Work:
         """Make a connection. Its errors are the waiter's; without one the pool tries again later."""
         self.making += 1
-        self.expected += 1
         if waiter is not None:
             self._being_served.add(waiter)
-        return self._spawn(self._run_factory(arguments, waiter))
+        expected = object()
+        self.expected.add(expected)
+        return self.spawn(self._run_factory(arguments, waiter, expected))
 
     async def _run_factory(
-        self, arguments: Arguments, waiter: asyncio.Future[Record[T]] | None
+        self, arguments: Arguments, waiter: asyncio.Future[Record[T]] | None, expected: object
     ) -> BaseException | None:
         record: Record[T] | None = None
         failure: BaseException = PoolError("the factory was cancelled")
         try:
-            conn = await self.functions.call(self.options.factory, *arguments.args, **arguments.kwargs)
-            record = self._register(conn, arguments)
+            call = partial(self.functions.call, self.options.factory, *arguments.args, **arguments.kwargs)
+            record = self._register(await self.call_factory(call, expected), arguments)
         except asyncio.CancelledError as error:  # must not reach a waiter that nobody has cancelled
             failure.__cause__ = error
         except BaseException as error:  # noqa: BLE001  # it is the waiter's
             failure = error
         self.making -= 1
-        self.expected -= 1
+        self.unexpect(expected)
         if waiter is not None:
             self._being_served.discard(waiter)
         if record is not None:
@@ -212,7 +201,7 @@ class Connections(Generic[T]):
     def hand_over(self, record: Record[T]) -> None:
         queue = self.waiters.queue
         while queue:
-            waiter, _ = queue.popleft()
+            waiter, _, _ = queue.popleft()
             if waiter.done():
                 self.waiters.on_passed_over()
                 continue
@@ -244,32 +233,35 @@ class Connections(Generic[T]):
 
     def check(self, record: Record[T], last: Arguments = NO_ARGUMENTS) -> Work:
         self.checking += 1
-        self.expected += 1
-        return self._spawn(self._run_healthchecker(record, last))
+        self.expected.add(record)
+        return self.spawn(self._run_healthchecker(record, last))
 
     async def _run_healthchecker(self, record: Record[T], last: Arguments) -> None:
-        checker, healthy = self.options.healthchecker, False
+        healthy, overrun = False, False
+
+        def on_overrun(running: Running) -> None:
+            nonlocal overrun
+            overrun = True
+            running.add_done_callback(lambda _: self.clean_later(record.conn))  # until then the check uses it
+
         try:
-            check = self._is_healthy if checker is None or not is_async(checker) else checker
-            healthy = bool(await self.functions.call(check, record.conn))
+            healthy = await self.call_healthchecker(record, on_overrun)
         except asyncio.CancelledError:
             pass
         except BaseException as error:  # noqa: BLE001  # nobody waits for it
             logger.warning("the healthchecker failed, its connection is given up: %r", error)
         self.checking -= 1
-        self.expected -= 1
+        self.unexpect(record)
         record.checked_at = self.now()
         if not healthy:
             record.usable = False
             self.counts.sick += 1
-        await self._settle(record, last)
+        if overrun:
+            self._forget(record, last)
+        else:
+            await self._settle(record, last)
         self.serve()
         self.notify_change()
-
-    def _is_healthy(self, conn: T, /) -> object:
-        """What the healthchecker says, or will say; True without one."""
-        checker = self.options.healthchecker
-        return True if checker is None else checker(conn)
 
     # Retiring
 
@@ -280,7 +272,7 @@ class Connections(Generic[T]):
             self._forget(record, last)
             return None
         self.cleaning += 1
-        return self._spawn(self._run_cleaner(record, last))
+        return self.spawn(self._run_cleaner(record, last))
 
     def retire_on_return(self, record: Record[T]) -> Work | None:
         """It is not lent again: retired now if it is idle, else when it comes back."""
@@ -293,17 +285,7 @@ class Connections(Generic[T]):
         return None
 
     async def _run_cleaner(self, record: Record[T], last: Arguments) -> None:
-        try:
-            if self.options.cleaner is not None:
-                args = (record.conn, *last.args)
-                if last is not NO_ARGUMENTS and accepts(self.options.cleaner, args, last.kwargs):
-                    await self.functions.call(self.options.cleaner, *args, **last.kwargs)
-                else:
-                    await self.functions.call(self.options.cleaner, record.conn)
-        except asyncio.CancelledError:
-            pass
-        except BaseException as error:  # noqa: BLE001  # nobody waits for it
-            logger.warning("the cleaner failed: %r", error)
+        await self.clean(record.conn, last)
         self.cleaning -= 1
         self._forget(record, last)
 
@@ -313,7 +295,9 @@ class Connections(Generic[T]):
         self.counts.retired += 1
         self.counts.lends += record.lends
         if self.is_open and self.total < self.maxsize:
-            entry = self._first_unserved() if last is not NO_ARGUMENTS and self.waiters.live > self.expected else None
+            entry = (
+                self._first_unserved() if last is not NO_ARGUMENTS and self.waiters.live > len(self.expected) else None
+            )
             if entry is not None:
                 self.make(last, entry[0])
             elif self.total < self.minsize:

@@ -15,6 +15,7 @@ is found by a system call, which would be a third of the whole: the thread in wh
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 from _thread import get_ident
@@ -28,6 +29,7 @@ from .connections import Connections, shut_down_error
 from .errors import NotLent, PoolTimeout
 from .maintenance import Maintenance
 from .options import limit
+from .patience import Patience
 from .records import NO_ARGUMENTS, Arguments, Record
 
 T = TypeVar("T")
@@ -93,6 +95,7 @@ class Lender(Generic[T]):
         self._lent = connections.lent
         self._queue = connections.waiters.queue
         self._hand_over = connections.hand_over
+        self._patience = Patience(connections.waiters, self._on_timeout, self._on_stall)
         connections.on_limits = self._tune_fast_path
         _lenders.add(self)
 
@@ -106,7 +109,7 @@ class Lender(Generic[T]):
                     record.lends += 1
                     self._lent[record.key] = record
                     return record.conn
-                future = self._queue_up(a, k, self._options.timeout)
+                future = self._queue_up(a, k)
                 try:
                     return (await future).conn
                 except BaseException:
@@ -135,7 +138,7 @@ class Lender(Generic[T]):
                     record.lends += 1
                     self._lent[record.key] = record
                     return record.conn
-                future = self._queue_up(a, k, self._options.timeout)
+                future = self._queue_up(a, k)
                 try:
                     return (await future).conn
                 except BaseException:
@@ -162,16 +165,18 @@ class Lender(Generic[T]):
 
     async def _acquire(self, a: tuple[object, ...], k: dict[str, object]) -> T:
         """Where the fast path is closed, or an option is given."""
-        timeout = self._options.timeout
-        if "_timeout_" in k:
-            timeout = limit("_timeout_", k.pop("_timeout_"))
+        has_timeout = "_timeout_" in k
+        timeout = limit("_timeout_", k.pop("_timeout_")) if has_timeout else None
         self._check_usable(get_running_loop())
         if self._idle and self._options.healthchecker is None:  # then no acquire waits
             record = self._take()
             record.lends += 1
             self._lent[record.key] = record
         else:
-            future = self._queue_up(a, k, timeout)
+            future = self._queue_up(a, k, math.inf if has_timeout else None)
+            if timeout is not None:
+                timer = asyncio.get_running_loop().call_later(timeout, self._on_timeout, future, timeout)
+                future.add_done_callback(lambda _: timer.cancel())
             try:
                 record = await future
             except BaseException:
@@ -182,20 +187,26 @@ class Lender(Generic[T]):
         return record.conn
 
     def _queue_up(
-        self, a: tuple[object, ...], k: dict[str, object], timeout: float | None
+        self, a: tuple[object, ...], k: dict[str, object], ends: float | None = None
     ) -> asyncio.Future[Record[T]]:
-        """Wait in the queue. Most of a full pool's acquires come here, so it does little."""
+        """Wait in the queue. Most of a full pool's acquires come here, so it does little.
+
+        Args:
+            ends: when the wait ends on the loop's clock; None: the pool's `timeout` says it.
+        """
         connections = self._connections
         if self._options.max_waiting is not None:
             self._refuse_if_crowded(self._options.max_waiting)
         loop = connections.loop
         assert loop is not None
         future: asyncio.Future[Record[T]] = loop.create_future()
-        self._queue.append((future, Arguments(a, k) if a or k else NO_ARGUMENTS))
+        if ends is None:
+            timeout = self._options.timeout
+            ends = math.inf if timeout is None else loop.time() + timeout
+        self._queue.append((future, Arguments(a, k) if a or k else NO_ARGUMENTS, ends))
         connections.counts.waits += 1
-        if timeout is not None:
-            timer = loop.call_later(timeout, self._on_timeout, future, timeout)
-            future.add_done_callback(lambda _: timer.cancel())
+        if ends <= self._patience.at:
+            self._patience.watch(loop)
         if self._idle or connections.total < connections.maxsize:
             connections.serve()
         return future
@@ -212,18 +223,22 @@ class Lender(Generic[T]):
                 self._connections.retiring.pop(record.key, None)
             self._connections.offer(record)
 
-    def _on_timeout(self, future: asyncio.Future[Record[T]], timeout: float) -> None:
+    def _on_timeout(self, future: asyncio.Future[Record[T]], timeout: float | None = None) -> None:
+        timeout = self._options.timeout if timeout is None else timeout
         if not future.done():
             future.set_exception(PoolTimeout(f"no connection within {timeout:g} s: {self._describe()}"))
             self._connections.waiters.on_done()
             self._connections.counts.timeouts += 1
+
+    def _on_stall(self) -> None:
+        """Nobody was served for long: nobody gives back, or the factory does not answer."""
 
     def _refuse_if_crowded(self, most: int) -> None:
         """Raise if this acquire would have to wait for others' connections and too many do."""
         connections = self._connections
         if self._idle or connections.total < connections.maxsize:
             return
-        if connections.waiters.live - connections.expected >= most:
+        if connections.waiters.live - len(connections.expected) >= most:
             connections.counts.refused += 1
             raise PoolFull(f"max_waiting is {most}: {self._describe()}")
 

@@ -8,8 +8,10 @@ import traceback
 from types import FrameType
 from typing import Final, Generic, TypeVar
 
-from .connections import Connections, logger
+from .connections import Connections
+from .pool_tasks import logger
 from .records import Loan, Record
+from .timed_call import SLOW_S
 
 T = TypeVar("T")
 
@@ -46,7 +48,7 @@ class Maintenance(Generic[T]):
         for record in [record for record in connections.idle if self._is_due(record)]:
             if record in connections.idle and connections.is_open:  # nobody has taken it in the meantime
                 connections.idle.remove(record)
-                await asyncio.wait([connections.check(record)])
+                await asyncio.wait([connections.check(record)], timeout=SLOW_S)  # one that is slow holds up no other
         connections.serve()
 
     def _shrink(self, now: float) -> None:

@@ -14,6 +14,7 @@ class MoreOptions(TypedDict, total=False):
     """What a pool takes by name alone."""
 
     timeout: Seconds | None
+    call_timeout: Seconds | None
     max_waiting: int | None
     max_idle: Seconds | None
     jitter: float
@@ -33,6 +34,7 @@ class Options:
     healthchecker: Callable[..., object] | None
     cleaner: Callable[..., object] | None
     timeout: float | None
+    call_timeout: float | None
     max_waiting: int | None
     max_idle: float | None
     jitter: float
@@ -48,7 +50,7 @@ def limit(name: str, value: object) -> float | None:
 
 
 def pause(name: str, value: object) -> float | None:
-    """Seconds between two things: more than 0; None: it does not happen."""
+    """Seconds until something is done: more than 0; None: it is never done."""
     return None if value is None else seconds(name, value, exclusive=True)
 
 

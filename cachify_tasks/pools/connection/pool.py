@@ -7,22 +7,25 @@ from asyncio import get_running_loop
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
 from ..._checks import Seconds, count, function, seconds
 from ..errors import PoolError
-from .connections import Connections, logger, shut_down_error
+from .connections import Connections, shut_down_error
 from .errors import PoolTimeout
 from .lending import CLOSED, Lender
 from .options import MoreOptions, Options, checked_executor, fraction, limit, pause, sizes
-from .records import ConnectionPoolStats, Given, Loan, first_arguments
+from .pool_tasks import logger
+from .records import Given, first_arguments
+from .statistics import Statistics
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class ConnectionPool(Lender[T], Generic[T, P]):
+class ConnectionPool(Lender[T], Statistics[T], Generic[T, P]):
     """Connections that coroutines of one event loop take turns in. Used with `async with`.
 
     Functions that are no coroutine functions run in threads, or in the executor of `start`.
@@ -36,6 +39,9 @@ class ConnectionPool(Lender[T], Generic[T, P]):
             is lent and when one comes back. False, or an error: the connection is given up.
         cleaner: takes a connection that the pool gives up, to close it. An error of it is logged.
         timeout: seconds that an acquire waits at most; None: for ever.
+        call_timeout: seconds that one call of the factory, the healthchecker or the cleaner may take; None: any time.
+            Then the call is cancelled and its place is free. Where it goes on all the same, as a thread does, its
+            connection is cleaned when it ends.
         max_waiting: an acquire raises when so many wait for others' connections; None: no limit.
         max_idle: seconds without use after which connections beyond `minsize` are given up; None: never.
         jitter: the part of `maxlife`, 0 to 1, by which lives differ at most, so that they do not end together.
@@ -96,7 +102,8 @@ class ConnectionPool(Lender[T], Generic[T, P]):
         healthchecker: Callable[[Any], Any] | None = None,
         cleaner: Callable[..., Any] | None = None,
         *,
-        timeout: Seconds | None = None,
+        timeout: Seconds | None = 30.0,
+        call_timeout: Seconds | None = 30.0,
         max_waiting: int | None = None,
         max_idle: Seconds | None = 600.0,
         jitter: float = 0.05,
@@ -113,6 +120,7 @@ class ConnectionPool(Lender[T], Generic[T, P]):
             healthchecker=None if healthchecker is None else function("healthchecker", healthchecker),
             cleaner=None if cleaner is None else function("cleaner", cleaner),
             timeout=limit("timeout", timeout),
+            call_timeout=pause("call_timeout", call_timeout),
             max_waiting=None if max_waiting is None else count("max_waiting", max_waiting, least=0),
             max_idle=pause("max_idle", max_idle),
             jitter=fraction("jitter", jitter),
@@ -204,6 +212,7 @@ class ConnectionPool(Lender[T], Generic[T, P]):
             if self._maintaining is not None:
                 self._maintaining.cancel()
             connections.close()
+            self._patience.stop()
         try:
             await self._wait_for_tasks(patience)
         finally:
@@ -211,7 +220,7 @@ class ConnectionPool(Lender[T], Generic[T, P]):
 
     async def _wait_for_tasks(self, patience: float | None) -> None:
         """Wait for the pool's own tasks, which may start others."""
-        loop, mine = get_running_loop(), asyncio.current_task()
+        loop, mine = get_running_loop(), self._connections.current()
         until = None if patience is None else loop.time() + patience
         while running := {
             task
@@ -244,13 +253,13 @@ class ConnectionPool(Lender[T], Generic[T, P]):
             _executor_: where a factory runs that is no coroutine function. Not given: as `start` was told.
 
         Raises:
+            PoolTimeout: the factory has not answered within `call_timeout`; what it makes later is cleaned.
             Exception: what the factory raised.
         """
+        call = self._connections.functions.call
         if "_executor_" in k:
-            chosen = checked_executor("_executor_", k.pop("_executor_"))
-            made: T = await self._connections.functions.call_in(chosen, self._options.factory, *a, **k)
-        else:
-            made = await self._connections.functions.call(self._options.factory, *a, **k)
+            call = partial(self._connections.functions.call_in, checked_executor("_executor_", k.pop("_executor_")))
+        made: T = await self._connections.call_factory(partial(call, self._options.factory, *a, **k))
         return made
 
     async def resize(self, minsize: int | None = None, maxsize: int | None = None) -> None:
@@ -332,68 +341,6 @@ class ConnectionPool(Lender[T], Generic[T, P]):
             if not deadline.expired():
                 raise
             raise PoolTimeout(f"after {patience:g} s: {describe()}") from None
-
-    def stats(self) -> ConnectionPoolStats:
-        """What it has, what it does and what it has done, at this moment."""
-        connections, counts = self._connections, self._connections.counts
-        return ConnectionPoolStats(
-            minsize=connections.minsize,
-            maxsize=connections.maxsize,
-            currsize=self.currsize,
-            available=self.available,
-            in_use=self.in_use,
-            making=connections.making,
-            checking=connections.checking,
-            cleaning=connections.cleaning,
-            waiting=connections.waiters.live,
-            lends=counts.lends + sum(record.lends for record in connections.records.values()),
-            waits=counts.waits,
-            timeouts=counts.timeouts,
-            refused=counts.refused,
-            made=counts.made,
-            failed=counts.failed,
-            sick=counts.sick,
-            retired=counts.retired,
-        )
-
-    @property
-    def available(self) -> int:
-        """How many connections lie idle."""
-        return len(self._idle)
-
-    @property
-    def in_use(self) -> int:
-        """How many connections are lent."""
-        return self._connections.in_use
-
-    @property
-    def currsize(self) -> int:
-        """How many connections the pool has: idle, lent, being checked; not those being made or cleaned."""
-        return len(self._connections.records) - self._connections.cleaning
-
-    @property
-    def cursize(self) -> int:
-        """The same as `currsize`."""
-        return self.currsize
-
-    @property
-    def maxlife(self) -> float:
-        """Seconds that a connection lives at most."""
-        return self._options.maxlife
-
-    @property
-    def maxsize(self) -> int:
-        """The most connections at once."""
-        return self._connections.maxsize
-
-    @property
-    def minsize(self) -> int:
-        """The least connections that are kept."""
-        return self._connections.minsize
-
-    def leaks(self) -> list[Loan[T]]:
-        """Connections that have been lent for longer than `leak_after`, the longest first; none without that option."""
-        return self._maintenance.leaks()
 
     def __repr__(self) -> str:
         state = "open" if self._connections.is_open else "stopped" if self._ever_started else "not started"

@@ -12,20 +12,35 @@ from contextvars import copy_context
 from typing import Any, TypeAlias
 
 from ..advanced import AdvancedPool
+from ..advanced.jobs import Job
+from ..errors import PoolError
 
 Outcome: TypeAlias = tuple[object, BaseException | None]
 
 
 class _Threads(AdvancedPool):
     _warns = False  # the user's pool is another one
+    _most = 0
+    _abandoned = 0
+
+    def count_abandoned(self, change: int) -> None:
+        """Make up for threads that run what nobody waits for: at most as many again."""
+        self._most = self._most or self._scheduler.limits.most
+        self._abandoned += change
+        with suppress(PoolError):  # the pool is being stopped
+            self._scheduler.resize(self._limits(0, self._most + min(self._abandoned, self._most)))
 
 
 class UserFunctions:
     """Awaits coroutine functions, and runs others in threads: those of the executor that was given, else those of an
     `AdvancedPool`, which comes with the first such call and goes with the pool.
+
+    Args:
+        must_run: a function that is called even if the call was cancelled before a thread was free for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, must_run: Callable[..., Any] | None = None) -> None:
+        self._must_run = must_run
         self._executor: Executor | None = None
         self._threads: _Threads | None = None
         self._most = 0
@@ -52,20 +67,33 @@ class UserFunctions:
             return await function(*args, **kwargs)
         work = functools.partial(_outcome, functools.partial(copy_context().run, function, *args, **kwargs))
         if executor is None and self._open:
-            answer, error = await self._in_threads(work)
+            answer, error = await self._in_threads(work, must_run=function is self._must_run)
         else:
-            answer, error = await _waited_for(asyncio.get_running_loop().run_in_executor(executor, work))
+            answer, error = await _waited_for(
+                asyncio.get_running_loop().run_in_executor(executor, work), on_cancel=lambda: None
+            )
         if error is not None:
             raise error
         return await answer if inspect.isawaitable(answer) else answer
 
-    async def _in_threads(self, work: Callable[[], Outcome]) -> Outcome:
+    async def _in_threads(self, work: Callable[[], Outcome], *, must_run: bool) -> Outcome:
         if self._threads is None:
             self._threads = await _Threads(self._most, 0, name="ConnectionPool").__aenter__()
         threads = self._threads
+        job: Job[Outcome] = threads.submit_nowait(work)
+        abandoned = False
+
+        def on_cancel() -> None:
+            nonlocal abandoned
+            if not abandoned and (must_run or not job.cancel_in_queue()):
+                abandoned = True
+                threads.count_abandoned(+1)
+
         try:
-            return await _waited_for(threads.submit_nowait(work))
+            return await _waited_for(job, on_cancel)
         finally:
+            if abandoned:
+                threads.count_abandoned(-1)
             if not self._open or threads is not self._threads:  # the pool was stopped, and perhaps started again
                 with suppress(asyncio.CancelledError):  # the outcome is there: it must not be lost
                     await _end(threads)
@@ -77,11 +105,13 @@ async def _end(threads: _Threads) -> None:
         await threads.shutdown()
 
 
-async def _waited_for(running: asyncio.Future[Outcome]) -> Outcome:
+async def _waited_for(running: asyncio.Future[Outcome], on_cancel: Callable[[], None]) -> Outcome:
+    """What runs in a thread cannot be cancelled: it is waited for."""
     while not running.done():
         try:
             await asyncio.shield(running)
         except asyncio.CancelledError:
+            on_cancel()
             if running.cancelled():
                 raise
     return running.result()

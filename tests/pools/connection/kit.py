@@ -102,7 +102,7 @@ async def full(pool: ConnectionPool[Any, Any]) -> Any:
             await pool.release(conn)
 
 
-async def turns(number: int = 5) -> None:
+async def turns(number: int = 12) -> None:
     """Let the event loop go round."""
     for _ in range(number):
         await asyncio.sleep(0)

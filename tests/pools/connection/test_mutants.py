@@ -32,7 +32,7 @@ MUTANTS = [
     ),
     Mutant(
         "the line is served from its front",
-        "connections", "waiter, _ = queue.popleft()", "waiter, _ = queue.pop()",
+        "connections", "waiter, _, _ = queue.popleft()", "waiter, _, _ = queue.pop()",
         "test_five_in_line_are_served_in_their_order",
     ),
     Mutant(
@@ -62,7 +62,7 @@ MUTANTS = [
     ),
     Mutant(
         "a failed making is not waited for any more",
-        "connections", "        self.expected -= 1\n        if waiter is not None:", "        if waiter is not None:",
+        "connections", "        self.unexpect(expected)\n", "",
         "test_who_waits_behind_a_failed_factory_has_an_attempt_of_its_own",
     ),
     Mutant(
@@ -112,7 +112,7 @@ MUTANTS = [
     ),
     Mutant(
         "the limit is a limit",
-        "connections", "if self.total < self.maxsize:\n                entry", "if True:\n                entry",
+        "connections", "len(self.expected) and self.total < self.maxsize:", "len(self.expected):",
         "test_a_place_is_reserved_before_a_connection_is_made",
     ),
     Mutant(
@@ -181,6 +181,7 @@ def test_a_broken_rule_fails_a_test(mutant, tmp_path, monkeypatch):
     run(killer, 10)
     with mutated(connection, mutant, tmp_path) as broken:
         monkeypatch.setattr(kit, "ConnectionPool", broken.ConnectionPool)
+        monkeypatch.setattr(broken.timed_call, "SLOW_S", 60)
 
         with pytest.raises((Exception, pytest.fail.Exception)):  # however it fails
             run(killer, 0.5)

@@ -131,7 +131,7 @@ async def test_a_storm_loses_no_wake_up_lends_nothing_twice_and_leaks_nothing(ch
     assert storm.most <= 5
     assert not [wire for wire in storm.made if wire.open]
     left = pool._connections
-    assert (pool.currsize, left.expected, left.making, left.cleaning, left.checking, left.waiters.live) == (0,) * 6
+    assert (pool.currsize, len(left.expected), left.making, left.cleaning, left.checking, left.waiters.live) == (0,) * 6
     assert not left.tasks
 
 
