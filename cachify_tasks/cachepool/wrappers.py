@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -19,7 +20,7 @@ Decider = Callable[[object, object, object], object]
 
 
 class BaseWrapper(Generic[T]):
-    """Knows the elements that each thread or task has in the block; any number of them may be in it at once."""
+    """Knows the elements that each thread, greenlet or task has in the block; any number may be in it at once."""
 
     def __init__(self, pool: Any, reuse_decider: Decider | None) -> None:
         self._decider = None if reuse_decider is None else function("reuse_decider", reuse_decider)
@@ -91,20 +92,32 @@ class CacheWrapper(BaseWrapper[T]):
             raise TypeError(f"pool must be a CachePool, not {pool!r}")
         super().__init__(pool, reuse_decider)
 
+    def _user(self) -> object:
+        user = current_user()
+        return user if user in self._inside else get_ident()  # it has entered before the greenlets were loaded
+
     @property
     def element(self) -> T | None:
-        """The element that this thread has in the block; None outside of it."""
-        return self._innermost(get_ident())
+        """The element that this thread or greenlet has in the block; None outside of it."""
+        return self._innermost(self._user())
 
     def __enter__(self) -> T:
-        return self._enter(get_ident(), self._pool.get())
+        return self._enter(current_user(), self._pool.get())
 
     def __exit__(self, *error: Any) -> None:
-        element = self._leave(get_ident())
+        element = self._leave(self._user())
         if error[0] is None:
             self._pool.put(element)
         else:
             run(self._return_after(error, element))
+
+
+def current_user() -> object:
+    """The greenlet that runs this, or the thread if there are no greenlets."""
+    # Found at each call, by its name: gevent may be loaded after this module, with threads left as they are, and is not
+    # ours to import. Where a thread has no other greenlets, its only one stands for it.
+    greenlets = sys.modules.get("greenlet")
+    return get_ident() if greenlets is None else getattr(greenlets, "getcurrent", get_ident)()
 
 
 @overload
