@@ -24,13 +24,15 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, Final, Generic, TypeVar
 from weakref import WeakSet
 
+from ..._log_throttle import LogThrottle
 from ..errors import PoolError, PoolFull
+from . import patience
 from .connections import Connections, shut_down_error
 from .errors import NotLent, PoolTimeout
 from .maintenance import Maintenance
 from .options import limit
-from .patience import Patience
 from .records import NO_ARGUMENTS, Arguments, Record
+from .user_functions import name_of
 
 T = TypeVar("T")
 
@@ -95,7 +97,9 @@ class Lender(Generic[T]):
         self._lent = connections.lent
         self._queue = connections.waiters.queue
         self._hand_over = connections.hand_over
-        self._patience = Patience(connections.waiters, self._on_timeout, self._on_stall)
+        self._log = LogThrottle()
+        self._title = f"ConnectionPool of {name_of(self._options.factory)}"
+        self._patience = patience.Patience(connections.waiters, self._on_timeout, self._on_stall)
         connections.on_limits = self._tune_fast_path
         _lenders.add(self)
 
@@ -231,7 +235,19 @@ class Lender(Generic[T]):
             self._connections.counts.timeouts += 1
 
     def _on_stall(self) -> None:
-        """Nobody was served for long: nobody gives back, or the factory does not answer."""
+        """No acquire was served for long: nobody gives back, or a function of the user does not answer."""
+        connections = self._connections
+        self._log.throttled(
+            "stalled",
+            "%s: no connection has come back for %g s: %s; %d are being made, %d checked, %d cleaned. %s",
+            self._title,
+            patience.STALLED_S,
+            self._describe(),
+            connections.making,
+            connections.checking,
+            connections.cleaning,
+            "leaks() shows who has them" if self._options.leak_after else "leak_after=60 would log who has them",
+        )
 
     def _refuse_if_crowded(self, most: int) -> None:
         """Raise if this acquire would have to wait for others' connections and too many do."""

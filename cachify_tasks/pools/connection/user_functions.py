@@ -117,11 +117,22 @@ async def _waited_for(running: asyncio.Future[Outcome], on_cancel: Callable[[], 
     return running.result()
 
 
+def name_of(function: Callable[..., object]) -> str:
+    """How a log line names it."""
+    function = _without_partial(function)
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
 def is_async(function: Callable[..., object]) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = _without_partial(function)
     called = inspect.getattr_static(type(function), "__call__", None)  # of an object that can be called
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def _without_partial(function: Callable[..., object]) -> Callable[..., object]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
 
 def _outcome(function: Callable[[], object]) -> Outcome:
