@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ..errors import PoolShutDown
 from .jobs import NO_CONTEXT, Abandoned, forgotten, outcome
+from .stalls import waiting_for
 
 if TYPE_CHECKING:
     from .completions import Completions
@@ -46,6 +47,24 @@ class ExecutorJob(futures.Future[T]):
                 self.set_result(value)
             else:
                 self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> T:
+        """What the call returns.
+
+        Raises:
+            PoolError: a call of the same pool waits for it, and no worker is left that could run it.
+        """
+        if timeout is not None or self.scheduler is None:
+            return super().result(timeout)
+        with waiting_for(self, self._home):
+            return super().result()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the call raises. Raises itself what `result` raises instead of waiting."""
+        if timeout is not None or self.scheduler is None:
+            return super().exception(timeout)
+        with waiting_for(self, self._home):
+            return super().exception()
 
     def cancel(self) -> bool:
         if not super().cancel():

@@ -46,6 +46,7 @@ class Scheduler:
         idle: workers that wait for a job; the last one is woken first. While there is one, no call is queued.
         line: callers that wait for a free slot in the queue, in order, each with the job and its priority. A caller
             without a job only wants to know that a slot is free.
+        waits: workers whose call waits for another job of this pool, and that job.
         completions: set when the event loop is known, before there is a worker.
     """
 
@@ -66,6 +67,7 @@ class Scheduler:
         self.failed = 0
         self.cancelled = 0
         self.started = 0
+        self.waits: dict[Worker, Entry] = {}
         self.lock = threading.Lock()
 
     def offer(self, job: Entry, priority: int, waiter: PoolFuture[None] | None = None) -> bool:

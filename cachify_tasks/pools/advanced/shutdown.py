@@ -13,6 +13,7 @@ from ..errors import PoolError, PoolShutDown
 from .completions import Completions
 from .jobs import Abandoned
 from .scheduler import ClosedReason, Scheduler
+from .stalls import StallWatch
 
 JOIN_S = 1.0  # for threads that have nothing more to do
 SHUT_DOWN = ClosedReason(PoolShutDown, "the pool is shutting down or has been shut down")
@@ -27,6 +28,7 @@ class Shutdown:
         self.scheduler = scheduler
         self.loop = loop
         self.completions = scheduler.completions = Completions(loop, self.on_loop_closed)
+        self.watch = StallWatch(scheduler, loop)
         _schedulers.add(scheduler)
 
     def is_over(self) -> bool:
@@ -47,6 +49,7 @@ class Shutdown:
             _join(threads, JOIN_S)
         else:
             self.cancel_all()
+        self.watch.stop()
 
     def cancel_all(self) -> None:
         """Stop waiting. A running call cannot be stopped: its result is dropped, and its thread ends after it."""
@@ -105,6 +108,7 @@ def _reset_after_fork() -> None:
         scheduler.idle = []
         scheduler.queue.clear()
         scheduler.line.clear()
+        scheduler.waits.clear()
 
 
 os.register_at_fork(after_in_child=_reset_after_fork)

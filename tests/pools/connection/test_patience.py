@@ -19,7 +19,7 @@ class Clock:
 
     def __init__(self):
         self.now = 0.0
-        self.at = None
+        self.at: float | None = None
 
     def time(self):
         return self.now
@@ -33,6 +33,7 @@ class Clock:
 
     def go(self):
         """Move on to the timer."""
+        assert self.at is not None
         self.now, self.at = self.at, None
         self.fire()
 
