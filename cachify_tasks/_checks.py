@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Final, TypeAlias
 
@@ -119,6 +119,19 @@ def has_lone_surrogate(value: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def arguments(name: str, value: object) -> tuple[object, ...]:
+    """Positional arguments for a function, given as a list or another iterable; None: no arguments.
+
+    Raises:
+        TypeError: it is no iterable, or a string, whose characters would become the arguments.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, str | bytes | bytearray) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a list or None, not {value!r}")
+    return tuple(value)
 
 
 def function(name: str, value: object) -> Callable[..., object]:

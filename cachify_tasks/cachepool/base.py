@@ -9,7 +9,7 @@ from itertools import islice
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from .._checks import Seconds, flag, function, integer, seconds
+from .._checks import Seconds, arguments, flag, function, integer, seconds
 from .errors import CachePoolError, CachePoolGeneratorError
 from .records import Record, Records
 from .stat import Stat
@@ -42,12 +42,9 @@ class BasePool(Generic[T]):
             error.add_note(f"generator must be a function or a class that makes an element, not {generator!r}")
             raise error
         self._generator: Callable[..., Any] = generator
+        self._args = arguments("generator_args", generator_args)
         try:
-            self._args = tuple(generator_args or ())
-        except TypeError:
-            raise TypeError(f"generator_args must be a list or None, not {generator_args!r}") from None
-        try:
-            self._argkw = dict(generator_argkw or {})
+            self._argkw = dict(() if generator_argkw is None else generator_argkw)
         except (TypeError, ValueError):
             raise TypeError(f"generator_argkw must be a dict or None, not {generator_argkw!r}") from None
         self._close_callback = None if close_callback is None else function("close_callback", close_callback)

@@ -17,6 +17,10 @@ def test_a_pool_size_of_a_wrong_type_is_refused(size):
     ("option", "value", "valid"),
     [
         ("generator_args", 5, "a list or None"),
+        ("generator_args", 0, "a list or None"),
+        ("generator_args", "text", "a list or None"),
+        ("generator_args", b"", "a list or None"),
+        ("generator_argkw", 0, "a dict or None"),
         ("generator_argkw", 5, "a dict or None"),
         ("close_callback", 5, "a function"),
         ("validator", "x", "a function"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from typing import NamedTuple, TypeAlias
 
-from ..._checks import Seconds, count, seconds
+from ..._checks import Seconds, count, flag, seconds
 
 Timeout: TypeAlias = Seconds | None
 
 DEFAULT_LEAST = 1
 DEFAULT_MOST = 5
+MOST_WORKERS = 10_000
 
 
 class Limits(NamedTuple):
@@ -23,8 +24,9 @@ class Limits(NamedTuple):
 
 def limits(min_workers: int | None, max_workers: int | None, *, keep_alive: Timeout, scaling: bool) -> Limits:
     """The limits for these options. Without scaling there are always as many workers as there may be."""
-    least = DEFAULT_LEAST if min_workers is None else count("min_workers", min_workers, least=0)
-    most = max(DEFAULT_MOST, least) if max_workers is None else count("max_workers", max_workers)
+    least = DEFAULT_LEAST if min_workers is None else count("min_workers", min_workers, least=0, most=MOST_WORKERS)
+    most = max(DEFAULT_MOST, least) if max_workers is None else count("max_workers", max_workers, most=MOST_WORKERS)
+    flag("scaling", scaling)
     if min_workers is None:
         least = min(least, most)
     if least > most:

@@ -18,7 +18,7 @@ from collections.abc import (
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, overload
 
-from ..._checks import count
+from ..._checks import count, flag
 from .limits import Timeout
 from .scheduler import Scheduler
 
@@ -105,6 +105,7 @@ class Maps(ABC):
         self._check_call(f, priority)
         if not its:
             raise TypeError("map needs at least one iterable")
+        flag("strict", strict)
         if any(isinstance(items, AsyncIterable) for items in its):
             found = [row async for row in rows(its, strict=strict)]
         else:
@@ -194,6 +195,7 @@ class Maps(ABC):
         self._check_call(f, priority)
         if not its:
             raise TypeError("imap needs at least one iterable")
+        flag("strict", strict)
         ahead = 2 * self._scheduler.limits.most if ahead is None else count("ahead", ahead)
         jobs: dict[asyncio.Future[T], None] = {}  # submitted, and their results not yielded; a set that keeps the order
         ended: asyncio.Queue[asyncio.Future[T]] | None = None if in_order else asyncio.Queue()

@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ..._checks import count, function, integer, seconds
+from ..._checks import arguments, count, flag, function, integer, seconds
 from ..errors import PoolError, PoolFull, PoolShutDown
 from .jobs import Job, MapJob, PoolFuture
 from .limits import Timeout, limits, optional_seconds
@@ -33,13 +33,13 @@ class AdvancedPool(Maps, Statistics):
     set.
 
     Args:
-        max_workers: the most threads; 5 if not given.
+        max_workers: the most threads, up to 10,000; 5 if not given.
         min_workers: the fewest threads, started with the pool; 1 if not given, and it may be 0.
         qsize: the most calls in the queue; None or 0: no limit.
         scaling: start threads when there is work for them, and end them when there is none. False: always the most.
         kill_at_exit: the end of the block cancels waiting calls and does not wait for running ones.
         keep_alive: seconds until a thread that has nothing to do ends.
-        initializer: called first in every thread, with `initargs`. If it raises, the pool accepts no more calls.
+        initializer: called first in every thread, with `initargs`. If it raises, each call gets that.
         name: the first part of the threads' names.
 
     Raises:
@@ -67,14 +67,15 @@ class AdvancedPool(Maps, Statistics):
         initargs: tuple[object, ...] = (),
         name: str = "AdvancedPool",
     ) -> None:
+        args = arguments("initargs", initargs)
         self._limits = partial(limits, keep_alive=keep_alive, scaling=scaling)
         self._scheduler = Scheduler(
             self._limits(min_workers, max_workers),
             None if qsize is None else count("qsize", qsize, least=0) or None,
-            _nothing if initializer is None else partial(function("initializer", initializer), *initargs),
+            _nothing if initializer is None else partial(function("initializer", initializer), *args),
             name,
         )
-        self._kill_at_exit = kill_at_exit
+        self._kill_at_exit = flag("kill_at_exit", kill_at_exit)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._shutdown: Shutdown | None = None
         self._began = 0.0
@@ -309,6 +310,7 @@ class AdvancedPool(Maps, Statistics):
             PoolError: the pool belongs to another event loop, which is not closed.
         """
         began = time.monotonic()
+        flag("cancel_pending", cancel_pending)
         idle = optional_seconds("idle_timeout", idle_timeout)
         total = optional_seconds("total_timeout", total_timeout)
         shutdown = self._shutdown

@@ -194,10 +194,10 @@ class Scheduler:
 
     def on_crash(self, worker: Worker, error: BaseException) -> None:
         """An exception that no call has raised ends the worker. Its job fails; another worker takes its part."""
-        job = worker.job
-        worker.job = None
         with self.lock:
             self._retire(worker)
+            job = worker.job  # not earlier: the worker may have been idle
+            worker.job = None
             if self.queue.live and len(self.workers) < self.limits.most:
                 self._start_worker()
         if job is not None:
@@ -209,12 +209,15 @@ class Scheduler:
     def on_initializer_error(self, worker: Worker, error: BaseException) -> None:
         """The initializer has failed. It would fail in every other worker, too, so no job can be run."""
         reason = ClosedReason(PoolError, f"the pool's initializer has failed: {error!r}", error)
-        with self.lock:
+        with self.lock:  # in one step: no job comes in between
+            self._close(reason)
             jobs = self.queue.clear()
-        self.close(reason)
+            if worker.job is not None:
+                jobs.append(worker.job)
+                worker.job = None
         for job in jobs:
             job.fail(reason.error(), self.completions)
-        self.on_crash(worker, error)
+        self.on_exit(worker, error)
 
     def withdraw(self, job: Entry, *, cancelled: bool = True) -> bool:
         """Take a job out of the queue. False: it was not in the queue any more."""
@@ -299,13 +302,16 @@ class Scheduler:
     def close(self, reason: ClosedReason) -> None:
         """Accept no more jobs. Idle workers end; the others end when the queue is empty."""
         with self.lock:
-            if self.closed is None or self.closed.kind is not PoolShutDown:
-                self.closed = reason
-            self.completions.ready.extend((waiter, None, reason.error()) for waiter in self.line)
-            self.line.clear()
-            self._wake_idle()
+            self._close(reason)
         if self.completions.ready:
             self.completions.notify()
+
+    def _close(self, reason: ClosedReason) -> None:
+        if self.closed is None or self.closed.kind is not PoolShutDown:
+            self.closed = reason
+        self.completions.ready.extend((waiter, None, reason.error()) for waiter in self.line)
+        self.line.clear()
+        self._wake_idle()
 
     def running(self) -> list[Entry]:
         """The jobs that workers have now."""

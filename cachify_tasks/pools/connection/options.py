@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from ..._checks import Seconds, count, seconds
+
+MOST: Final = 100_000  # connections of one pool
 
 
 class MoreOptions(TypedDict, total=False):
@@ -56,7 +58,7 @@ def pause(name: str, value: object) -> float | None:
 
 def sizes(minsize: object, maxsize: object) -> tuple[int, int]:
     """Both limits."""
-    least, most = count("minsize", minsize, least=0), count("maxsize", maxsize)
+    least, most = count("minsize", minsize, least=0, most=MOST), count("maxsize", maxsize, most=MOST)
     if least > most:
         raise ValueError(f"minsize must be at most maxsize, which is {most}, not {least}")
     return least, most

@@ -11,7 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
-from ..._checks import Seconds, count, function, seconds
+from ..._checks import Seconds, count, flag, function, seconds
 from ..errors import PoolError
 from .connections import Connections, shut_down_error
 from .errors import PoolTimeout
@@ -32,7 +32,7 @@ class ConnectionPool(Lender[T], Statistics[T], Generic[T, P]):
 
     Args:
         factory: makes a connection, a new one at each call. Its errors go to the acquire it was called for.
-        maxsize: the most connections at once, those included that are being made or cleaned; at least 1.
+        maxsize: the most connections at once, those included that are being made or cleaned; 1 to 100,000.
         minsize: as many are made at the start, and made anew when they are lost; 0 to `maxsize`.
         maxlife: seconds after which a connection is recycled: at once if it is idle, else when it comes back.
         healthchecker: takes a connection and says whether it is healthy. It is asked before a connection that was idle
@@ -129,7 +129,7 @@ class ConnectionPool(Lender[T], Statistics[T], Generic[T, P]):
             leak_after=pause("leak_after", leak_after),
             interval=seconds("interval", interval, exclusive=True),
         )
-        super().__init__(Connections(options, least, most, lifo=lifo))
+        super().__init__(Connections(options, least, most, lifo=flag("lifo", lifo)))
         self._maintaining: asyncio.Task[None] | None = None
 
     # Start and stop

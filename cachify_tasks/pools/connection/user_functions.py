@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from ..advanced import AdvancedPool
 from ..advanced.jobs import Job
+from ..advanced.limits import MOST_WORKERS
 from ..errors import PoolError
 
 Outcome: TypeAlias = tuple[object, BaseException | None]
@@ -48,7 +49,8 @@ class UserFunctions:
 
     def open(self, executor: Executor | None, most: int) -> None:
         """most: threads, where no executor is given."""
-        self._executor, self._most, self._open, self._threads = executor, most, True, None
+        self._executor, self._open, self._threads = executor, True, None
+        self._most = min(most, MOST_WORKERS // 2)  # as many again for threads that stand still
 
     async def close(self) -> None:
         """What runs goes on, and what is called from now on runs in the event loop's executor."""

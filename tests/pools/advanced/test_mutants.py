@@ -174,8 +174,8 @@ MUTANTS = [
     Mutant(
         "a shutdown wakes idle workers",
         "scheduler",
-        "            self.line.clear()\n            self._wake_idle()",
-        "            self.line.clear()",
+        "        self.line.clear()\n        self._wake_idle()",
+        "        self.line.clear()",
         "workers::test_an_idle_worker_is_used_before_another_is_started",
     ),
     Mutant(

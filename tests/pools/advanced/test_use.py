@@ -52,6 +52,37 @@ def test_a_value_of_a_wrong_type_is_refused(options):
         AdvancedPool(**options)
 
 
+@pytest.mark.parametrize("name", ["min_workers", "max_workers"])
+@pytest.mark.parametrize("value", [10_001, 2**31, sys.maxsize])
+def test_more_threads_than_a_machine_has_are_refused_at_once(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be an int from . to 10,000, not {value}"):
+        AdvancedPool(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["scaling", "kill_at_exit"])
+@pytest.mark.parametrize("value", [0, 1, None, "no"])
+def test_a_flag_is_true_or_false(name, value):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, not {value!r}"):
+        AdvancedPool(**{name: value})
+
+
+async def test_a_flag_of_a_method_is_true_or_false():
+    no: Any = "no"
+    async with AdvancedPool() as pool:
+        with pytest.raises(TypeError, match="strict must be True or False, not 'no'"):
+            await pool.map(abs, [1], strict=no)
+        with pytest.raises(TypeError, match="strict must be True or False, not 'no'"):
+            await anext(pool.imap(abs, [1], strict=no))
+        with pytest.raises(TypeError, match="cancel_pending must be True or False, not 'no'"):
+            await pool.shutdown(cancel_pending=no)
+
+
+@pytest.mark.parametrize("value", ["text", 5])
+def test_the_arguments_of_the_initializer_are_a_list(value):
+    with pytest.raises(TypeError, match=f"initargs must be a list or None, not {value!r}"):
+        AdvancedPool(initializer=print, initargs=value)
+
+
 def test_documented_arguments_may_be_given_by_position():
     pool = AdvancedPool(8, 2, 100, False, True)
     assert (pool.stats().max_workers, pool.stats().limit) == (8, 100)

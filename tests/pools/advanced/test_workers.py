@@ -181,6 +181,7 @@ async def test_a_failing_initializer_fails_all_waiting_calls():
         gate.open()
         for error in await asyncio.gather(*futures, mapped, return_exceptions=True):
             assert isinstance(error, PoolError)
+            assert str(error) == "the pool's initializer has failed: LookupError('no licence')"
             assert isinstance(error.__cause__, LookupError)
         assert isinstance(called.exception(20), PoolError)
         with pytest.raises(PoolError, match="no licence"):
