@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from .options import Options
 from .records import NO_ARGUMENTS, Arguments, Record
-from .timed_call import Running, timed
+from .timed_call import Callers, Running, timed
 from .user_functions import UserFunctions, accepts, is_async
 
 logger = logging.getLogger("cachify_tasks.pools")
@@ -37,7 +37,8 @@ class PoolTasks(Generic[T]):
         self.functions = UserFunctions(must_run=options.cleaner)
         self.records: dict[int, Record[T]] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
-        self.callers: dict[asyncio.Task[Any], asyncio.Task[Any] | None] = {}
+        self._others: set[asyncio.Task[Any]] = set()  # of `create_connection` in another event loop
+        self.callers: Callers = {}
         self.expected: set[object] = set()
         self.previewed: set[object] = set()
 
@@ -45,11 +46,14 @@ class PoolTasks(Generic[T]):
         raise NotImplementedError
 
     def spawn(self, work: Coroutine[object, object, BaseException | None]) -> Work:
-        assert self.loop is not None
-        task = self.loop.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task = asyncio.get_running_loop().create_task(work)
+        self._own(task)
         return task
+
+    def _own(self, task: asyncio.Task[Any]) -> None:
+        own = self.tasks if task.get_loop() is self.loop else self._others
+        own.add(task)
+        task.add_done_callback(own.discard)
 
     def current(self) -> asyncio.Task[Any] | None:
         """The task that this code runs in, or that waits for it if it is a function of the user."""
@@ -70,12 +74,12 @@ class PoolTasks(Generic[T]):
         """What a function of the user gives within `call_timeout`. While it is slow, no acquire counts on it."""
 
         def on_slow() -> None:
-            self.unexpect(expected)
-            self.serve()
+            if expected is not None:
+                self.unexpect(expected)
+                self.serve()
 
         def own(running: Running) -> None:
-            self.tasks.add(running)
-            running.add_done_callback(self.tasks.discard)
+            self._own(running)
             on_overrun(running)
 
         return await timed(what, call, self.options.call_timeout, self.callers, on_slow=on_slow, on_overrun=own)

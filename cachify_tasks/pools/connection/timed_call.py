@@ -12,13 +12,14 @@ SLOW_S: Final = 0.25  # after so long no acquire counts on the call
 GRACE_S: Final = 0.25  # for a call that was cancelled to end
 Outcome: TypeAlias = tuple[Any, BaseException | None]
 Running: TypeAlias = asyncio.Task[Outcome]
+Callers: TypeAlias = dict[asyncio.Task[Any], asyncio.Task[Any] | None]
 
 
 async def timed(
     what: str,
     call: Callable[[], Awaitable[Any]],
     limit: float | None,
-    callers: dict[asyncio.Task[Any], asyncio.Task[Any] | None],
+    callers: Callers,
     *,
     on_slow: Callable[[], None],
     on_overrun: Callable[[Running], None],
@@ -28,7 +29,7 @@ async def timed(
     Args:
         what: names the user's function, for the error.
         limit: seconds until the call is cancelled; None: never.
-        callers: of tasks that run such calls, as long as they do.
+        callers: of each task that runs such a call: the task that waits for it. It has an entry as long as it runs.
         on_slow: called when the call has taken `SLOW_S`.
         on_overrun: gets the task if it goes on after it was cancelled, as a thread does.
 
@@ -37,9 +38,7 @@ async def timed(
     """
     loop = asyncio.get_running_loop()
     ends = None if limit is None else loop.time() + limit
-    running = loop.create_task(_outcome(call))
-    callers[running] = asyncio.current_task()
-    running.add_done_callback(callers.pop)
+    running = loop.create_task(_outcome(call, callers, asyncio.current_task()))
     await _wait(running, SLOW_S if limit is None else min(SLOW_S, limit))
     if not running.done():
         on_slow()
@@ -63,12 +62,17 @@ def _late(what: str, limit: float | None) -> str:
     return f"the {what} has not answered within {limit:g} s (call_timeout)"
 
 
-async def _outcome(call: Callable[[], Awaitable[Any]]) -> Outcome:
+async def _outcome(call: Callable[[], Awaitable[Any]], callers: Callers, caller: asyncio.Task[Any] | None) -> Outcome:
     """The error as a value: a task would raise a SystemExit in the event loop."""
+    running = asyncio.current_task()
+    assert running is not None
+    callers[running] = caller
     try:
         return await call(), None
     except BaseException as error:  # noqa: BLE001  # raised where it is waited for
         return None, error
+    finally:
+        del callers[running]
 
 
 async def _wait(running: Running, seconds: float | None) -> None:

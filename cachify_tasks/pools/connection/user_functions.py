@@ -72,7 +72,7 @@ class UserFunctions:
             answer, error = await self._in_threads(work, must_run=function is self._must_run)
         else:
             answer, error = await _waited_for(
-                asyncio.get_running_loop().run_in_executor(executor, work), on_cancel=lambda: None
+                asyncio.get_running_loop().run_in_executor(executor, work), on_cancel=lambda: False
             )
         if error is not None:
             raise error
@@ -85,11 +85,14 @@ class UserFunctions:
         job: Job[Outcome] = threads.submit_nowait(work)
         abandoned = False
 
-        def on_cancel() -> None:
+        def on_cancel() -> bool:
             nonlocal abandoned
+            if abandoned and not self._open:  # nor does the end of the event loop wait for a thread that stands still
+                return True
             if not abandoned and (must_run or not job.cancel_in_queue()):
                 abandoned = True
                 threads.count_abandoned(+1)
+            return job.cancelled()
 
         try:
             return await _waited_for(job, on_cancel)
@@ -107,14 +110,13 @@ async def _end(threads: _Threads) -> None:
         await threads.shutdown()
 
 
-async def _waited_for(running: asyncio.Future[Outcome], on_cancel: Callable[[], None]) -> Outcome:
-    """What runs in a thread cannot be cancelled: it is waited for."""
+async def _waited_for(running: asyncio.Future[Outcome], on_cancel: Callable[[], bool]) -> Outcome:
+    """What runs in a thread cannot be cancelled: it is waited for, unless `on_cancel` says that nobody does."""
     while not running.done():
         try:
             await asyncio.shield(running)
         except asyncio.CancelledError:
-            on_cancel()
-            if running.cancelled():
+            if on_cancel() or running.cancelled():
                 raise
     return running.result()
 

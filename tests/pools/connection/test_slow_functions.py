@@ -8,6 +8,7 @@ import pytest
 
 from cachify_tasks.pools import ConnectionPool, PoolTimeout
 from cachify_tasks.pools.connection import timed_call
+from tests.support.programs import run
 from tests.support.waiting import await_until
 
 from .kit import turns
@@ -224,6 +225,37 @@ async def test_a_cleaner_that_never_answers_frees_its_place(world, stuck, kind, 
         await await_until(lambda: first.closed)
         await pool.release(second)
     assert "the cleaner failed: PoolTimeout(" in caplog.text
+
+
+async def test_what_create_connection_makes_too_late_is_cleaned_without_a_start(world, stuck):
+    pool = world.pool(factory=function(stuck, "stubborn", world.make, lambda: True), call_timeout=SOON)
+    with pytest.raises(PoolTimeout):
+        await pool.create_connection()
+
+    stuck.open()
+
+    await await_until(lambda: world.made and not world.open)
+
+
+def test_a_program_ends_though_a_thread_of_a_check_never_does():
+    printed = run("""
+        import asyncio, threading
+        from cachify_tasks.pools import ConnectionPool
+
+        def check(conn):
+            threading.Event().wait()
+
+        async def main():
+            pool = ConnectionPool(object, healthchecker=check, call_timeout=0.01)
+            await pool.start()
+            await pool.acquire()  # a new one
+            print("lent")
+            await pool.stop(0.01)
+
+        asyncio.run(main())
+    """)
+
+    assert printed == "lent\n"
 
 
 async def test_a_start_whose_factory_never_answers_ends(world, stuck):
