@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -83,6 +84,15 @@ def function(stuck, kind, then, when):
     return coroutine
 
 
+@contextmanager
+def impatient(pool):
+    """A short limit for what is called in the block, so that a busy machine is too slow for nothing else."""
+    limit = pool._options.call_timeout
+    object.__setattr__(pool._options, "call_timeout", SOON)
+    yield
+    object.__setattr__(pool._options, "call_timeout", limit)
+
+
 async def test_idle_connections_are_lent_while_one_that_came_back_is_checked(world, stuck):
     check = function(stuck, "coroutine", world.check, lambda conn: conn is world.made[0] and bool(conn.args))
     async with world.pool(minsize=3, maxsize=3, healthchecker=check, lifo=False) as pool:
@@ -138,8 +148,11 @@ async def test_another_connection_is_made_when_a_check_is_slow_and_there_is_room
 @KINDS
 async def test_a_factory_that_never_answers_is_an_error_and_frees_its_place(world, stuck, kind):
     factory = function(stuck, kind, world.make, lambda: stuck.entered == 0)
-    async with world.pool(factory=factory, minsize=0, maxsize=1, call_timeout=SOON) as pool:
-        with pytest.raises(PoolTimeout, match=r"the factory has not answered within 0.02 s \(call_timeout\)"):
+    async with world.pool(factory=factory, minsize=0, maxsize=1) as pool:
+        with (
+            impatient(pool),
+            pytest.raises(PoolTimeout, match=r"the factory has not answered within 0.02 s \(call_timeout\)"),
+        ):
             await pool.acquire()
 
         conn = await pool.acquire(_timeout_=LONG)
@@ -151,8 +164,9 @@ async def test_a_factory_that_never_answers_is_an_error_and_frees_its_place(worl
 
 async def test_threads_that_never_answer_leave_threads_for_the_others(world, stuck):
     factory = function(stuck, "thread", world.make, lambda: stuck.entered < 2)
-    async with world.pool(factory=factory, minsize=0, maxsize=2, call_timeout=1) as pool:
-        failed = await asyncio.gather(pool.acquire(), pool.acquire(), return_exceptions=True)
+    async with world.pool(factory=factory, minsize=0, maxsize=2) as pool:
+        with impatient(pool):
+            failed = await asyncio.gather(pool.acquire(), pool.acquire(), return_exceptions=True)
         assert [type(error) for error in failed] == [PoolTimeout] * 2
 
         conn = await pool.acquire(_timeout_=LONG)
@@ -163,9 +177,9 @@ async def test_threads_that_never_answer_leave_threads_for_the_others(world, stu
 
 async def test_a_factory_that_waits_for_a_thread_is_not_called_when_it_is_given_up(world, stuck):
     factory = function(stuck, "thread", world.make, lambda: True)
-    async with world.pool(factory=factory, minsize=0, maxsize=1, call_timeout=SOON) as pool:
+    async with world.pool(factory=factory, minsize=0, maxsize=1) as pool:
         for _ in range(4):  # two threads stand still then: one of the pool's own, and one that makes up for it
-            with pytest.raises(PoolTimeout):
+            with impatient(pool), pytest.raises(PoolTimeout):
                 await pool.acquire()
 
         stuck.open()
@@ -178,10 +192,10 @@ async def test_a_factory_that_waits_for_a_thread_is_not_called_when_it_is_given_
 @pytest.mark.parametrize("kind", ["thread", "stubborn"])
 async def test_a_connection_that_is_made_too_late_is_cleaned(world, stuck, kind):
     factory = function(stuck, kind, world.make, lambda: True)
-    async with world.pool(factory=factory, minsize=0, call_timeout=SOON) as pool:
-        with pytest.raises(PoolTimeout):
+    async with world.pool(factory=factory, minsize=0) as pool:
+        with impatient(pool), pytest.raises(PoolTimeout):
             await pool.acquire()
-        with pytest.raises(PoolTimeout):
+        with impatient(pool), pytest.raises(PoolTimeout):
             await pool.create_connection()
         assert (pool.currsize, pool.stats().making) == (0, 0)
 
@@ -193,10 +207,15 @@ async def test_a_connection_that_is_made_too_late_is_cleaned(world, stuck, kind)
 @KINDS
 async def test_a_check_that_never_answers_gives_its_connection_up(world, stuck, kind, caplog):
     check = function(stuck, kind, world.check, lambda conn: conn is world.made[0])
-    async with world.pool(healthchecker=check, minsize=0, maxsize=1, call_timeout=SOON) as pool:
+
+    async def cleaner(conn):  # in one step, so that no limit can strike
+        world.close(conn)
+
+    async with world.pool(healthchecker=check, cleaner=cleaner, minsize=0, maxsize=1) as pool:
         sick = await pool.acquire()
 
-        await pool.release(sick)
+        with impatient(pool):
+            await pool.release(sick)
         other = await pool.acquire(_timeout_=LONG)
 
         assert (pool.stats().sick, pool.stats().checking) == (1, 0)
@@ -210,13 +229,14 @@ async def test_a_check_that_never_answers_gives_its_connection_up(world, stuck, 
 @KINDS
 async def test_a_cleaner_that_never_answers_frees_its_place(world, stuck, kind, caplog):
     cleaner = function(stuck, kind, world.close, lambda conn: conn is world.made[0])
-    async with world.pool(cleaner=cleaner, minsize=0, maxsize=1, call_timeout=SOON) as pool:
+    async with world.pool(cleaner=cleaner, minsize=0, maxsize=1) as pool:
         first = await pool.acquire()
         await pool.resize(0, 2)
         second = await pool.acquire()
         await pool.resize(0, 1)
 
-        await pool.release(first)
+        with impatient(pool):
+            await pool.release(first)
 
         assert (pool.currsize, pool.stats().cleaning) == (1, 0)
         stuck.open()
@@ -228,8 +248,8 @@ async def test_a_cleaner_that_never_answers_frees_its_place(world, stuck, kind, 
 
 
 async def test_what_create_connection_makes_too_late_is_cleaned_without_a_start(world, stuck):
-    pool = world.pool(factory=function(stuck, "stubborn", world.make, lambda: True), call_timeout=SOON)
-    with pytest.raises(PoolTimeout):
+    pool = world.pool(factory=function(stuck, "stubborn", world.make, lambda: True))
+    with impatient(pool), pytest.raises(PoolTimeout):
         await pool.create_connection()
 
     stuck.open()
@@ -242,11 +262,14 @@ def test_a_program_ends_though_a_thread_of_a_check_never_does():
         import asyncio, threading
         from cachify_tasks.pools import ConnectionPool
 
+        async def connect():
+            return object()
+
         def check(conn):
             threading.Event().wait()
 
         async def main():
-            pool = ConnectionPool(object, healthchecker=check, call_timeout=0.01)
+            pool = ConnectionPool(connect, healthchecker=check, call_timeout=0.01)
             await pool.start()
             await pool.acquire()  # a new one
             print("lent")
