@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from sys import modules
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -102,10 +102,10 @@ class CacheWrapper(BaseWrapper[T]):
         return self._innermost(self._user())
 
     def __enter__(self) -> T:
-        return self._enter(current_user(), self._pool.get())
+        return self._enter(current_user() if "greenlet" in modules else get_ident(), self._pool.get())
 
     def __exit__(self, *error: Any) -> None:
-        element = self._leave(self._user())
+        element = self._leave(self._user() if "greenlet" in modules else get_ident())
         if error[0] is None:
             self._pool.put(element)
         else:
@@ -116,7 +116,7 @@ def current_user() -> object:
     """The greenlet that runs this, or the thread if there are no greenlets."""
     # Found at each call, by its name: gevent may be loaded after this module, with threads left as they are, and is not
     # ours to import. Where a thread has no other greenlets, its only one stands for it.
-    greenlets = sys.modules.get("greenlet")
+    greenlets = modules.get("greenlet")
     return get_ident() if greenlets is None else getattr(greenlets, "getcurrent", get_ident)()
 
 

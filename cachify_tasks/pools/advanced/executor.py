@@ -56,14 +56,14 @@ class ExecutorJob(futures.Future[T]):
         """
         if timeout is not None or self.scheduler is None:
             return super().result(timeout)
-        with waiting_for(self, self._home):
+        with waiting_for(self, self.function, self._home):
             return super().result()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the call raises. Raises itself what `result` raises instead of waiting."""
         if timeout is not None or self.scheduler is None:
             return super().exception(timeout)
-        with waiting_for(self, self._home):
+        with waiting_for(self, self.function, self._home):
             return super().exception()
 
     def cancel(self) -> bool:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import ref
 
 from ..._log_throttle import LogThrottle
@@ -16,7 +16,7 @@ from ..errors import PoolError
 from .jobs import MapJob, outcome
 
 if TYPE_CHECKING:
-    from .executor import ExecutorJob
+    from .jobs import Entry
     from .scheduler import Scheduler
 
 LOOK_S: Final = 5.0  # seconds between two looks at a pool
@@ -28,8 +28,8 @@ ADVICE: Final = (
 
 
 @contextmanager
-def waiting_for(job: ExecutorJob[Any], scheduler: Scheduler) -> Iterator[None]:
-    """Around a wait for a job in the queue.
+def waiting_for(job: Entry, function: object, scheduler: Scheduler) -> Iterator[None]:
+    """Around a wait for a job in the queue, which is to call this function.
 
     Raises:
         PoolError: this worker was the last one that could have run it.
@@ -44,7 +44,7 @@ def waiting_for(job: ExecutorJob[Any], scheduler: Scheduler) -> Iterator[None]:
             if stuck >= scheduler.limits.most:
                 del scheduler.waits[worker]
                 raise PoolError(
-                    f"the pool {scheduler.name!r} cannot run {_name(job.function)}: all its {stuck} workers "
+                    f"the pool {scheduler.name!r} cannot run {_name(function)}: all its {stuck} workers "
                     f"wait for calls of this same pool; {ADVICE}"
                 )
     try:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar, cast
 
 from .options import Options
 from .records import NO_ARGUMENTS, Arguments, Record
@@ -16,6 +16,7 @@ from .user_functions import UserFunctions, accepts, is_async
 logger = logging.getLogger("cachify_tasks.pools")
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 Work: TypeAlias = asyncio.Task[BaseException | None]  # gives the error that it met
 
@@ -36,8 +37,8 @@ class PoolTasks(Generic[T]):
         self.loop: asyncio.AbstractEventLoop | None = None
         self.functions = UserFunctions(must_run=options.cleaner)
         self.records: dict[int, Record[T]] = {}
-        self.tasks: set[asyncio.Task[Any]] = set()
-        self._others: set[asyncio.Task[Any]] = set()  # of `create_connection` in another event loop
+        self.tasks: set[asyncio.Task[object]] = set()
+        self._others: set[asyncio.Task[object]] = set()  # of `create_connection` in another event loop
         self.callers: Callers = {}
         self.expected: set[object] = set()
         self.previewed: set[object] = set()
@@ -50,12 +51,12 @@ class PoolTasks(Generic[T]):
         self._own(task)
         return task
 
-    def _own(self, task: asyncio.Task[Any]) -> None:
+    def _own(self, task: asyncio.Task[object]) -> None:
         own = self.tasks if task.get_loop() is self.loop else self._others
         own.add(task)
         task.add_done_callback(own.discard)
 
-    def current(self) -> asyncio.Task[Any] | None:
+    def current(self) -> asyncio.Task[object] | None:
         """The task that this code runs in, or that waits for it if it is a function of the user."""
         task = asyncio.current_task()
         return task if task is None else self.callers.get(task, task)
@@ -67,10 +68,10 @@ class PoolTasks(Generic[T]):
     async def _call(
         self,
         what: str,
-        call: Callable[[], Awaitable[Any]],
+        call: Callable[[], Awaitable[V]],
         on_overrun: Callable[[Running], None],
         expected: object = None,
-    ) -> Any:
+    ) -> V:
         """What a function of the user gives within `call_timeout`. While it is slow, no acquire counts on it."""
 
         def on_slow() -> None:
@@ -90,8 +91,7 @@ class PoolTasks(Generic[T]):
         def clean_late(running: Running) -> None:
             running.add_done_callback(self._clean_unknown)
 
-        made: T = await self._call("factory", call, clean_late, expected)
-        return made
+        return await self._call("factory", call, clean_late, expected)
 
     def _clean_unknown(self, running: Running) -> None:
         """A factory has ended that was given up: the pool does not know its connection."""
@@ -99,7 +99,7 @@ class PoolTasks(Generic[T]):
             return
         conn, error = running.result()
         if error is None and id(conn) not in self.records:
-            self.clean_later(conn)
+            self.clean_later(cast("T", conn))
 
     async def call_healthchecker(self, record: Record[T], on_overrun: Callable[[Running], None]) -> bool:
         """What the healthchecker says; True without one."""

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar, cast
 
 from .errors import PoolTimeout
 
+V = TypeVar("V")
+
 SLOW_S: Final = 0.25  # after so long no acquire counts on the call
 GRACE_S: Final = 0.25  # for a call that was cancelled to end
-Outcome: TypeAlias = tuple[Any, BaseException | None]
+Outcome: TypeAlias = tuple[object, BaseException | None]
 Running: TypeAlias = asyncio.Task[Outcome]
-Callers: TypeAlias = dict[asyncio.Task[Any], asyncio.Task[Any] | None]
+Callers: TypeAlias = dict[asyncio.Task[object], asyncio.Task[object] | None]
 
 
 async def timed(
     what: str,
-    call: Callable[[], Awaitable[Any]],
+    call: Callable[[], Awaitable[V]],
     limit: float | None,
     callers: Callers,
     *,
     on_slow: Callable[[], None],
     on_overrun: Callable[[Running], None],
-) -> Any:
+) -> V:
     """What the call gives. It has a task of its own, so that the pool goes on where it resists its cancellation.
 
     Args:
@@ -55,14 +57,16 @@ async def timed(
         raise PoolTimeout(_late(what, limit)) from error
     if error is not None:
         raise error
-    return value
+    return cast("V", value)
 
 
 def _late(what: str, limit: float | None) -> str:
     return f"the {what} has not answered within {limit:g} s (call_timeout)"
 
 
-async def _outcome(call: Callable[[], Awaitable[Any]], callers: Callers, caller: asyncio.Task[Any] | None) -> Outcome:
+async def _outcome(
+    call: Callable[[], Awaitable[object]], callers: Callers, caller: asyncio.Task[object] | None
+) -> Outcome:
     """The error as a value: a task would raise a SystemExit in the event loop."""
     running = asyncio.current_task()
     assert running is not None

@@ -40,7 +40,7 @@ class UserFunctions:
         must_run: a function that is called even if the call was cancelled before a thread was free for it.
     """
 
-    def __init__(self, must_run: Callable[..., Any] | None = None) -> None:
+    def __init__(self, must_run: Callable[..., object] | None = None) -> None:
         self._must_run = must_run
         self._executor: Executor | None = None
         self._threads: _Threads | None = None
