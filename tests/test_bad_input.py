@@ -21,12 +21,12 @@ def test_a_max_size_beyond_the_bound_is_refused_and_the_bound_is_named(make, siz
 
 
 def test_a_number_too_long_to_be_shown_is_refused_by_name_too():
-    with pytest.raises(ValueError, match="max_size .* not an int of 33220 bits"):
+    with pytest.raises(ValueError, match=r"max_size .* not an int of 33220 bits"):
         pool("p", max_size=10**10_000)
 
 
 def test_a_queue_length_beyond_the_bound_is_refused():
-    with pytest.raises(ValueError, match="max_parked .* not 9223372036854775808"):
+    with pytest.raises(ValueError, match=r"max_parked .* not 9223372036854775808"):
         Park(max_parked=sys.maxsize + 1)
 
 

@@ -21,7 +21,7 @@ from .limits import TaskLimit, default_on_full
 from .verdicts import Fail, StartWith, Verdict
 
 if TYPE_CHECKING:
-    from .loop_gate import LoopDelivery
+    from .loop_delivery import LoopDelivery
 
 
 @dataclass(slots=True)

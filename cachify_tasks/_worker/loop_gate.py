@@ -13,9 +13,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar, assert_never
+from typing import Final, Generic, TypeVar, assert_never
 
-from .._core.policy import Policy
 from .._core.replies import Heir, Reply
 from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime
@@ -23,6 +22,7 @@ from ..errors import CachifyStoreError
 from .admissions import admitted
 from .endings import Ending
 from .held_slots import slot_of
+from .loop_delivery import LoopDelivery
 from .outage import FIRST
 from .outbox import Entry, Report
 from .port import Delivery, HandOver, Later, M, Refusal, TaskRequest, next_header
@@ -47,40 +47,6 @@ from .worker import Worker
 logger = logging.getLogger("cachify_tasks")
 
 ANSWERED_BY: Final = 0.5  # seconds that an ended run waits for the answer to its release: the store may hang
-
-
-class Work(Protocol):
-    """What a thread or process does for a task: a `concurrent.futures.Future`."""
-
-    def done(self) -> bool: ...
-
-    def add_done_callback(self, fn: Callable[..., object], /) -> None: ...
-
-
-class LoopDelivery(Delivery, Protocol):
-    """A delivery in an event loop.
-
-    Attributes:
-        verdict: what was decided last.
-        is_copy: may the broker have delivered another message of this attempt before?
-        acked: its message was acknowledged, or cannot be.
-        work: of a task that runs in a thread or process: it may go on when the framework has given it up.
-    """
-
-    verdict: Verdict
-    is_copy: bool
-    acked: bool
-    work: Work | None
-
-    @property
-    def policy(self) -> Policy | None:
-        """Of its task; None: it has no pool, or none any more."""
-
-    async def acknowledge(self) -> None:
-        """Be done with the message: the broker's, or the one that the store keeps."""
-
-    async def acknowledge_to_broker(self) -> None:
-        """Be done with the message that the broker has delivered."""
 
 
 D = TypeVar("D", bound=LoopDelivery)

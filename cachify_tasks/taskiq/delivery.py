@@ -15,7 +15,7 @@ from taskiq.utils import maybe_awaitable
 
 from .._core.policy import Policy
 from .._worker.limits import TaskLimit
-from .._worker.loop_gate import Work
+from .._worker.loop_delivery import Work
 from .._worker.port import DeliveryState, Stored
 from .._worker.verdicts import AskAgain, Verdict
 from .envelope import Envelope, attempt_of
