@@ -9,22 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from taskiq.acks import AckableMessage
 from taskiq.brokers.inmemory_broker import InMemoryBroker
 from taskiq.exceptions import UnknownTaskError
+from taskiq.message import TaskiqMessage
 from taskiq.result import TaskiqResult
 
 from .._runtime.runtime import Runtime
-from .._worker.attempt import hint_of
-from .._worker.endings import Ending, Unknown, UnreadableError
+from .._worker.attempt import Attempt, Header
 from .._worker.executor import TrackingExecutor
+from .._worker.kept_message import KeptMessage
+from .._worker.known_tasks import KnownTasks
 from .._worker.loop_gate import LoopGate
-from .._worker.port import HandOver, Refusal
-from .delivery import HandedOver, TaskFacts, TaskiqDelivery
-from .envelope import KIND, LABEL, Envelope, attempt_of, queue_of, read
+from .delivery import LABEL, HandedOver, TaskiqDelivery, attempt_of, data_of, queue_of
 
 if TYPE_CHECKING:
     from taskiq.receiver import Receiver
@@ -33,52 +32,40 @@ KEPT: Final = 1000  # deliveries that wait for the store, besides those that the
 Callback: TypeAlias = Callable[["bytes | AckableMessage"], Awaitable[None]]
 
 
-class TaskEndedError(Exception):
-    """The result of a parked task that ended without a run; its text says why."""
-
-
-class Gate(LoopGate[Envelope, TaskiqDelivery]):
+class Gate(LoopGate[TaskiqMessage, TaskiqDelivery]):
     """One per receiver and event loop. finish: Taskiq sets it when the receiver is to end."""
 
-    kind: Final = KIND
+    kind: Final = "task/taskiq"
 
-    def __init__(self, runtime: Runtime, receiver: Receiver, facts_of: Callable[[str], TaskFacts]) -> None:
+    def __init__(self, runtime: Runtime, receiver: Receiver, tasks: KnownTasks) -> None:
+        super().__init__(runtime, queue_of(receiver.broker), tasks)
         self.receiver = receiver
         self.broker = receiver.broker
         self.finish: asyncio.Event | None = None
-        self._facts_of = facts_of
         self._pausing = 0  # deliveries that wait for the store
         if receiver.executor is not None and not isinstance(receiver.executor, TrackingExecutor):
             receiver.executor = TrackingExecutor(receiver.executor)
-        super().__init__(runtime, queue_of(receiver.broker))
+        self.start()
 
-    # Messages of the broker
-
-    async def on_message(self, raw: bytes | AckableMessage, callback: Callback) -> None:
-        """A message has arrived, and there is capacity: Taskiq's own `callback` runs its task, if it may run."""
+    async def on_callback(self, raw: bytes | AckableMessage, callback: Callback) -> None:
+        """A message has come, and there is capacity for it. callback: Taskiq's own."""
         delivery = None if isinstance(raw, HandedOver) else self._delivery(raw)
         if delivery is None:
             await callback(raw)
-        elif delivery.header.hint is not None and self.broker.find_task(delivery.task_name) is None:
-            await delivery.acknowledge_to_broker()
-            self.core.handovers.on_unknown_hint(delivery.header.hint, delivery.attempt.holder)
         else:
-            await self.handle(delivery, lambda delivery: callback(delivery.for_taskiq()))
+            known = self.knows_task(delivery.message)
+            await self.on_message(delivery, lambda delivery: callback(delivery.for_taskiq()), known=known)
         if not isinstance(raw, HandedOver):
             await self.run_heirs()
 
     def _delivery(self, raw: bytes | AckableMessage) -> TaskiqDelivery | None:
         """None: the task has no pool, or Taskiq deals with the message (it cannot be read)."""
         try:
-            message = read(self.broker, raw.data if isinstance(raw, AckableMessage) else raw)
+            message = self.read(data_of(raw))
         except Exception:  # noqa: BLE001  # Taskiq meets it, too, and says so
             return None
-        facts, header = self._facts_of(message.task_name), message.labels.get(LABEL)
-        if facts.limit is None and hint_of(header) is None:
-            return None
-        return TaskiqDelivery(self, raw, message, facts, header)
-
-    # What this worker can do now
+        is_ours = self.is_ours(message.task_name, message.labels.get(LABEL))
+        return TaskiqDelivery(self, raw, message) if is_ours else None
 
     @property
     def is_stopping(self) -> bool:
@@ -105,29 +92,21 @@ class Gate(LoopGate[Envelope, TaskiqDelivery]):
         await receiver.sem_prefetch.acquire()
         await receiver.sem.acquire()
 
-    def knows(self, message: Envelope) -> bool:
-        return self.broker.find_task(message.task_name) is not None
+    # Messages
 
-    def can_run(self, message: Envelope, waiting: int) -> Refusal | None:
-        if not self.accepting:
-            return Refusal.NOT_YET
-        if message.queue != self.queue:
-            return Refusal.NOT_MINE
-        if not self.knows(message):
-            return Refusal.UNKNOWN
-        return None if self.has_place_for_heir else Refusal.NO_CAPACITY
+    def read(self, data: bytes) -> TaskiqMessage:
+        message = self.broker.formatter.loads(message=data)
+        message.parse_labels()
+        return message
 
-    # Parked tasks
+    def knows_task(self, parsed: TaskiqMessage) -> bool:
+        return self.broker.find_task(parsed.task_name) is not None
 
-    def open(self, envelope: bytes) -> Envelope:
-        return Envelope.opened(envelope, self.broker)
+    def attempt_of(self, parsed: TaskiqMessage, header: str | None) -> tuple[Attempt, Header]:
+        return attempt_of(parsed, header)
 
-    def delivery_of(self, message: Envelope) -> TaskiqDelivery:
-        try:
-            parsed = read(self.broker, message.data)
-        except Exception as error:
-            raise UnreadableError(repr(error)) from error
-        return TaskiqDelivery(self, message.data, parsed, self._facts_of(message.task_name), message.header)
+    def delivery_of(self, kept: KeptMessage[TaskiqMessage]) -> TaskiqDelivery:
+        return TaskiqDelivery(self, kept.data, kept.parsed, kept.header)
 
     async def run_heir(self, delivery: TaskiqDelivery) -> None:
         await self.receiver.callback(delivery.for_taskiq())
@@ -137,28 +116,17 @@ class Gate(LoopGate[Envelope, TaskiqDelivery]):
             self.broker._running_tasks.add(task)
             task.add_done_callback(self.broker._running_tasks.discard)
 
-    async def save_error(self, task_id: str, error: Exception, delivery: TaskiqDelivery | None) -> None:
-        labels = {} if delivery is None else delivery.message.labels
+    async def save_error(self, task_id: str, error: Exception, parsed: TaskiqMessage | None) -> None:
         result: TaskiqResult[Any] = TaskiqResult(
-            is_err=True, log=None, return_value=None, execution_time=0, error=error, labels=labels
+            is_err=True, return_value=None, execution_time=0, error=error, labels=parsed.labels if parsed else {}
         )
+        result.labels.pop(LABEL, None)
         await self.broker.result_backend.set_result(task_id, result)
 
-    def error_of(self, message: Envelope | None, why: Ending) -> Exception:
-        if isinstance(why, Unknown) and message is not None:
-            return UnknownTaskError(task_name=message.task_name)
-        return TaskEndedError(str(why))
+    def unknown(self, parsed: TaskiqMessage) -> Exception:
+        return UnknownTaskError(task_name=parsed.task_name)
 
-    # Messages to the broker
-
-    def with_header(self, delivery: TaskiqDelivery, header: str) -> bytes:
-        return self._labelled(delivery.data, header)
-
-    def as_hint(self, handover: HandOver[Envelope]) -> bytes:
-        attempt, header = attempt_of(handover.message.message, handover.message.header)
-        return self._labelled(handover.message.data, replace(header, hint=handover.hint()).encode(attempt))
-
-    def _labelled(self, data: bytes, header: str) -> bytes:
+    def with_header(self, data: bytes, header: str) -> bytes:
         message = self.broker.formatter.loads(message=data)
         message.labels[LABEL] = header
         return self.broker.formatter.dumps(message).message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 from weakref import WeakSet
@@ -14,20 +15,19 @@ from taskiq.brokers.inmemory_broker import InMemoryBroker
 from taskiq.message import TaskiqMessage
 
 from .._adapters import App, register_apps, register_probe
-from .._core.policy import policies_of, policy_of, why_not_two
+from .._core.policy import policy_of
 from .._redis.clients import check_url
 from .._runtime.instances import join_global
 from .._runtime.runtime import Runtime
 from .._worker.admissions import probe
 from .._worker.attempt import Header
-from .._worker.greeting import check_default, check_limit, greet
-from .._worker.limits import TaskLimit
+from .._worker.greeting import check_default, greet
+from .._worker.known_tasks import KnownTasks
 from ..errors import CachifyInitError
 from ..instance import make_runtime
 from ..settings import Settings
 from ..strategies import as_strategy
-from .delivery import TaskFacts
-from .envelope import LABEL, attempt_of
+from .delivery import LABEL, attempt_of
 from .gate import Gate
 from .receiver import HasGates, install
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from taskiq.receiver import Receiver
 
 ENVIRONMENT: Final = "CACHIFY_URL"
-NO_POOL: Final = TaskFacts(None, None)
 _middlewares: Final[WeakSet[CachifyMiddleware]] = WeakSet()
 
 
@@ -68,7 +67,6 @@ class CachifyMiddleware(HasGates):
         as_strategy(given.default_on_full, called="default_on_full")
         self._given = settings
         self._runtime: Runtime | None = None
-        self._facts: dict[str, tuple[object, TaskFacts]] = {}
         self._gates: dict[int, Gate] = {}  # by the identity of their receivers, which live as long as their brokers
 
     def set_broker(self, broker: AsyncBroker) -> None:
@@ -112,46 +110,32 @@ class CachifyMiddleware(HasGates):
             await self._runtime.store.aclose()
 
     def cachify_gate(self, of: Receiver) -> Gate:
-        """The gate of a receiver in the running event loop; made when it is first asked."""
+        """The gate of a receiver in the running event loop; made when it is first asked for."""
         known = self._gates.get(id(of))
         if known is None or known.loop is not asyncio.get_running_loop():
-            self._check()
-            known = self._gates[id(of)] = Gate(self.runtime, of, self._facts_of)
+            known = self._gates[id(of)] = Gate(self.runtime, of, self._checked_tasks())
         return known
 
-    def _check(self) -> None:
+    def _checked_tasks(self) -> KnownTasks:
         """What a worker looks at when it starts."""
         join_global(self.app)
         check_default(self.runtime)
         greet(self.runtime, setting="url")
+        tasks = KnownTasks(self.runtime, self._function)
         for task in self.broker.get_all_tasks().values():
-            self._facts_of(task.task_name)
+            tasks.get(task.task_name)
+        return tasks
 
-    def _facts_of(self, name: str) -> TaskFacts:
+    def _function(self, name: str) -> Callable[..., object] | None:
         task = self.broker.find_task(name)
-        function = None if task is None else task.original_func
-        known = self._facts.get(name)
-        if known is None or known[0] is not function:
-            known = self._facts[name] = function, self._found(name, function)
-        return known[1]
-
-    def _found(self, name: str, function: object) -> TaskFacts:
-        policy = policy_of(function)
-        if policy is None:
-            return NO_POOL
-        policies = policies_of(function)
-        if len(policies) > 1:
-            raise CachifyInitError(why_not_two(name, policies))
-        check_limit(name, policy, self.runtime)
-        return TaskFacts(policy, TaskLimit.of(policy, self.runtime))
+        return None if task is None else task.original_func
 
     # Hooks of messages
 
     def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
         """Mark it, so that two messages that a program sends under one id are told from copies of one."""
-        task = self.broker.find_task(message.task_name)
-        if task is not None and policy_of(task.original_func) is not None:
-            attempt, _ = attempt_of(message, None)
+        if policy_of(self._function(message.task_name)) is not None:
+            attempt, _ = attempt_of(message)
             message.labels[LABEL] = Header(sending=uuid4().hex[:8]).encode(attempt)
         return message
 

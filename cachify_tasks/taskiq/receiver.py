@@ -41,7 +41,7 @@ async def callback(self: Receiver, message: bytes | AckableMessage, raise_err: b
     if gate is None:
         await _callback(self, message, raise_err)
     else:
-        await gate.on_message(message, functools.partial(_callback, self, raise_err=raise_err))
+        await gate.on_callback(message, functools.partial(_callback, self, raise_err=raise_err))
 
 
 @functools.wraps(_listen)
