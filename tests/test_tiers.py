@@ -32,6 +32,7 @@ def test_a_test_that_uses_the_fixture_is_in_the_tier_of_workers(worker_processes
     [
         (["python", "-m", "celery", "-A", "app", "worker", "-P", "solo"], True),
         ("celery -A app worker", True),
+        (["python", "-m", "taskiq", "worker", "app:broker"], True),
         (["python", "-m", "celery", "-A", "app", "inspect", "ping"], False),
         ([Path("python"), "worker.py"], False),
         (["redis-server", "--port", "0"], False),

@@ -2,12 +2,13 @@
 
 A test starts worker processes if it uses the fixture `worker_processes`, by itself or through another fixture such as
 `make_shop`, if it lies in one of `WORKER_PLACES`, whose programs start workers of their own, or if it is one of
-tests/frameworks and runs on Celery. Such a test gets the marker `worker`. While any other test runs, `WorkerGuard`
-refuses to start a worker, so the marker cannot be forgotten.
+tests/frameworks and does not run on the toy. Such a test gets the marker `worker`. While any other test runs,
+`WorkerGuard` refuses to start a worker, so the marker cannot be forgotten.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 FIXTURE = "worker_processes"
 TESTS = Path(__file__).parents[1]
 WORKER_PLACES = ("chaos/test_faults.py", "chaos/test_no_faults.py", "cluster", "demo/test_demo.py", "test_examples.py")
+RUNS_ON_WORKERS = re.compile(r"\[(celery-|taskiq)")  # by the name of a case
 # They break rules one by one, try thousands of histories, or run for a given number of seconds.
 SLOW_PLACES = (
     "cachepool/test_machine.py",
@@ -38,7 +40,7 @@ def set_markers(items: Iterable[pytest.Item]) -> None:
     """Give each test the markers of its tier."""
     for item in items:
         uses_workers = FIXTURE in getattr(item, "fixturenames", ()) or lies_in(item.path, WORKER_PLACES)
-        if uses_workers or (lies_in(item.path, ("frameworks",)) and "[celery-" in item.name):
+        if uses_workers or (lies_in(item.path, ("frameworks",)) and RUNS_ON_WORKERS.search(item.name)):
             item.add_marker("worker")
         elif lies_in(item.path, SLOW_PLACES):
             item.add_marker("slow")
@@ -50,9 +52,9 @@ def lies_in(path: Path, places: Iterable[str]) -> bool:
 
 
 def starts_worker(command: str | Sequence[object]) -> bool:
-    """Whether this command line is that of a Celery worker or of the demo, which starts one."""
+    """Whether this command line is that of a worker of a framework, or of the demo, which starts one."""
     words = command.split() if isinstance(command, str) else [str(word) for word in command]
-    return "cachify_tasks.demo" in words or ("celery" in words and "worker" in words)
+    return "cachify_tasks.demo" in words or (bool({"celery", "taskiq"} & {*words}) and "worker" in words)
 
 
 class WorkerGuard:
