@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Generic, TypeAlias, TypeVar, assert_never
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from .._runtime.runtime import Runtime
 from ..errors import CachifyStoreError
 from .admissions import admitted
+from .announcing import shown
 from .attempt import Attempt, Header, hint_of
 from .endings import Ending, Unknown, UnreadableError
 from .kept_message import KeptMessage
@@ -23,8 +25,6 @@ from .outage import FIRST
 from .port import Delivery, HandOver, Refusal, next_header
 from .verdicts import (
     AskAgain,
-    Discard,
-    Done,
     Fail,
     Leave,
     Refuse,
@@ -36,6 +36,9 @@ from .verdicts import (
     Verdict,
 )
 from .worker import Worker
+
+logger = logging.getLogger("cachify_tasks")
+BREATH: Final = 1.0  # seconds that a slot is kept after a run whose framework broke off
 
 P = TypeVar("P")  # what the framework reads in a message
 D = TypeVar("D", bound=LoopDelivery)
@@ -125,7 +128,11 @@ class LoopGate(LoopTransport[KeptMessage[P]], Generic[P, D]):
     async def run_heirs(self) -> None:
         """Heirs go before messages that the broker has delivered: they get the capacity that is free now."""
         while self._heirs and self.accepting:
-            await self._handle(self._heirs.popleft(), self.run_heir)
+            heir = self._heirs.popleft()
+            try:
+                await self._handle(heir, self.run_heir)
+            except Exception:  # of the framework's, or of another extension of it; nobody else would tell
+                logger.exception("the run of the parked task %s broke off", shown(heir))
 
     def is_ours(self, name: str, header: str | None) -> bool:
         """Has a message to do with a pool: by its task, or because it is a hint?"""
@@ -134,13 +141,16 @@ class LoopGate(LoopTransport[KeptMessage[P]], Generic[P, D]):
     async def _handle(self, delivery: D, run: Run[D]) -> None:
         while True:
             await self._decide(delivery)
-            if not isinstance(delivery.verdict, AskAgain):
-                break
+            verdict = delivery.verdict
+            if isinstance(verdict, Start | StartWith | StartWithoutSlot | Fail):
+                await self._run(delivery, run)
+                return
+            if not isinstance(verdict, AskAgain) and await self._applied(delivery, verdict):
+                return
             if not self.accepting or delivery.state.stored is not None:
                 return  # unacknowledged: the broker, or the store, delivers it again
             await self.pause(max(self.core.outage.left, FIRST))
             delivery.is_copy = True  # an arrival whose reply was lost may have been parked, and may run elsewhere
-        await self._act(delivery, run)
 
     async def _decide(self, delivery: D) -> None:
         core = self.core
@@ -155,33 +165,40 @@ class LoopGate(LoopTransport[KeptMessage[P]], Generic[P, D]):
         else:
             core.on_reply(delivery, command, await self.ask(command))
 
-    def apply(self, delivery: Delivery, verdict: Verdict) -> bool:
-        _own(delivery).verdict = verdict  # `_act` does it: it awaits
+    def apply(self, delivery: Delivery, verdict: Verdict) -> bool | None:
+        _own(delivery).verdict = verdict
+        at_once = isinstance(verdict, Start | StartWith | StartWithoutSlot | Fail | AskAgain)
+        return True if at_once else None  # `_applied` does it: it awaits
+
+    async def _applied(self, delivery: D, verdict: Verdict) -> bool:
+        """Was it done? If not, the delivery asks again."""
+        try:
+            await self._do(delivery, verdict)
+        except Exception as error:  # noqa: BLE001  # whatever a broker or a result backend raises
+            logger.error("%s could not be dealt with: %r; trying again", shown(delivery), error)
+            self.core.on_applied(delivery, verdict, done=False)
+            return False
+        self.core.on_applied(delivery, verdict, done=True)
         return True
 
-    async def _act(self, delivery: D, run: Run[D]) -> None:
-        verdict = delivery.verdict
+    async def _do(self, delivery: D, verdict: Verdict) -> None:
         match verdict:
-            case Start() | StartWith() | StartWithoutSlot() | Fail():
-                await self._run(delivery, run)
-            case Done() | Discard():
-                await delivery.acknowledge()
-            case Leave() | AskAgain():
-                pass
             case Revoke(full) | Refuse(full):
                 error = full.as_error("the task was dropped")
                 await self.save_error(delivery.attempt.task_id, error, self.read(delivery.data))
-                await delivery.acknowledge()
             case SendLater(seconds, deferrals):
                 await self._send_later(delivery, seconds, deferrals)
-                await delivery.acknowledge()
-            case _:
-                assert_never(verdict)
+        if not isinstance(verdict, Leave):
+            await delivery.acknowledge()
 
     async def _run(self, delivery: D, run: Run[D]) -> None:
         try:
             with admitted(self.runtime, delivery):
                 await run(delivery)
+        except Exception:
+            if delivery.is_kept and not delivery.acked:  # it returns to its queue, and may run again at once
+                await asyncio.sleep(BREATH)
+            raise
         finally:
             work = delivery.work
             if work is None or work.done():

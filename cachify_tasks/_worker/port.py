@@ -261,8 +261,13 @@ class WorkerPort(Protocol[M]):
     def is_revoked(self, delivery: Delivery) -> bool:
         """Was the delivery revoked or has it expired? Then it has ended as that when this returns."""
 
-    def apply(self, delivery: Delivery, verdict: Verdict) -> bool:
-        """Do what was decided. False: it could not be done (the broker refused), and the message is still ours."""
+    def apply(self, delivery: Delivery, verdict: Verdict) -> bool | None:
+        """Do what was decided.
+
+        Returns:
+            bool: False: it could not be done (the broker refused), and the message is still ours. None: it is not done
+                yet, and `Worker.on_applied` will be told.
+        """
 
     def send(self, command: Report, *, at_once: bool) -> None:
         """Send a command whose answer nobody waits for: soon, with others; `at_once`: before this method returns.

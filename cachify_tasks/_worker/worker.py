@@ -184,6 +184,11 @@ class Worker(Generic[M]):
             self.ask_again(delivery)
             return
         done = self.port.apply(delivery, decided)
+        if done is not None:
+            self.on_applied(delivery, decided, done=done)
+
+    def on_applied(self, delivery: Delivery, decided: Verdict, *, done: bool) -> None:
+        """What was decided was done, or could not be: then the delivery asks again."""
         if not done:
             self.ask_again(delivery)
         if not isinstance(decided, Start | StartWith | StartWithoutSlot | Fail):
