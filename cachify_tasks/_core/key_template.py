@@ -90,7 +90,7 @@ class KeyTemplate:
             parts.append(self._shown(field, value))
         parts.append(self._tail)
         key = "".join(parts)
-        if has_lone_surrogate(key):
+        if not key.isascii() and has_lone_surrogate(key):
             raise self._unsendable(parts)
         return key
 

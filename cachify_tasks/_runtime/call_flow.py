@@ -16,7 +16,7 @@ from .direct_calls import acquire_command
 from .events import PoolFull
 from .instances import global_runtime
 from .kept_results import KeptResult, kept_result, recall_result, remember
-from .slot import Slot, current
+from .slot import Slot, caller, current
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -77,6 +77,8 @@ def _admitted_call(
         return (yield from _instead(policy, admitted.decision, args, kwargs, admitted.full))
     recall = policy.keeps(admitted.default)
     kept = None if recall is None else kept_result(policy, recall, args, kwargs)
+    if admitted.slot is not None:
+        admitted.slot.owner = caller()
     result = yield from _run(policy, admitted.slot, args, kwargs)
     if kept is not None:
         yield from remember(admitted.runtime, kept, result)

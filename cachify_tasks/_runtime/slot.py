@@ -39,7 +39,7 @@ class Slot:
         tomb_ms: for how long the store recognises late copies of this attempt after the release.
         acquired_at, renewed_at: by the lease renewer's clock.
         pid: a slot belongs to the process that acquired it, and not to what that one forks.
-        owner: the thread or asyncio task that acquired it.
+        owner: the thread or asyncio task that acquired it, or runs in it; 0: none yet.
         outer: while code is in this slot, the one that was the current one before.
     """
 

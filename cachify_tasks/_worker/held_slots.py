@@ -67,7 +67,7 @@ class HeldSlots:
     def hold(self, delivery: Delivery, command: SlotRequest, token: int) -> None:
         """This delivery holds a slot: granted to it, or reserved for it."""
         now = self._now()
-        delivery.state.slot = Slot(self._runtime.store, command, token, TOMB_MS, now, now)
+        delivery.state.slot = Slot(self._runtime.store, command, token, TOMB_MS, now, now, owner=0)
         self._holding[id(delivery)] = delivery
         if self._renewer is not None:
             self._renewer.add_source(self, command.lease_ms)

@@ -83,4 +83,5 @@ def _checked_priority(value: object) -> int:
 def _check_text(**names: str) -> None:
     """Fail now, for this delivery alone, if a name cannot be sent: not later, for a whole batch."""
     for what, name in names.items():
-        text(f"the {what} of a task", name)
+        if not name.isascii():
+            text(f"the {what} of a task", name)
