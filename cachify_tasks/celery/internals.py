@@ -62,6 +62,9 @@ class BilliardPool(Protocol):
 
     _cache: Mapping[int, Job]  # jobs whose end has not been reported
 
+    def maintain_pool(self) -> None:
+        """Put new processes into the places of those that have ended."""
+
 
 class PoolProcess(Protocol):
     outqR_fd: int  # where the worker reads what it reports

@@ -351,6 +351,11 @@ class PreforkGate(Gate):
             self._waker.wake()
 
     def _check(self) -> None:
+        """The processes, too: Celery looks when one closes its files, often before it has ended, and then each 5 s.
+
+        Until then nothing runs in its place, and with `max_tasks_per_child` that is all the time.
+        """
+        self.worker.pool._pool.maintain_pool()
         self._connection.check_overdue()
         if self.core.outbox.entries:
             self.flush()

@@ -197,12 +197,16 @@ class HandPool:
     def __init__(self, size: int) -> None:
         self.num_processes = size
         self.jobs: list[Job] = []
-        self._pool: Any = SimpleNamespace(_cache={})
+        self.looks = 0  # for processes that have ended
+        self._pool: Any = SimpleNamespace(_cache={}, maintain_pool=self._look)
         self.release: Callable[[], None] = lambda: None
 
     def apply_async(self, target: Any, args: Any = (), kwargs: Any = None, **options: Any) -> Job:
         self.jobs.append(Job(self, target, args, kwargs, options))
         return self.jobs[-1]
+
+    def _look(self) -> None:
+        self.looks += 1
 
     def ids(self) -> list[str]:
         """Of the tasks that were dispatched, in that order."""

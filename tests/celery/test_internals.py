@@ -123,6 +123,13 @@ def test_billiard_cache_and_job_tell_which_jobs_have_not_ended():
     assert "self._pool = " in inspect.getsource(prefork.TaskPool.on_start)
 
 
+def test_billiard_puts_a_new_process_into_the_place_of_one_that_has_ended_when_it_is_told_to_look():
+    """`_pool.maintain_pool`: Celery looks too early, and then each 5 s; we do it oftener."""
+    assert asynpool.AsynPool.maintain_pool is pool.Pool.maintain_pool
+    billiard_pool: Any = pool.Pool
+    assert "self._repopulate_pool(joined)" in inspect.getsource(billiard_pool._maintain_pool)
+
+
 def test_billiard_jobs_tell_which_process_has_them_and_whether_it_accepted_them():
     """`_accepted`, `_write_to`, `_is_alive`: a warm shutdown waits until each job that was written is accepted."""
     asynpool_source = inspect.getsource(asynpool.AsynPool)

@@ -212,3 +212,12 @@ def test_the_slot_of_a_job_that_was_dropped_with_the_connection_ends_with_its_le
     bench.clock.advance(LEASE_S + 1)
     assert bench.holders("p") == {}
     assert kept._job in bench.pool._pool._cache
+
+
+def test_it_looks_for_processes_that_have_ended_oftener_than_celery_does(bench):
+    before = bench.gate.worker.pool.looks
+
+    bench.clock.advance(CHECK_EVERY)
+    bench.turn()
+
+    assert bench.gate.worker.pool.looks == before + 1
