@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from taskiq import TaskiqMiddleware
@@ -44,6 +46,16 @@ async def callback(self: Receiver, message: bytes | AckableMessage, raise_err: b
         await gate.on_callback(message, functools.partial(_callback, self, raise_err=raise_err))
 
 
+def _wake_at_signals() -> None:
+    """Let a signal wake the loop, as each does once the loop handles one: here one that means nothing to a worker.
+
+    Else Taskiq's handler of SIGTERM is noticed when the next reply of the broker wakes the loop. Then redis-py is about
+    to send again, and before Python 3.12 `asyncio.wait_for` loses the cancellation there: the worker never ends.
+    """
+    with suppress(ValueError, RuntimeError, NotImplementedError):  # it runs in another thread, or on Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, lambda: None)
+
+
 @functools.wraps(_listen)
 async def listen(self: Receiver, finish_event: asyncio.Event) -> None:
     gate = gate_of(self)
@@ -51,6 +63,7 @@ async def listen(self: Receiver, finish_event: asyncio.Event) -> None:
         await _listen(self, finish_event)
         return
     gate.finish = finish_event
+    _wake_at_signals()
     try:
         await _listen(self, finish_event)
     finally:
