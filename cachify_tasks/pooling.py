@@ -73,7 +73,7 @@ def pooled(
     Args:
         key: the pool's name; fields such as `{user_id}` are filled from the call's arguments, `{user.id}` from their
             attributes or items, `{}` and `{0}` from `*args`.
-        max_size: the most calls at once, an int from 1 to a billion.
+        max_size: the most calls at once, an int of at least 1.
         on_full: the strategy when all slots are taken, or its name (`"drop"`), or a callable that gets the call's own
             arguments and whose result is returned. None: return None. Not given: a direct call returns None, a task
             does what the setting `default_on_full` says: it is parked, if that is not given either.
@@ -108,7 +108,7 @@ class Pool:
 
     Args:
         key: the pool's name, used as it is. Pools of one name are one pool wherever they are made.
-        max_size: the most holders at once, an int from 1 to a billion. Where two are given for one name, a worker's
+        max_size: the most holders at once, an int of at least 1. Where two are given for one name, a worker's
             counts, else the last one.
         slot_exp: seconds after which a slot no longer counts, renewed or not; None: no such limit. Not given: the
             default of `init_cachify`. Without it a slot is renewed as long as its process lives.

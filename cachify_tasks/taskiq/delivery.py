@@ -44,9 +44,7 @@ class TaskiqDelivery(LoopDelivery):
         """As the function will get them: parsed by its annotations, where the receiver does that."""
         receiver, name = self._gate.receiver, self.message.task_name
         if receiver.validate_params and self.policy is not None and self.policy.key.takes_arguments:
-            if name not in receiver.known_tasks:
-                receiver._prepare_task(name, self.policy.function)
-            parse_params(receiver.task_signatures.get(name), receiver.task_hints.get(name) or {}, self.message)
+            parse_params(receiver.task_signatures[name], receiver.task_hints[name], self.message)
         return self.own_arguments()
 
     def own_arguments(self) -> tuple[tuple[object, ...], Mapping[str, object]]:

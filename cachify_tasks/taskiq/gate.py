@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from weakref import WeakSet
 
 from taskiq.acks import AckableMessage
 from taskiq.brokers.inmemory_broker import InMemoryBroker
@@ -17,6 +18,7 @@ from taskiq.exceptions import UnknownTaskError
 from taskiq.message import TaskiqMessage
 from taskiq.result import TaskiqResult
 
+from .._core.policy import Policy
 from .._runtime.runtime import Runtime
 from .._worker.attempt import Attempt, Header
 from .._worker.executor import TrackingExecutor
@@ -43,6 +45,7 @@ class Gate(LoopGate[TaskiqMessage, TaskiqDelivery]):
         self.broker = receiver.broker
         self.finish: asyncio.Event | None = None
         self._pausing = 0  # deliveries that wait for the store
+        self._seen = WeakSet[Policy]()  # those whose functions Taskiq has looked at
         if receiver.executor is not None and not isinstance(receiver.executor, TrackingExecutor):
             receiver.executor = TrackingExecutor(receiver.executor)
         self.start()
@@ -64,8 +67,17 @@ class Gate(LoopGate[TaskiqMessage, TaskiqDelivery]):
             message = self.read(data_of(raw))
         except Exception:  # noqa: BLE001  # Taskiq meets it, too, and says so
             return None
-        is_ours = self.is_ours(message.task_name, message.labels.get(LABEL))
-        return TaskiqDelivery(self, raw, message) if is_ours else None
+        if not self.is_ours(message.task_name, message.labels.get(LABEL)):
+            return None
+        return self._prepared(TaskiqDelivery(self, raw, message))
+
+    def _prepared(self, delivery: TaskiqDelivery) -> TaskiqDelivery:
+        """Taskiq is to read annotations and dependencies where the user's function stands, not off what wraps it."""
+        policy = delivery.policy
+        if policy is not None and policy not in self._seen:
+            self._seen.add(policy)
+            self.receiver._prepare_task(delivery.task_name, policy.function)
+        return delivery
 
     @property
     def is_stopping(self) -> bool:
@@ -106,7 +118,7 @@ class Gate(LoopGate[TaskiqMessage, TaskiqDelivery]):
         return attempt_of(parsed, header)
 
     def delivery_of(self, kept: KeptMessage[TaskiqMessage]) -> TaskiqDelivery:
-        return TaskiqDelivery(self, kept.data, kept.parsed, kept.header)
+        return self._prepared(TaskiqDelivery(self, kept.data, kept.parsed, kept.header))
 
     async def run_heir(self, delivery: TaskiqDelivery) -> None:
         await self.receiver.callback(delivery.for_taskiq())
