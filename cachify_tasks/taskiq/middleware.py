@@ -108,6 +108,7 @@ class CachifyMiddleware(HasGates):
             await gate.close(gate.receiver.wait_tasks_timeout)
         if self._runtime is not None:
             await self._runtime.store.aclose()
+            self._runtime.close()
 
     def cachify_gate(self, of: Receiver) -> Gate:
         """The gate of a receiver in the running event loop; made when it is first asked for."""

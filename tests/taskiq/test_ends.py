@@ -9,6 +9,7 @@ import pytest
 from taskiq import Context, SimpleRetryMiddleware, TaskiqDepends, TaskiqMiddleware
 
 from cachify_tasks import Park, current_slot, pooled
+from cachify_tasks._core.commands import Find
 from tests.support.waiting import await_until
 from tests.taskiq.conftest import Bench, holding
 
@@ -194,17 +195,30 @@ async def test_a_task_acknowledges_its_message_by_hand(bench):
 
 
 @pytest.mark.parametrize("policy", ["when_received", "when_executed", "when_saved", "manual"])
-async def test_a_parked_message_is_acknowledged_at_once_and_leaves_the_store_with_its_run(bench, policy):
+async def test_a_parked_message_is_acknowledged_at_once_and_leaves_the_store_by_its_policy(bench, policy):
+    begun, go = asyncio.Event(), asyncio.Event()
+
     @bench.broker.task("acks", ack_type=policy)
     @pooled(key="p", max_size=1)
     async def acks(context: Annotated[Context, TaskiqDepends()]) -> None:
         if policy == "manual":
             await context.ack()
+        begun.set()
+        await go.wait()
+
+    def is_kept() -> bool:
+        return bool(bench.middleware.runtime.store.execute(Find("p", (sent,))))
 
     async with holding(bench):
         sent = await bench.park(acks)
         assert len(bench.acked) == 1
+        assert is_kept()
+    await begun.wait()
 
+    if policy in ("when_received", "manual"):
+        await await_until(lambda: not is_kept())
+    assert is_kept() == (policy in ("when_executed", "when_saved"))
+    go.set()
     assert not (await bench.result(sent)).is_err
     await bench.wait_free()
 
