@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
@@ -102,7 +103,8 @@ def run_program(page: Path, line: int, folder: Path, store: str, other: str) -> 
     """Run the blocks of the program whose first block begins at this line of the page."""
     (program,) = [program for program in programs(page) if program[0].line == line]
     sys.path.insert(0, str(folder))
-    names: dict[str, Any] = {"__name__": "page"}
+    sys.modules["page"] = ModuleType("page")  # a function looks for the module that it comes from
+    names: dict[str, Any] = vars(sys.modules["page"])
     for block in program:
         if block.title.startswith("test_"):
             assert pytest.main(["-q", "-p", "no:cacheprovider", "-c", os.devnull, str(folder / block.title)]) == 0
