@@ -137,6 +137,14 @@ def async_like(client: Any) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_pool(redis.asyncio.BlockingConnectionPool(**kwargs))
 
 
+def client_of_pool(pool: object) -> redis.asyncio.Redis | None:
+    """An asyncio client to where the connections of a pool go; None: it is no pool of redis-py for asyncio."""
+    if not isinstance(pool, redis.asyncio.ConnectionPool):
+        return None
+    own = redis.asyncio.ConnectionPool(connection_class=pool.connection_class, **pool.connection_kwargs)
+    return redis.asyncio.Redis(connection_pool=own)
+
+
 def new_connection(client: Any) -> Any:
     """A connection to where this client goes, not connected yet, for us alone.
 

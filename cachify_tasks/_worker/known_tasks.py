@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from .._core.policy import Policy, policies_of, policy_of, why_not_two
 from .._runtime.runtime import Runtime
 from ..errors import CachifyInitError
-from .greeting import check_limit
+from .greeting import check_default, check_limit, greet
 from .limits import TaskLimit
 
 
@@ -48,6 +48,17 @@ class KnownTasks:
         if known is None or known[0] is not function:  # another function has got the name
             known = self._known[name] = function, self._look_at(name, function)
         return known[1]
+
+    def check(self, names: Iterable[str], *, setting: str) -> None:
+        """What a worker looks at when it starts: its store, and the limits on these tasks. setting: see `greet`.
+
+        Raises:
+            CachifyInitError: the worker cannot hold the limits.
+        """
+        check_default(self._runtime)
+        greet(self._runtime, setting=setting)
+        for name in names:
+            self.get(name)
 
     def _look_at(self, name: str, function: object) -> KnownTask:
         policy = policy_of(function)

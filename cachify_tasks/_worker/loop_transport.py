@@ -9,12 +9,12 @@ import asyncio
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from .._core.replies import Heir, Reply
+from .._core.replies import Reply
 from .._runtime.events import StoreUnreachable
 from .._runtime.runtime import Runtime
 from ..errors import CachifyStoreError
@@ -23,6 +23,7 @@ from .outbox import Entry, Report
 from .port import TaskRequest
 from .postponed import PostponedMessages
 from .reaper import Reaper
+from .worker_host import WorkerHost
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -33,7 +34,7 @@ M_co = TypeVar("M_co", covariant=True)
 ANSWERED_BY: Final = 0.5  # seconds that an ended run waits for the answer to its release: the store may hang
 
 
-class LoopTransport(ABC, Generic[M_co]):
+class LoopTransport(WorkerHost, ABC, Generic[M_co]):
     """One per worker and event loop.
 
     Attributes:
@@ -42,6 +43,7 @@ class LoopTransport(ABC, Generic[M_co]):
         ending: runs that wait for the answer to their release, and make room for an heir then.
     """
 
+    core: Worker[M_co]
     reserves_for_itself = True
 
     def __init__(self, runtime: Runtime, queue: str, core: Worker[M_co]) -> None:
@@ -84,22 +86,6 @@ class LoopTransport(ABC, Generic[M_co]):
     @property
     def has_capacity(self) -> bool:
         return self.accepting and not self.is_full
-
-    @property
-    def store_down(self) -> bool:
-        return self.core.outage.is_on
-
-    def resume(self) -> None:
-        self.core.outage.end_pause()
-
-    def resend(self) -> None:
-        self.core.resend()
-
-    def take_news(self) -> bool:
-        return self.core.take_news()
-
-    def offer(self, pool: str, heirs: Sequence[Heir]) -> None:
-        self.core.start_heirs(pool, heirs)
 
     # Commands
 

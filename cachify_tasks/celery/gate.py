@@ -7,7 +7,7 @@ Where deliveries wait for the store's answer is in `prefork_gate` and `inline_ga
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
@@ -18,7 +18,6 @@ from celery.worker.request import create_request_cls  # type: ignore[attr-define
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from .._core.commands import Look
-from .._core.replies import Heir
 from .._runtime.runtime import Runtime
 from .._worker.ending_tasks import claim_revoked
 from .._worker.endings import Ending, UnreadableError
@@ -40,6 +39,7 @@ from .._worker.verdicts import (
     Verdict,
 )
 from .._worker.worker import Worker as Core
+from .._worker.worker_host import WorkerHost
 from .envelope import KIND, Envelope, opened
 from .outcomes import acknowledge, end_unrun, fail, leave, revoke, send_later
 from .publishing import send_hint
@@ -55,7 +55,7 @@ logger = get_logger("cachify_tasks.celery")
 LOOK_AGAIN: Final = 2.0  # seconds after which it is looked whether another worker has ended a revoked task
 
 
-class Gate(ABC):
+class Gate(WorkerHost, ABC):
     """One per worker; its pool carries it as `cachify_gate`, where requests find it.
 
     Attributes:
@@ -141,7 +141,7 @@ class Gate(ABC):
         """The worker takes up no more tasks; Celery has not let go of any yet."""
         self.drain()
 
-    def drain(self) -> None:  # noqa: B027  # only a gate with an event loop has something left to send
+    def drain(self) -> None:  # only a gate with an event loop has something left to send
         """The worker is shutting down: send what there is, and wait for the answers."""
 
     def pass_on(self) -> None:
@@ -155,24 +155,6 @@ class Gate(ABC):
     def is_running(self, delivery: Delivery) -> bool:
         """Does its process run? One that does, after a shutdown, keeps its slot for the rest of its lease."""
         return is_alive(_celery(delivery).request.worker_pid)
-
-    # What the reaper asks
-
-    @property
-    def store_down(self) -> bool:
-        return self.core.outage.is_on
-
-    def resume(self) -> None:
-        self.core.outage.end_pause()
-
-    def resend(self) -> None:
-        self.core.resend()
-
-    def take_news(self) -> bool:
-        return self.core.take_news()
-
-    def offer(self, pool: str, heirs: Sequence[Heir]) -> None:
-        self.core.start_heirs(pool, heirs)
 
     # Deliveries
 

@@ -72,10 +72,10 @@ def data_of(raw: bytes | AckableMessage) -> bytes:
     return raw.data if isinstance(raw, AckableMessage) else raw
 
 
-def attempt_of(message: TaskiqMessage, header: str | None = None) -> tuple[Attempt, Header]:
+def attempt_of(parsed: TaskiqMessage, header: str | None = None) -> tuple[Attempt, Header]:
     """Which attempt a message is of. A retry and a requeue keep the id and count up a label."""
-    attempt = Attempt(message.task_id, _count(message, "_retries"), _count(message, "X-Taskiq-requeue"))
-    found = Header.decode(header or message.labels.get(LABEL), attempt)
+    attempt = Attempt(parsed.task_id, _count(parsed, "_retries"), _count(parsed, "X-Taskiq-requeue"))
+    found = Header.decode(header or parsed.labels.get(LABEL), attempt)
     return replace(attempt, handovers=found.handovers, sending=found.sending), found
 
 

@@ -20,7 +20,6 @@ from taskiq.result import TaskiqResult
 
 from .._core.policy import Policy
 from .._runtime.runtime import Runtime
-from .._worker.attempt import Attempt, Header
 from .._worker.executor import TrackingExecutor
 from .._worker.kept_message import KeptMessage
 from .._worker.known_tasks import KnownTasks
@@ -114,8 +113,7 @@ class Gate(LoopGate[TaskiqMessage, TaskiqDelivery]):
     def knows_task(self, parsed: TaskiqMessage) -> bool:
         return self.broker.find_task(parsed.task_name) is not None
 
-    def attempt_of(self, parsed: TaskiqMessage, header: str | None) -> tuple[Attempt, Header]:
-        return attempt_of(parsed, header)
+    attempt_of = staticmethod(attempt_of)
 
     def delivery_of(self, kept: KeptMessage[TaskiqMessage]) -> TaskiqDelivery:
         return self._prepared(TaskiqDelivery(self, kept.data, kept.parsed, kept.header))

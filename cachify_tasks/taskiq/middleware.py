@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 from weakref import WeakSet
 
-from redis.asyncio import ConnectionPool, Redis
+from taskiq import TaskiqMiddleware
 from taskiq.abc.broker import AsyncBroker
 from taskiq.brokers.inmemory_broker import InMemoryBroker
 from taskiq.message import TaskiqMessage
 
 from .._adapters import App, register_apps, register_probe
 from .._core.policy import policy_of
-from .._redis.clients import check_url
+from .._redis.clients import check_url, client_of_pool
 from .._runtime.instances import join_global
 from .._runtime.runtime import Runtime
 from .._worker.admissions import probe
 from .._worker.attempt import Header
-from .._worker.greeting import check_default, greet
 from .._worker.known_tasks import KnownTasks
 from ..errors import CachifyInitError
 from ..instance import make_runtime
@@ -29,7 +28,6 @@ from ..settings import Settings
 from ..strategies import as_strategy
 from .delivery import LABEL, attempt_of
 from .gate import Gate
-from .receiver import HasGates, install
 
 if TYPE_CHECKING:
     from taskiq.receiver import Receiver
@@ -38,7 +36,7 @@ ENVIRONMENT: Final = "CACHIFY_URL"
 _middlewares: Final[WeakSet[CachifyMiddleware]] = WeakSet()
 
 
-class CachifyMiddleware(HasGates):
+class CachifyMiddleware(TaskiqMiddleware):
     """Run the tasks of a broker that are under `@pooled` inside slots.
 
     One that finds its pool full and names no strategy is parked: see `Park`. It connects to nothing before the broker
@@ -75,7 +73,6 @@ class CachifyMiddleware(HasGates):
         if any(isinstance(other, CachifyMiddleware) for other in broker.middlewares):
             raise CachifyInitError(f"{broker!r} has a CachifyMiddleware already: two would ask for two slots each time")
         super().set_broker(broker)
-        install()
         register_probe(probe)
         register_apps(_apps)
         _middlewares.add(self)
@@ -89,7 +86,12 @@ class CachifyMiddleware(HasGates):
         """
         if self._runtime is None:
             url = self._given.get("url") or os.environ.get(ENVIRONMENT)
-            client = None if url else _client_of(self.broker)
+            client = None if url else client_of_pool(getattr(self.broker, "connection_pool", None))
+            if not url and client is None:
+                raise CachifyInitError(
+                    f"CachifyMiddleware has no url, and its broker ({type(self.broker).__name__}) is not on one plain "
+                    f"Redis that could serve: give CachifyMiddleware(url=...), or set the variable {ENVIRONMENT}"
+                )
             self._runtime = make_runtime(Settings.checked({**self._given, "url": url}), async_client=client)
         return self._runtime
 
@@ -100,7 +102,7 @@ class CachifyMiddleware(HasGates):
 
     async def startup(self) -> None:
         if isinstance(self.broker, InMemoryBroker):
-            self.cachify_gate(self.broker.receiver)
+            self.gate(self.broker.receiver)
 
     async def shutdown(self) -> None:
         gates, self._gates = list(self._gates.values()), {}
@@ -110,22 +112,14 @@ class CachifyMiddleware(HasGates):
             await self._runtime.store.aclose()
             self._runtime.close()
 
-    def cachify_gate(self, of: Receiver) -> Gate:
+    def gate(self, of: Receiver) -> Gate:
         """The gate of a receiver in the running event loop; made when it is first asked for."""
         known = self._gates.get(id(of))
         if known is None or known.loop is not asyncio.get_running_loop():
-            known = self._gates[id(of)] = Gate(self.runtime, of, self._checked_tasks())
+            tasks = KnownTasks(join_global(self.app), self._function)
+            tasks.check(self.broker.get_all_tasks(), setting="url")
+            known = self._gates[id(of)] = Gate(self.runtime, of, tasks)
         return known
-
-    def _checked_tasks(self) -> KnownTasks:
-        """What a worker looks at when it starts."""
-        join_global(self.app)
-        check_default(self.runtime)
-        greet(self.runtime, setting="url")
-        tasks = KnownTasks(self.runtime, self._function)
-        for task in self.broker.get_all_tasks().values():
-            tasks.get(task.task_name)
-        return tasks
 
     def _function(self, name: str) -> Callable[..., object] | None:
         task = self.broker.find_task(name)
@@ -149,19 +143,3 @@ class CachifyMiddleware(HasGates):
 def _apps() -> list[App]:
     """For direct calls in a program that has not called `init_cachify`."""
     return [middleware.app for middleware in list(_middlewares)]
-
-
-def _client_of(broker: AsyncBroker) -> Redis:
-    """A client of the Redis that a broker is on.
-
-    Raises:
-        CachifyInitError: it is not on one plain Redis.
-    """
-    pool = getattr(broker, "connection_pool", None)
-    if not isinstance(pool, ConnectionPool):
-        raise CachifyInitError(
-            f"CachifyMiddleware has no url, and its broker ({type(broker).__name__}) is not on one plain Redis that "
-            f"could serve: give CachifyMiddleware(url=...), or set the environment variable {ENVIRONMENT}"
-        )
-    own = ConnectionPool(connection_class=pool.connection_class, **pool.connection_kwargs)
-    return Redis(connection_pool=own)

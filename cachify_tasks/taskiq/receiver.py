@@ -1,29 +1,21 @@
-"""Taskiq's receivers ask a gate around their `callback`, if their broker has a `CachifyMiddleware`."""
+"""Taskiq's receivers ask a gate around their `callback`, if their broker has a `CachifyMiddleware`.
+
+To import this changes `Receiver`, of which each worker has one, and each `InMemoryBroker`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import signal
-from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from taskiq import TaskiqMiddleware
 from taskiq.acks import AckableMessage
 from taskiq.receiver import Receiver
 
-if TYPE_CHECKING:
-    from .gate import Gate
-
-
-class HasGates(TaskiqMiddleware, ABC):
-    """The middleware that has the gates of its broker's receivers."""
-
-    @abstractmethod
-    def cachify_gate(self, of: Receiver) -> Gate:
-        """Made when it is first asked for."""
-
+from .gate import Gate
+from .middleware import CachifyMiddleware
 
 _callback: Final = Receiver.callback
 _listen: Final = Receiver.listen
@@ -32,8 +24,8 @@ _listen: Final = Receiver.listen
 def gate_of(receiver: Receiver) -> Gate | None:
     """The gate of a receiver; None: its broker has no `CachifyMiddleware`."""
     for middleware in receiver.broker.middlewares:
-        if isinstance(middleware, HasGates):
-            return middleware.cachify_gate(receiver)
+        if isinstance(middleware, CachifyMiddleware):
+            return middleware.gate(receiver)
     return None
 
 
@@ -70,10 +62,8 @@ async def listen(self: Receiver, finish_event: asyncio.Event) -> None:
         await gate.close(self.wait_tasks_timeout)
 
 
-def install() -> None:
-    """Let all receivers of this process ask their gates."""
-    Receiver.callback = callback  # type: ignore[method-assign]
-    Receiver.listen = listen  # type: ignore[method-assign]
+Receiver.callback = callback  # type: ignore[method-assign]
+Receiver.listen = listen  # type: ignore[method-assign]
 
 
 class CachifyReceiver(Receiver):

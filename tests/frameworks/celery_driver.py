@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,32 +17,19 @@ from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks.celery.app import _states, runtime_of
 from tests.celery.conftest import silence
 from tests.frameworks import celery_app, tasks
-from tests.frameworks.driver import Driver, RunningWorker
+from tests.frameworks.driver import Driver, ProcessWorker, RunningWorker
 from tests.support.workers import Worker
 
 NAMES = itertools.count()
 
 
-class RunningCelery(RunningWorker):
+class RunningCelery(ProcessWorker):
     def __init__(self, worker: Worker, pool: str) -> None:
-        self.worker = worker
+        super().__init__(worker)
         self.pool = pool
 
     def owns(self, run: dict[str, Any]) -> bool:
         return bool(run["parent" if self.pool == "prefork" else "pid"] == self.worker.pid)
-
-    def kill(self) -> None:
-        self.worker.kill()
-        self.worker.wait_ended()
-
-    def stall(self) -> None:
-        self.worker.kill(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.worker.kill(signal.SIGCONT)
-
-    def shut_down(self) -> None:
-        self.worker.kill(signal.SIGTERM)
 
 
 class CeleryDriver(Driver):

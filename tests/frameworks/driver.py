@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from cachify_tasks._core.commands import Find, Inspect
 from tests.support.waiting import PATIENCE_S, wait_until
-from tests.support.workers import Runs
+from tests.support.workers import Runs, Worker
 
 ENDED = ("SUCCESS", "FAILURE", "REVOKED")
 
@@ -36,6 +37,26 @@ class RunningWorker(ABC):
     @abstractmethod
     def shut_down(self) -> None:
         """Begin a warm shutdown: what runs may end, nothing new begins."""
+
+
+class ProcessWorker(RunningWorker):
+    """One that is a process of its own."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+    def kill(self) -> None:
+        self.worker.kill()
+        self.worker.wait_ended()
+
+    def stall(self) -> None:
+        self.worker.kill(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.worker.kill(signal.SIGCONT)
+
+    def shut_down(self) -> None:
+        self.worker.kill(signal.SIGTERM)
 
 
 class Driver(ABC):

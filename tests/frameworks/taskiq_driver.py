@@ -19,7 +19,7 @@ import redis
 from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks.taskiq import CachifyMiddleware
 from tests.frameworks import taskiq_app, tasks
-from tests.frameworks.driver import Driver, RunningWorker
+from tests.frameworks.driver import Driver, ProcessWorker, RunningWorker
 from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.workers import Worker
 
@@ -42,25 +42,12 @@ class TaskiqWorker(Worker):
         os.killpg(self.pid, sig) if sig != signal.SIGTERM else os.kill(self.pid, sig)
 
 
-class RunningTaskiq(RunningWorker):
-    def __init__(self, worker: TaskiqWorker) -> None:
-        self.worker = worker
-
+class RunningTaskiq(ProcessWorker):
     def owns(self, run: dict[str, Any]) -> bool:
         return bool(run["parent"] == self.worker.pid)
 
-    def kill(self) -> None:
-        self.worker.kill()
-        self.worker.wait_ended()
-
-    def stall(self) -> None:
-        self.worker.kill(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.worker.kill(signal.SIGCONT)
-
     def shut_down(self) -> None:
-        self.worker.kill(signal.SIGTERM)
+        super().shut_down()
         wait_until(lambda: "Stopping prefetching messages" in self.worker.logs(), PATIENCE_S)
 
 

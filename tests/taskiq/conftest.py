@@ -60,7 +60,7 @@ class Bench:
 
     @property
     def gate(self) -> Gate:
-        return self.middleware.cachify_gate(self.receiver)
+        return self.middleware.gate(self.receiver)
 
     def arrive(self, data: bytes | None = None, *, ackable: bool = True) -> asyncio.Task[None]:
         """The broker delivers a message: the oldest one that was sent, or this one."""
