@@ -40,6 +40,7 @@ class LoopTransport(WorkerHost, ABC, Generic[M_co]):
     Attributes:
         core: decides, and keeps the state: see `_worker.worker`.
         queue: names the queue that the worker reads.
+        closed: it has ended, and takes up nothing more.
         ending: runs that wait for the answer to their release, and make room for an heir then.
     """
 
@@ -55,7 +56,7 @@ class LoopTransport(WorkerHost, ABC, Generic[M_co]):
         self._thread = threading.get_ident()
         self._reports: set[asyncio.Future[Reply]] = set()  # commands that were sent, and are not answered
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self.closed = False
         self._postponed = PostponedMessages(runtime, queue, self.publish)
         self._reaper = Reaper(runtime, self)
 
@@ -81,7 +82,7 @@ class LoopTransport(WorkerHost, ABC, Generic[M_co]):
 
     @property
     def accepting(self) -> bool:
-        return not (self._closed or self.is_stopping)
+        return not (self.closed or self.is_stopping)
 
     @property
     def has_capacity(self) -> bool:
@@ -169,7 +170,7 @@ class LoopTransport(WorkerHost, ABC, Generic[M_co]):
         Args:
             timeout: seconds to wait for it; None: as long as it takes.
         """
-        self._closed = True
+        self.closed = True
         self._reaper.stop()
         self._postponed.stop()
         self.core.handovers.pass_on(self.core.give_back)

@@ -115,7 +115,7 @@ class CachifyMiddleware(TaskiqMiddleware):
     def gate(self, of: Receiver) -> Gate:
         """The gate of a receiver in the running event loop; made when it is first asked for."""
         known = self._gates.get(id(of))
-        if known is None or known.loop is not asyncio.get_running_loop():
+        if known is None or known.closed or known.loop is not asyncio.get_running_loop():
             tasks = KnownTasks(join_global(self.app), self._function)
             tasks.check(self.broker.get_all_tasks(), setting="url")
             known = self._gates[id(of)] = Gate(self.runtime, of, tasks)

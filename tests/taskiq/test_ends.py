@@ -365,3 +365,14 @@ async def test_what_taskiq_cannot_read_or_does_not_know_is_left_to_it(bench):
     await bench.arrive(b"no message")
 
     assert bench.acked == [b"no message"]
+
+
+async def test_a_receiver_that_has_ended_and_listens_again_has_a_gate_that_takes_up_tasks(bench):
+    ended = bench.gate
+    await ended.close(None)
+
+    sent = await bench.send(works(bench))
+
+    assert (await bench.result(sent)).return_value == "p"
+    assert bench.gate is not ended
+    assert bench.gate.accepting
