@@ -58,7 +58,12 @@ class StoreOutage:
         return self._pause
 
     def begin(self) -> None:
-        """The store failed: send nothing for the next pause."""
+        """The store failed: send nothing for the next pause.
+
+        Requests that were sent together fail together. They count as one failure: those after the first change nothing.
+        """
+        if self.is_on:
+            return
         self.probing = False
         self._until = self._clock() + self.next_pause()
 

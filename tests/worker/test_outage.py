@@ -40,6 +40,16 @@ def test_each_failure_in_a_row_doubles_the_pause_up_to_the_longest(outage):
     assert [outage.next_pause() for _ in range(7)] == [0.5, 1, 2, 4, 8, LONGEST, LONGEST]
 
 
+def test_requests_that_fail_together_count_as_one_failure(outage, clock):
+    for _ in range(25):
+        outage.begin()
+
+    assert outage.left == FIRST
+    clock.advance(FIRST)
+    outage.begin()  # sent after the pause
+    assert outage.left == 2 * FIRST
+
+
 def test_after_an_answer_the_next_failure_counts_as_the_first(outage):
     outage.next_pause()
     outage.next_pause()
