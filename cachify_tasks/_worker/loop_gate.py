@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from abc import abstractmethod
 from collections import deque
@@ -38,7 +39,7 @@ from .verdicts import (
 from .worker import Worker
 
 logger = logging.getLogger("cachify_tasks")
-BREATH: Final = 1.0  # seconds that a slot is kept after a run whose framework broke off
+BREATH: Final = 1.0  # seconds that a slot is kept after a run that has not acknowledged its message
 
 P = TypeVar("P")  # what the framework reads in a message
 D = TypeVar("D", bound=LoopDelivery)
@@ -60,6 +61,7 @@ class LoopGate(LoopTransport[KeptMessage[P]], Generic[P, D]):
         super().__init__(runtime, queue, Worker(runtime, self))
         self.tasks = tasks
         self._heirs: deque[D] = deque()  # they wait for capacity
+        self._context = contextvars.copy_context()  # as it is before any task has run
 
     # What a framework provides
 
@@ -129,8 +131,9 @@ class LoopGate(LoopTransport[KeptMessage[P]], Generic[P, D]):
         """Heirs go before messages that the broker has delivered: they get the capacity that is free now."""
         while self._heirs and self.accepting:
             heir = self._heirs.popleft()
-            try:
-                await self._handle(heir, self.run_heir)
+            run = self._handle(heir, self.run_heir)
+            try:  # it must not see context variables that the task before it has set
+                await self.loop.create_task(run, context=self._context.copy())
             except Exception:  # of the framework's, or of another extension of it; nobody else would tell
                 logger.exception("the run of the parked task %s broke off", shown(heir))
 
@@ -195,9 +198,9 @@ class LoopGate(LoopTransport[KeptMessage[P]], Generic[P, D]):
         try:
             with admitted(self.runtime, delivery):
                 await run(delivery)
+            await self._breathe(delivery)
         except Exception:
-            if delivery.is_kept and not delivery.acked:  # it returns to its queue, and may run again at once
-                await asyncio.sleep(BREATH)
+            await self._breathe(delivery)
             raise
         finally:
             work = delivery.work
@@ -206,6 +209,11 @@ class LoopGate(LoopTransport[KeptMessage[P]], Generic[P, D]):
             else:  # a thread outlives the time-out of its task
                 work.add_done_callback(lambda _: self.call_in_worker(lambda: self._on_end(delivery)))
         await self.reported()
+
+    async def _breathe(self, delivery: D) -> None:
+        """A parked task that has not acknowledged its message returns to its queue, and may run again at once."""
+        if delivery.is_kept and not delivery.acked:
+            await asyncio.sleep(BREATH)
 
     def _on_end(self, delivery: D) -> None:
         self.core.on_run_end(delivery, requeue=not delivery.acked)

@@ -98,10 +98,12 @@ class Gate(LoopGate[TaskiqMessage, TaskiqDelivery]):
         self._pausing += 1
         receiver.sem.release()
         receiver.sem_prefetch.release()
-        await asyncio.sleep(seconds)
-        self._pausing -= 1
-        await receiver.sem_prefetch.acquire()
-        await receiver.sem.acquire()
+        try:
+            await asyncio.sleep(seconds)
+        finally:  # also when it is cancelled: Taskiq gives both back then
+            self._pausing -= 1
+            await receiver.sem_prefetch.acquire()
+            await receiver.sem.acquire()
 
     # Messages
 

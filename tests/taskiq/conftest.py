@@ -15,7 +15,8 @@ from taskiq.brokers.inmemory_broker import InmemoryResultBackend
 from taskiq.receiver import Receiver
 from taskiq.result import TaskiqResult
 
-from cachify_tasks._core.commands import Inspect
+from cachify_tasks import Park, pooled
+from cachify_tasks._core.commands import Find, Inspect
 from cachify_tasks._runtime.instances import set_global_runtime
 from cachify_tasks.pooling import Pool
 from cachify_tasks.taskiq import CachifyMiddleware
@@ -50,6 +51,8 @@ class Bench:
         self.executor = executor or ThreadPoolExecutor(3)
         self.acked: list[bytes] = []
         self.ack_error: Exception | None = None
+        self.on_ack: Callable[[], None] = lambda: None
+        self.callbacks: list[asyncio.Task[None]] = []
         self._receiver: Receiver | None = None
 
     @property
@@ -69,10 +72,12 @@ class Bench:
         async def ack() -> None:
             if self.ack_error is not None:
                 raise self.ack_error
+            self.on_ack()
             self.acked.append(data)
 
         message = AckableMessage(data=data, ack=ack) if ackable else data
-        return asyncio.create_task(self.receiver.callback(message))
+        self.callbacks.append(asyncio.create_task(self.receiver.callback(message)))
+        return self.callbacks[-1]
 
     async def send(self, task: Any, *args: Any, **labels: Any) -> str:
         """Send and deliver it; its id."""
@@ -99,6 +104,10 @@ class Bench:
 
     def parked(self, pool: str = "p") -> int:
         return int(self.view(pool).waiting)
+
+    def is_kept(self, task_id: str, pool: str = "p") -> bool:
+        """Has the store the message of this task?"""
+        return bool(self.middleware.runtime.store.execute(Find(pool, (task_id,))))
 
     async def wait_free(self, pool: str = "p") -> None:
         await await_until(lambda: (self.held(pool), self.parked(pool)) == (0, 0))
@@ -133,3 +142,20 @@ async def holding(bench: Bench, pool: str = "p") -> AsyncIterator[None]:
     """The only slot of a pool of one is taken by a direct call."""
     async with Pool(pool, 1, _runtime=bench.middleware.runtime):
         yield
+
+
+@asynccontextmanager
+async def running(bench: Bench) -> AsyncIterator[None]:
+    """The only slot of the pool "p" is held by a task of this worker: what is parked meanwhile is its heir."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    @bench.broker.task("holds")
+    @pooled(key="p", max_size=1, on_full=Park())
+    async def holds() -> None:
+        begun.set()
+        await go.wait()
+
+    await bench.send(holds)
+    await begun.wait()
+    yield
+    go.set()

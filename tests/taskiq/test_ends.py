@@ -2,11 +2,11 @@
 
 import asyncio
 import threading
-from concurrent.futures import ProcessPoolExecutor
 from typing import Annotated, Any
 
 import pytest
-from taskiq import Context, SimpleRetryMiddleware, TaskiqDepends, TaskiqMiddleware
+from taskiq import Context, SimpleRetryMiddleware, SmartRetryMiddleware, TaskiqDepends, TaskiqMiddleware
+from taskiq.exceptions import TaskRejectedError
 
 from cachify_tasks import Park, current_slot, pooled
 from cachify_tasks._core.commands import Find
@@ -245,23 +245,117 @@ async def test_a_retry_runs_while_the_first_attempt_still_has_its_slot(make_benc
     await bench.wait_free()
 
 
-async def test_a_requeued_task_is_another_attempt(bench):
+class DeliversFirst(TaskiqMiddleware):
+    """What a task has sent while it ran is delivered, and parked, before the task's slot is free."""
+
+    bench: Bench
+
+    async def post_execute(self, *_: Any) -> None:
+        if self.bench.broker.sent:
+            self.bench.arrive()
+            await await_until(lambda: self.bench.parked() == 1)
+
+
+def make_delivering(make_bench: Any, *middlewares: Any) -> Bench:
+    delivers = DeliversFirst()
+    bench: Bench = make_bench(None, *middlewares, delivers)
+    delivers.bench = bench
+    return bench
+
+
+RETRIES = [
+    SimpleRetryMiddleware(default_retry_count=3, default_retry_label=True),
+    SmartRetryMiddleware(default_retry_count=3, default_retry_label=True, default_delay=0, use_jitter=True),
+]
+
+
+@pytest.mark.parametrize("retry", RETRIES, ids=["simple", "smart"])
+async def test_a_retry_that_comes_while_the_slot_is_still_held_waits_for_it(make_bench, retry):
+    bench = make_delivering(make_bench, retry)
+    holders = []
+
+    @bench.broker.task("retries")
+    @pooled(key="p", max_size=1)
+    async def retries(number: int) -> int:
+        assert bench.held() == 1
+        holders.append(current_slot().holder.partition("#")[0])
+        if len(holders) < 3:
+            raise ValueError("again")
+        return number
+
+    sent = await bench.send(retries, 7)
+
+    assert (await bench.result(sent)).return_value == 7
+    assert holders == [f"{sent}:0", f"{sent}:1", f"{sent}:2"]
+    await bench.wait_free()
+    assert len(bench.acked) == 3
+
+
+async def test_a_task_that_requeues_itself_waits_for_its_own_slot_as_another_attempt(make_bench):
+    bench = make_delivering(make_bench)
     holders = []
 
     @bench.broker.task("requeues")
     @pooled(key="p", max_size=1)
     async def requeues(context: Annotated[Context, TaskiqDepends()]) -> str:
         holders.append(current_slot().holder.partition("#")[0])
-        if len(holders) == 1:
+        if len(holders) < 3:
             await context.requeue()
         return "done"
 
     sent = await bench.send(requeues)
-    await await_until(lambda: bench.broker.sent)
-    bench.arrive()
 
     assert (await bench.result(sent)).return_value == "done"
-    assert holders == [f"{sent}:0", f"{sent}:0.1"]
+    assert holders == [f"{sent}:0", f"{sent}:0.1", f"{sent}:0.2"]
+    await bench.wait_free()
+
+
+async def test_a_rejected_task_frees_its_slot(bench):
+    @bench.broker.task("rejects")
+    @pooled(key="p", max_size=1)
+    async def rejects(context: Annotated[Context, TaskiqDepends()]) -> None:
+        context.reject()
+
+    sent = await bench.send(rejects)
+
+    assert isinstance((await bench.result(sent)).error, TaskRejectedError)
+    await bench.wait_free()
+
+
+async def test_a_result_backend_that_fails_keeps_no_slot(bench):
+    saved = asyncio.Event()
+
+    async def set_result(*_: Any) -> None:
+        assert bench.held() == 1
+        saved.set()
+        raise ConnectionError("no results")
+
+    bench.results.set_result = set_result
+    await works(bench).kiq()
+    await bench.arrive()
+
+    await bench.wait_free()
+    assert saved.is_set()
+    assert len(bench.acked) == 1
+
+
+@pytest.mark.parametrize("acks", [True, False], ids=["acknowledges", "does not"])
+async def test_a_message_that_is_acknowledged_by_hand_runs_again_if_it_was_not(bench, acks):
+    ran = []
+
+    @bench.broker.task("by_hand", ack_type="manual")
+    @pooled(key="p", max_size=1)
+    async def by_hand(context: Annotated[Context, TaskiqDepends()]) -> None:
+        ran.append(1)
+        if acks:
+            await context.ack()
+
+    await by_hand.kiq()
+    (data,) = bench.broker.sent
+    await bench.arrive(data)
+    await bench.arrive(data)  # the broker delivers it again
+
+    assert len(ran) == (1 if acks else 2)
     await bench.wait_free()
 
 
@@ -311,44 +405,6 @@ async def test_a_callback_that_is_cancelled_keeps_no_slot(bench):
 
     await bench.wait_free()
     await asyncio.wait([callback])
-
-
-@pooled(key="{key}", max_size=1)
-def in_a_process(key: str) -> tuple[str, int]:
-    return current_slot().key, current_slot().token
-
-
-async def test_a_task_in_a_process_pool_runs_in_its_slot(make_bench, redis_url):
-    bench = make_bench(executor=ProcessPoolExecutor(1), url=redis_url)
-    task = bench.broker.register_task(in_a_process, task_name="in_a_process")
-
-    sent = [await bench.send(task, "p") for _ in range(3)]
-
-    results = [(await bench.result(one)).return_value for one in sent]
-    assert [key for key, _ in results] == ["p"] * 3
-    assert len({token for _, token in results}) == 3
-    await bench.wait_free()
-
-
-async def test_a_parked_task_whose_framework_breaks_off_returns_to_its_queue(make_bench, monkeypatch):
-    monkeypatch.setattr("cachify_tasks._worker.loop_gate.BREATH", 0.01)
-    failing = broken("post_execute")
-    bench = make_bench(None, failing)
-    ran = []
-
-    @bench.broker.task("twice")
-    @pooled(key="p", max_size=1)
-    async def twice() -> None:
-        ran.append(1)
-        if len(ran) == 2:
-            type(failing).post_execute = TaskiqMiddleware.post_execute  # type: ignore[method-assign]
-
-    async with holding(bench):
-        sent = await bench.park(twice)
-
-    await bench.result(sent)
-    assert len(ran) == 2
-    await bench.wait_free()
 
 
 async def test_a_message_without_acknowledgement_runs_in_its_slot_too(bench):
