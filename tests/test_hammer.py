@@ -75,7 +75,7 @@ def test_eight_processes_never_put_four_into_a_pool_of_three_and_keep_it_busy(re
     most, mean = occupancy([stamp for stamps in each for stamp in stamps])
     print(f"{PROCESSES} processes on {SIZE} slots for {SECONDS:g} s: at most {most} inside, {mean:.2f} on average")  # noqa: T201
     assert most == SIZE
-    assert mean >= 2.7
+    assert mean > 2  # about 2.9 on a machine that does nothing else
     assert all(len(stamps) > 5 for stamps in each)
     assert cachify.pool("p", SIZE).size() == 0
     assert keys_without_ttl(redis_url) == []

@@ -55,8 +55,9 @@ class Gate(LoopGate[TaskiqMessage, TaskiqDelivery]):
         if delivery is None:
             await callback(raw)
         else:
-            known = self.knows_task(delivery.message)
-            await self.on_message(delivery, lambda delivery: callback(delivery.for_taskiq()), known=known)
+            await self.on_message(
+                delivery, lambda one: callback(one.for_taskiq()), known=self.knows_task(delivery.message)
+            )
         if not isinstance(raw, HandedOver):
             await self.run_heirs()
 

@@ -166,7 +166,7 @@ async def test_a_worker_of_two_places_runs_tasks_without_a_pool_while_thirty_wai
     receiver, finish = Receiver(broker, max_async_tasks=2, max_prefetch=2), asyncio.Event()
     listening = asyncio.create_task(receiver.listen(finish))
     sent = [await waits.kiq() for _ in range(30)]
-    await await_until(lambda: middleware.cachify_gate(receiver)._pausing > 2)
+    await await_until(lambda: middleware.gate(receiver)._pausing > 2)
     others = [await free.kiq() for _ in range(5)]
 
     assert [(await bench.result(one.task_id)).return_value for one in others] == ["ran"] * 5
