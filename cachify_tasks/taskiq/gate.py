@@ -43,8 +43,7 @@ class Gate(LoopGate[TaskiqMessage, TaskiqDelivery]):
         self.receiver = receiver
         self.broker = receiver.broker
         self.finish: asyncio.Event | None = None
-        self._pausing = 0  # deliveries that wait for the store
-        self._seen = WeakSet[Policy]()  # those whose functions Taskiq has looked at
+        self._pausing, self._seen = 0, WeakSet[Policy]()  # deliveries that wait for the store; functions looked at
         if receiver.executor is not None and not isinstance(receiver.executor, TrackingExecutor):
             receiver.executor = TrackingExecutor(receiver.executor)
         self.start()
@@ -55,9 +54,8 @@ class Gate(LoopGate[TaskiqMessage, TaskiqDelivery]):
         if delivery is None:
             await callback(raw)
         else:
-            await self.on_message(
-                delivery, lambda one: callback(one.for_taskiq()), known=self.knows_task(delivery.message)
-            )
+            known = self.knows_task(delivery.message)
+            await self.on_message(delivery, lambda one: callback(one.for_taskiq()), known=known)
         if not isinstance(raw, HandedOver):
             await self.run_heirs()
 
