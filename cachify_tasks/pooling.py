@@ -12,7 +12,7 @@ from ._core.decisions import Strategy, Waiting
 from ._core.flows import Flow, size
 from ._core.key_template import KeyTemplate, check_key, signature_of
 from ._core.policy import Policy
-from ._core.typing import AlwaysPool, AsyncPoolWrappedF, P, R, SyncPoolWrappedF, WrappedFunctionPool
+from ._core.typing import AlwaysPool, AsyncPoolWrappedF, P, R, SyncPoolWrappedF, T, WrappedFunctionPool
 from ._runtime.acquired_slot import AcquiredSlot, PendingAcquire
 from ._runtime.acquiring import taking
 from ._runtime.direct_calls import acquire_command
@@ -259,8 +259,10 @@ class PooledDecorator:
         self._slot_exp_ms = slot_exp_ms
         self._runtime = runtime
 
+    @overload  # what matches several counts as the first one
+    def __call__(self, task: T, /) -> T: ...
     @overload
-    def __call__(  # type: ignore[overload-overlap]  # a coroutine function matches both; the first one counts
+    def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[P, Coroutine[Any, Any, R]], /
     ) -> AsyncPoolWrappedF[P, R | None]: ...
     @overload

@@ -10,6 +10,16 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
+class TaskObject(Protocol):
+    """What the decorator of a task framework has made of a function. `@pooled` above it returns it as it is."""
+
+    @property
+    def original_func(self) -> Callable[..., object]: ...
+
+
+T = TypeVar("T", bound=TaskObject)
+
+
 class SyncPoolWrappedF(Protocol[P, R_co]):
     """A function in a pool."""
 
@@ -31,7 +41,9 @@ class AsyncPoolWrappedF(Protocol[P, R_co]):
 class WrappedFunctionPool(Protocol):
     """What `@pooled` makes of functions; the types of both kinds."""
 
-    @overload  # a coroutine function matches both; the first one counts
+    @overload  # what matches several counts as the first one
+    def __call__(self, task: T, /) -> T: ...
+    @overload
     def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[P, Coroutine[Any, Any, R]], /
     ) -> AsyncPoolWrappedF[P, R | None]: ...
@@ -43,6 +55,8 @@ class AlwaysPool(Protocol):
     """As `WrappedFunctionPool`, where no strategy can drop the call."""
 
     @overload  # as above
+    def __call__(self, task: T, /) -> T: ...
+    @overload
     def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[P, Coroutine[Any, Any, R]], /
     ) -> AsyncPoolWrappedF[P, R]: ...
