@@ -236,10 +236,10 @@ class LoopGate(LoopTransport[KeptMessage[P]], Generic[P, D]):
         return self.knows_task(message.parsed)
 
     def can_run(self, message: KeptMessage[P], waiting: int) -> Refusal | None:
+        if message.queue != self.queue:
+            return Refusal.ELSEWHERE
         if not self.accepting:
             return Refusal.NOT_YET
-        if message.queue != self.queue:
-            return Refusal.NOT_MINE
         if not self.knows(message):
             return Refusal.UNKNOWN
         has_place = not self.is_full or waiting < max(self.ending, 1)  # a run has just ended, or nothing else waits

@@ -171,6 +171,7 @@ class Refusal(enum.Enum):
     NO_CAPACITY = "no process, thread or coroutine is free for it"
     NOT_YET = "the worker takes up no tasks now"
     NOT_MINE = "the worker does not consume its queue, or the task is another framework's"
+    ELSEWHERE = "the worker neither consumes its queue, nor can it send hints there"
     UNKNOWN = "the worker consumes its queue and does not know the task"
 
 

@@ -71,6 +71,8 @@ def turn(heir: Heir, refusal: Refusal | Later | None, *, grace_s: float, max_dea
             if unknown_s >= grace_s:
                 return End(Unknown(unknown_s))
             return unknown_here(unknown_s)
+        case Refusal.ELSEWHERE:
+            return PutAside(SHORTEST, "its queue is another broker's")
         case _:
             return SendHint()
 

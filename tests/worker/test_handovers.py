@@ -34,7 +34,7 @@ def test_an_heir_that_this_worker_can_run_starts_here(bench, heirs, kind):
     assert bench.port.hints == []
 
 
-@pytest.mark.parametrize("refusal", [refusal for refusal in Refusal if refusal is not Refusal.UNKNOWN])
+@pytest.mark.parametrize("refusal", [Refusal.NO_CAPACITY, Refusal.NOT_YET, Refusal.NOT_MINE])
 def test_an_heir_that_this_worker_cannot_run_is_hinted_at(bench, heirs, refusal):
     bench.port.refusal = refusal
 
@@ -44,6 +44,16 @@ def test_an_heir_that_this_worker_cannot_run_is_hinted_at(bench, heirs, refusal)
     assert (hint.pool, hint.heir.holder, hint.message, hint.starter) == ("p", "t:0", "t:0", "r")
     assert bench.port.ran == []
     assert len(heirs) == 0
+
+
+def test_an_heir_of_a_queue_to_which_this_worker_cannot_send_is_put_aside(bench, heirs):
+    bench.port.refusal = Refusal.ELSEWHERE
+
+    heirs.start("p", [heir("t:0", token=7)])
+
+    (put_back,) = only(bench, PutBack)
+    assert (put_back.holder, put_back.token, put_back.pause_ms, put_back.unknown) == ("t:0", 7, 1000, False)
+    assert bench.port.ran == bench.port.hints == []
 
 
 def test_the_worker_says_how_many_heirs_wait_when_it_asks_for_capacity(bench, heirs):
