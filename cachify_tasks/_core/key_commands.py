@@ -71,7 +71,7 @@ class Postpone(StoreCommand[None]):
 
     Attributes:
         queue: names the queue to which it is to be sent then.
-        name: of the message: the same for all copies of it.
+        name: of the message: under one name there is one.
         message: its bytes.
         delay_ms: until it is due.
     """

@@ -221,8 +221,10 @@ class LoopGate(LoopTransport[KeptMessage[P]], Generic[P, D]):
     async def _send_later(self, delivery: D, seconds: float, deferrals: int) -> None:
         delivery.is_copy = True  # it may be sent twice, by a worker that dies in between
         data = self.with_header(delivery.data, next_header(delivery, deferrals))
+        command = delivery.state.command
+        assert command is not None, "it has asked for a slot"
         try:
-            await self._postponed.add(delivery.attempt.name, data, seconds)
+            await self._postponed.add(f"{delivery.attempt.name} {command.request_id}", data, seconds)
         except CachifyStoreError:  # then it waits here; a broker that can deliver it again has it meanwhile
             await asyncio.sleep(seconds)
             await self.publish(data)

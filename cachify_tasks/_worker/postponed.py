@@ -37,7 +37,11 @@ class PostponedMessages:
         self._stopped = False
 
     async def add(self, name: str, data: bytes, seconds: float) -> None:
-        """Keep a message for so long. name: the same for all copies of it.
+        """Keep a message for so long.
+
+        Args:
+            name: of this arrival. The message may be back, and be kept again, before the worker that has sent it has
+                forgotten it: that must not forget the new one.
 
         Raises:
             CachifyStoreError: the store is out of reach.
